@@ -1,0 +1,127 @@
+import type * as http from "node:http";
+import * as http2 from "node:http2";
+import { type ConnectError, createContextValues } from "@connectrpc/connect";
+import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import { type Peer, type PeerSocket, peerOf } from "./caller.ts";
+import { peerKey } from "./gate.ts";
+
+type NodeRequest = http.IncomingMessage | http2.Http2ServerRequest;
+type NodeResponse = http.ServerResponse | http2.Http2ServerResponse;
+
+const lingerMs = 1000;
+
+/** What the adapter needs from its server. */
+export interface AdapterOptions {
+  readonly handlers: readonly UniversalHandler[];
+  /** The refusal of a path that is no method. */
+  readonly unknownPath: (peer: Peer, path: string) => ConnectError;
+  readonly onError: (error: unknown, path: string) => void;
+}
+
+/** Serves RPC handlers as the listener of a Node HTTP/1.1 and HTTP/2 server. */
+export function nodeListener(options: AdapterOptions): (request: NodeRequest, response: NodeResponse) => void {
+  const byPath = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
+
+  const serve = async (request: NodeRequest, response: NodeResponse, path: string): Promise<void> => {
+    const peer = peerOf(socketOf(request));
+    const handler = byPath.get(path);
+    if (handler === undefined) {
+      answerUnknown(request, response, options.unknownPath(peer, path));
+      return;
+    }
+    const values = createContextValues().set(peerKey, peer);
+    const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, values));
+    const rest = await sendTrailersOnly(answer, response);
+    if (rest !== undefined) await universalResponseToNodeResponse(rest, response);
+  };
+
+  return (request, response) => {
+    const path = (request.url ?? "").split("?", 1)[0] ?? "";
+    response.once("finish", () => stopReading(request));
+    serve(request, response, path).catch((error: unknown) => {
+      options.onError(error, path);
+      if (!response.writableEnded) response.destroy();
+    });
+  };
+}
+
+/**
+ * A gRPC answer that is only an error goes out as one HEADERS frame that ends the stream. gRPC clients count an answer
+ * whose headers arrived separately as begun, and never apply their retry policy to it.
+ */
+async function sendTrailersOnly(
+  answer: UniversalServerResponse,
+  response: NodeResponse,
+): Promise<UniversalServerResponse | undefined> {
+  const header = new Headers(answer.header);
+  const { body, trailer } = answer;
+  if (body === undefined || trailer === undefined || !isGrpc(header.get("content-type"))) return answer;
+  const iterator = body[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  if (first.done === true && trailer.get("grpc-status") !== "0") {
+    endWithHeaders(response, [...header, ...trailer]);
+    return undefined;
+  }
+  let pending: IteratorResult<Uint8Array> | undefined = first;
+  return {
+    ...answer,
+    body: {
+      [Symbol.asyncIterator]: () => ({
+        next: () => {
+          const taken = pending;
+          pending = undefined;
+          return taken === undefined ? iterator.next() : Promise.resolve(taken);
+        },
+        throw: (error?: unknown) => iterator.throw?.(error) ?? Promise.reject(error),
+        return: (value?: unknown) => iterator.return?.(value) ?? Promise.resolve({ done: true, value: undefined }),
+      }),
+    },
+  };
+}
+
+function answerUnknown(request: NodeRequest, response: NodeResponse, error: ConnectError): void {
+  const type = request.headers["content-type"] ?? "";
+  if (!isGrpc(type)) {
+    response.statusCode = 404;
+    response.end();
+    return;
+  }
+  const header = new Headers({ "content-type": type });
+  setTrailerStatus(header, error);
+  endWithHeaders(response, [...header]);
+}
+
+/** `setHeader` and `end`, not `writeHead`: only so does Node put END_STREAM on the HEADERS frame. */
+function endWithHeaders(response: NodeResponse, entries: ReadonlyArray<readonly [string, string]>): void {
+  for (const [name, value] of entries) response.setHeader(name, value);
+  response.end();
+}
+
+/**
+ * Ends the request once it is answered. A caller that was refused before its body was read may go on sending for ever, and
+ * neither Node's HTTP/2 nor its HTTP/1.1 server stops it.
+ */
+function stopReading(request: NodeRequest): void {
+  if ("stream" in request) {
+    // NO_ERROR after a complete answer asks the client to stop sending without failing the call (RFC 9113, section 8.1).
+    if (!request.stream.readableEnded) request.stream.close(http2.constants.NGHTTP2_NO_ERROR);
+    return;
+  }
+  if (request.complete) return;
+  const { socket } = request;
+  // Half-closed first: a reset would overtake the answer.
+  socket.end();
+  setTimeout(() => socket.destroy(), lingerMs).unref();
+}
+
+function socketOf(request: NodeRequest): PeerSocket {
+  const socket: unknown = "stream" in request ? (request.stream.session?.socket ?? request.socket) : request.socket;
+  return socket as PeerSocket;
+}
+
+/** gRPC proper; gRPC-Web carries its trailers in the body. */
+function isGrpc(contentType: string | null): boolean {
+  return contentType !== null && /^application\/grpc(\+|;|$)/.test(contentType);
+}

@@ -1,0 +1,180 @@
+import { createHash } from "node:crypto";
+import type { Message } from "@bufbuild/protobuf";
+import { Code, ConnectError, type Interceptor, type StreamRequest } from "@connectrpc/connect";
+import { uuidv7 } from "uuidv7";
+import type { AuditEntry, AuditPolicy, AuditRule, AuditSink, AuditTarget } from "./audit.ts";
+import { callerKey } from "./caller.ts";
+import { codeName, defineErrors, reasonOf, toConnectError } from "./errors.ts";
+import type { Logger } from "./logger.ts";
+import { withoutSecrets } from "./redacted-message.ts";
+import { hookMessages } from "./streams.ts";
+import { currentTraceId } from "./tracing.ts";
+
+type Request = Parameters<ReturnType<Interceptor>>[0];
+
+const appendLimitMs = 2000;
+
+/** Failures that say "not done because not allowed, not valid or not possible now", rather than "tried and failed". */
+const refusals = new Set([
+  Code.InvalidArgument,
+  Code.OutOfRange,
+  Code.Unauthenticated,
+  Code.PermissionDenied,
+  Code.NotFound,
+  Code.AlreadyExists,
+  Code.FailedPrecondition,
+  Code.ResourceExhausted,
+  Code.Unimplemented,
+]);
+
+const fail = defineErrors("lobsterd", { AUDIT_UNAVAILABLE: Code.Unavailable });
+
+/**
+ * Records each call of a method in the policy: INTENT before its handler, OUTCOME after it.
+ *
+ * 1. A widening call whose INTENT is not durable within 2 s is refused (UNAVAILABLE, AUDIT_UNAVAILABLE) and its handler
+ *    never runs.
+ * 2. A narrowing call never waits for audit to be there: its INTENT goes to the spool instead.
+ * 3. An OUTCOME that audit does not take goes to the spool in both cases, since the effect has happened.
+ * 4. A request that validation refuses after this point has an OUTCOME too.
+ */
+export function auditCalls(policy: AuditPolicy, logger: Logger, limitMs = appendLimitMs): Interceptor {
+  const recorder = createRecorder(policy, logger, limitMs);
+  return (next) => async (request) => {
+    const rule = policy.methods[request.method.name];
+    if (rule === undefined) return await next(request);
+    if (!request.stream) {
+      const call = await recorder.intent(rule, request, request.message);
+      return await recorder.settle(call, () => next(request));
+    }
+    const [first, messages] = await takeFirst(request);
+    const call = await recorder.intent(rule, request, first);
+    const response = await recorder.settle(call, () => next({ ...request, message: messages }), { isOpen: true });
+    if (!response.stream) return response;
+    return { ...response, message: hookMessages(response.message, { end: (error) => recorder.outcome(call, error) }) };
+  };
+}
+
+type Call = Omit<AuditEntry, "eventId" | "time" | "phase" | "outcome" | "reason">;
+
+function createRecorder(policy: AuditPolicy, logger: Logger, limitMs: number) {
+  const append = (sink: AuditSink, entry: AuditEntry) => within(limitMs, sink.append(entry));
+
+  async function spool(entry: AuditEntry): Promise<void> {
+    try {
+      await append(policy.spool, entry);
+    } catch (error) {
+      // The last place that can hold the record is the log; a kill or an evict goes on regardless.
+      logger.error({ err: error, record: entry }, "audit record could not be kept");
+    }
+  }
+
+  async function intent(rule: AuditRule, request: Request, message: Message | undefined): Promise<Call> {
+    const call = describeCall(rule, request, message, logger);
+    const entry = stamp(call, { phase: "intent", outcome: "unspecified", reason: "" });
+    try {
+      await append(policy.sink, entry);
+    } catch (error) {
+      if (rule.kind === "widening") {
+        throw fail("AUDIT_UNAVAILABLE", "the operation cannot be recorded, so it is not done", { cause: error });
+      }
+      logger.warn({ err: error, action: call.action }, "audit did not take a record, spooling it");
+      await spool(entry);
+    }
+    return call;
+  }
+
+  async function outcome(call: Call, error: unknown): Promise<void> {
+    const entry = stamp(call, outcomeOf(error));
+    try {
+      await append(policy.sink, entry);
+    } catch (cause) {
+      logger.warn({ err: cause, action: call.action }, "audit did not take a record, spooling it");
+      await spool(entry);
+    }
+  }
+
+  async function settle<T>(
+    call: Call,
+    run: () => Promise<T>,
+    stream: { isOpen: boolean } = { isOpen: false },
+  ): Promise<T> {
+    let result: T;
+    try {
+      result = await run();
+    } catch (error) {
+      await outcome(call, error);
+      throw error;
+    }
+    if (!stream.isOpen) await outcome(call, undefined);
+    return result;
+  }
+
+  return { intent, outcome, settle };
+}
+
+function describeCall(rule: AuditRule, request: Request, message: Message | undefined, logger: Logger): Call {
+  let target: AuditTarget = { tenant: "", resource: "" };
+  try {
+    if (message !== undefined) target = rule.describe(message);
+  } catch (error) {
+    // The request is not validated yet; validation refuses what a description cannot read.
+    logger.debug({ err: error }, "request could not be described for audit");
+  }
+  return {
+    actor: request.contextValues.get(callerKey)?.uri ?? "",
+    action: request.method.name,
+    tenant: target.tenant,
+    resource: target.resource,
+    requestDigest: message === undefined ? "" : digestOf(request, message),
+    traceId: currentTraceId(),
+    generation: target.generation ?? 0,
+  };
+}
+
+function digestOf(request: Request, message: Message): string {
+  return createHash("sha256").update(withoutSecrets(request.method.input, message)).digest("hex");
+}
+
+function stamp(call: Call, result: Pick<AuditEntry, "phase" | "outcome" | "reason">): AuditEntry {
+  return { ...call, ...result, eventId: uuidv7(), time: new Date() };
+}
+
+function outcomeOf(error: unknown): Pick<AuditEntry, "phase" | "outcome" | "reason"> {
+  if (error === undefined) return { phase: "outcome", outcome: "success", reason: "" };
+  const wire = error instanceof ConnectError ? error : toConnectError(error);
+  return {
+    phase: "outcome",
+    outcome: refusals.has(wire.code) ? "refused" : "failure",
+    reason: reasonOf(wire) ?? codeName(wire.code),
+  };
+}
+
+async function takeFirst(request: StreamRequest): Promise<[Message | undefined, AsyncIterable<Message>]> {
+  const iterator = request.message[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  let pending: IteratorResult<Message> | undefined = first;
+  const messages: AsyncIterable<Message> = {
+    [Symbol.asyncIterator]: () => ({
+      next: () => {
+        const taken = pending;
+        pending = undefined;
+        return taken === undefined ? iterator.next() : Promise.resolve(taken);
+      },
+      return: (value?: unknown) => iterator.return?.(value) ?? Promise.resolve({ done: true, value: undefined }),
+      throw: (error?: unknown) => iterator.throw?.(error) ?? Promise.reject(error),
+    }),
+  };
+  return [first.done === true ? undefined : first.value, messages];
+}
+
+async function within<T>(limitMs: number, promise: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`audit did not answer within ${limitMs} ms`)), limitMs);
+  promise.catch(() => undefined);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,91 @@
+import type { X509Certificate } from "node:crypto";
+import { Code, createContextKey, type HandlerContext } from "@connectrpc/connect";
+import { defineErrors } from "./errors.ts";
+
+export type Role = "operator" | "viewer" | "owner";
+
+/** Who made a call, from the verified peer certificate and nothing else. A stranger is verified but has no role. */
+export type Caller =
+  | { readonly kind: "service"; readonly name: string; readonly uri: string }
+  | { readonly kind: "client"; readonly name: string; readonly uri: string; readonly role: Role }
+  | { readonly kind: "stranger"; readonly uri: string };
+
+/** What the connection proved: a caller, or why it proved nothing. */
+export type Peer =
+  | { readonly verified: true; readonly uri: string; readonly notAfterMs: number }
+  | {
+      readonly verified: false;
+      readonly reason: "CERTIFICATE_REQUIRED" | "CERTIFICATE_INVALID";
+      readonly detail: string;
+    };
+
+/** The part of a TLS socket that identity is read from. */
+export interface PeerSocket {
+  readonly encrypted?: boolean;
+  readonly authorized?: boolean;
+  readonly authorizationError?: unknown;
+  getPeerX509Certificate?(): X509Certificate | undefined;
+}
+
+export const callerKey = createContextKey<Caller | undefined>(undefined, { description: "verified caller" });
+
+const fail = defineErrors("lobsterd", { CERTIFICATE_REQUIRED: Code.Unauthenticated });
+
+/** The caller of the request being handled. */
+export function callerOf(context: Pick<HandlerContext, "values">): Caller {
+  const caller = context.values.get(callerKey);
+  if (caller === undefined) throw fail("CERTIFICATE_REQUIRED", "a client certificate is required");
+  return caller;
+}
+
+/** SPIFFE URI of a caller, as audit records it. */
+export function callerName(caller: Caller): string {
+  return caller.uri;
+}
+
+/** Identity of the other end of a TLS connection whose chain Node verified against the platform CA. */
+export function peerOf(socket: PeerSocket): Peer {
+  if (socket.encrypted !== true) return unverified("CERTIFICATE_REQUIRED", "connection is not encrypted");
+  const certificate = socket.getPeerX509Certificate?.();
+  if (certificate === undefined) return unverified("CERTIFICATE_REQUIRED", "no client certificate");
+  if (socket.authorized !== true) {
+    const { authorizationError: cause } = socket;
+    return unverified("CERTIFICATE_INVALID", cause instanceof Error ? cause.message : String(cause ?? "unverified"));
+  }
+  const uris = uriNames(certificate.subjectAltName ?? "");
+  const [uri] = uris;
+  if (uri === undefined || uris.length !== 1) {
+    return unverified("CERTIFICATE_INVALID", `certificate has ${uris.length} URI names instead of one`);
+  }
+  return { verified: true, uri, notAfterMs: certificate.validToDate.getTime() };
+}
+
+/** Names a verified URI. Only this trust domain has services and clients; a client without a role is a stranger. */
+export function identify(uri: string, trustDomain: string, roles: ReadonlyMap<string, Role>): Caller {
+  const [kind, name, ...rest] = uri.startsWith(`spiffe://${trustDomain}/`)
+    ? uri.slice(`spiffe://${trustDomain}/`.length).split("/")
+    : [];
+  if (name === undefined || rest.length > 0 || !/^[a-z0-9][a-z0-9.-]{0,62}$/.test(name))
+    return { kind: "stranger", uri };
+  if (kind === "svc") return { kind: "service", name, uri };
+  const role = roles.get(uri);
+  return kind === "client" && role !== undefined ? { kind: "client", name, uri, role } : { kind: "stranger", uri };
+}
+
+/**
+ * URI names of a subjectAltName as Node prints it. Node quotes a name that holds a comma or a quote, so a name such as
+ * `DNS:"x, URI:spiffe://…"` must be skipped as a whole: searching the text for `URI:` would believe it.
+ */
+export function uriNames(subjectAltName: string): string[] {
+  const uris: string[] = [];
+  const entries = /(?:^|, )([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,]*)/g;
+  for (const [, kind, raw = ""] of subjectAltName.matchAll(entries)) {
+    if (kind !== "URI") continue;
+    uris.push(raw.startsWith('"') ? String(JSON.parse(raw)) : raw);
+  }
+  return uris;
+}
+
+function unverified(reason: "CERTIFICATE_REQUIRED" | "CERTIFICATE_INVALID", detail: string): Peer {
+  return { verified: false, reason, detail };
+}

@@ -1,0 +1,80 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { hookMessages, raceSignal } from "./streams.ts";
+
+type Request = Parameters<ReturnType<Interceptor>>[0];
+
+const maxAttempts = 4;
+const firstBackoffMs = 50;
+
+const lostServerCodes = new Set([
+  "ENOENT",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ERR_HTTP2_GOAWAY_SESSION",
+  "ERR_HTTP2_SESSION_ERROR",
+  "ERR_HTTP2_STREAM_CANCEL",
+  "ERR_HTTP2_INVALID_SESSION",
+]);
+
+/**
+ * A server that is away is UNAVAILABLE. Left alone, a missing socket file is reported as INTERNAL, a server killed in the
+ * middle of a call as CANCELED and a reset connection as ABORTED, and neither retries nor alarms would see an outage.
+ */
+export const lostServerIsUnavailable: Interceptor = (next) => async (request) => {
+  const translate = (error: unknown) => normalizeLoss(error, request.signal);
+  try {
+    const response = await next(request);
+    if (!response.stream) return response;
+    return { ...response, message: hookMessages(response.message, { fail: translate }) };
+  } catch (error) {
+    throw translate(error);
+  }
+};
+
+/** Ends a call at its deadline even while the connection is still being made, which the transport does not interrupt. */
+export const boundByDeadline: Interceptor = (next) => async (request) =>
+  await raceSignal(request.signal, next(request));
+
+/**
+ * Repeats a unary call that met UNAVAILABLE, with exponential back-off and jitter, within its deadline and at most three times. Only calls
+ * that may be repeated: a method with an idempotency level, or a request with a `requestId`.
+ */
+export const retryIdempotent: Interceptor = (next) => async (request) => {
+  const attempts = isRepeatable(request) ? maxAttempts : 1;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await next(request);
+    } catch (error) {
+      if (attempt >= attempts || request.signal.aborted || ConnectError.from(error).code !== Code.Unavailable)
+        throw error;
+      const backoffMs = firstBackoffMs * 2 ** (attempt - 1) * (0.5 + Math.random());
+      await raceSignal(request.signal, delay(backoffMs));
+    }
+  }
+};
+
+function isRepeatable(request: Request): boolean {
+  if (request.stream) return false;
+  if (request.method.idempotency !== Idempotency.IDEMPOTENCY_UNKNOWN) return true;
+  return (
+    "requestId" in request.message && typeof request.message.requestId === "string" && request.message.requestId !== ""
+  );
+}
+
+function normalizeLoss(error: unknown, signal: AbortSignal): ConnectError {
+  const failure = ConnectError.from(error);
+  if (failure.isWireError || signal.aborted) return failure;
+  const isCut = failure.code === Code.Canceled || failure.code === Code.Aborted;
+  if (!isCut && !lostServerCodes.has(systemCode(failure.cause))) return failure;
+  return new ConnectError(failure.rawMessage, Code.Unavailable, failure.metadata, undefined, failure.cause);
+}
+
+function systemCode(cause: unknown): string {
+  return typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
+}

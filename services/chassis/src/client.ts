@@ -1,0 +1,113 @@
+import type { DescService } from "@bufbuild/protobuf";
+import { type CallOptions, type Client, createClient, type HandlerContext, type Transport } from "@connectrpc/connect";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { AgentService } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import { boundByDeadline, lostServerIsUnavailable, retryIdempotent } from "./client-interceptors.ts";
+import type { TlsFiles } from "./listener.ts";
+import { connectPeer, type PeerAddress } from "./peer-connection.ts";
+import { clientTracing } from "./trace-interceptors.ts";
+
+const defaultTimeoutMs = 10_000;
+const maxMessageBytes = 1024 * 1024;
+
+/** A service of this platform: `service` is the `<name>` its certificate must have in `spiffe://<domain>/svc/<name>`. */
+export type Peer =
+  | { readonly service: string; readonly unixPath: string }
+  | { readonly service: string; readonly host: string; readonly port: number };
+
+/**
+ * A client of another service. It presents our certificate, demands the peer's exact identity, and reconnects by itself at the next call.
+ * A unary call without a timeout gets `timeoutMs` (10 s); a stream gets none. Calls that may be repeated are, when the server is away.
+ */
+export function createServiceClient<S extends DescService>(
+  service: S,
+  peer: Peer,
+  tls: TlsFiles & { readonly trustDomain: string },
+  options: { readonly timeoutMs?: number } = {},
+): Client<S> {
+  const { transport } = createPeerTransport(
+    {
+      target: "unixPath" in peer ? { unixPath: peer.unixPath } : { host: peer.host, port: peer.port },
+      expectedUri: `spiffe://${tls.trustDomain}/svc/${peer.service}`,
+      certificatePath: tls.certificatePath,
+      keyPath: tls.keyPath,
+      caPath: tls.platformCaPath,
+    },
+    { timeoutMs: options.timeoutMs ?? defaultTimeoutMs, maxReplyBytes: maxMessageBytes, retry: true },
+  );
+  return createClient(service, transport);
+}
+
+export interface GuestAgent {
+  readonly host: string;
+  readonly port: number;
+  readonly certificatePath: string;
+  readonly keyPath: string;
+  readonly guestCaPath: string;
+  /** `spiffe://<domain>/guest/<tenant>/<vmId>/<generation>`. */
+  readonly expectedUri: string;
+  readonly timeoutMs: number;
+  /** Bound of one reply message, 1 MiB by default. */
+  readonly maxReplyBytes?: number;
+}
+
+export interface GuestAgentClient {
+  readonly client: Client<typeof AgentService>;
+  close(): void;
+}
+
+/** A client of one guest's agent. `close` cuts its connection. Nothing is retried: the caller knows whether the guest lives. */
+export function createGuestAgentClient(agent: GuestAgent): GuestAgentClient {
+  const { transport, close } = createPeerTransport(
+    {
+      target: { host: agent.host, port: agent.port },
+      expectedUri: agent.expectedUri,
+      certificatePath: agent.certificatePath,
+      keyPath: agent.keyPath,
+      caPath: agent.guestCaPath,
+    },
+    { timeoutMs: agent.timeoutMs, maxReplyBytes: agent.maxReplyBytes ?? maxMessageBytes, retry: false },
+  );
+  return { client: createClient(AgentService, transport), close };
+}
+
+/** What a handler passes to the calls it makes: the time its own caller has left, and the end of its own call. */
+export function onward(context: Pick<HandlerContext, "signal" | "timeoutMs">): CallOptions {
+  const timeoutMs = context.timeoutMs();
+  return { signal: context.signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+}
+
+/** A gRPC transport to one peer, and the way to cut its connection. */
+export function createPeerTransport(
+  address: PeerAddress,
+  limits: { readonly timeoutMs: number; readonly maxReplyBytes: number; readonly retry: boolean },
+): { transport: Transport; close(): void } {
+  const isUnix = "unixPath" in address.target;
+  const baseUrl = isUnix ? "https://localhost" : `https://${address.target.host}:${address.target.port}`;
+  const sessionManager = new Http2SessionManager(
+    baseUrl,
+    // A Unix socket cannot lose its peer silently; a network can.
+    isUnix ? {} : { pingIntervalMs: 10_000, pingTimeoutMs: 5000, pingIdleConnection: false },
+    {
+      createConnection: () => connectPeer(address),
+      settings: { enablePush: false, maxHeaderListSize: 16 * 1024 },
+    },
+  );
+  const transport = createGrpcTransport({
+    baseUrl,
+    sessionManager,
+    readMaxBytes: limits.maxReplyBytes,
+    writeMaxBytes: maxMessageBytes,
+    interceptors: [clientTracing, ...(limits.retry ? [retryIdempotent] : []), lostServerIsUnavailable, boundByDeadline],
+  });
+  return { transport: withUnaryTimeout(transport, limits.timeoutMs), close: () => sessionManager.abort() };
+}
+
+/** Gives unary calls a deadline; the transport's own default would cut streams as well. */
+function withUnaryTimeout(transport: Transport, timeoutMs: number): Transport {
+  return {
+    unary: (method, signal, asked, header, message, values) =>
+      transport.unary(method, signal, asked ?? timeoutMs, header, message, values),
+    stream: transport.stream.bind(transport),
+  };
+}

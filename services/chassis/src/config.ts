@@ -1,0 +1,138 @@
+import { readFileSync, statSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { z } from "zod";
+
+const maxConfigBytes = 1024 * 1024;
+
+/** What every service is configured with. A service extends it: `commonConfigSchema.extend({ … })`. Unknown keys are faults. */
+export const commonConfigSchema = z.strictObject({
+  service: z
+    .string()
+    .regex(/^[a-z][a-z0-9-]{0,30}$/)
+    .describe("name of this service in its certificate, logs and errors"),
+  hostId: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9.-]{0,62}$/)
+    .describe("stable name of this host"),
+  trustDomain: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9.-]{0,127}$/)
+    .describe("<domain> of spiffe://<domain>/svc/<name>"),
+  logLevel: z.enum(["trace", "debug", "info", "warn", "error"]).default("info").describe("least severe line to print"),
+  listen: z.strictObject({
+    unixPath: z.string().startsWith("/").max(107).describe("socket of the RPC server; its directory keeps others out"),
+    tcp: z
+      .strictObject({ host: z.string().min(1), port: z.int().min(0).max(65535) })
+      .optional()
+      .describe("also listen here; port 0 takes a free one"),
+  }),
+  tls: z
+    .strictObject({
+      certificatePath: z.string().startsWith("/"),
+      keyPath: z.string().startsWith("/"),
+      platformCaPath: z.string().startsWith("/"),
+    })
+    .describe("PEM files: own leaf, its key, and the only authority that callers and peers are verified with"),
+  stateDir: z.string().startsWith("/").describe("directory of the SQLite store, mode 0700"),
+  rolesPath: z.string().startsWith("/").describe("JSON file: client URI to operator, viewer or owner"),
+  reflection: z.boolean().default(true).describe("serve gRPC server reflection"),
+  events: z
+    .strictObject({ servers: z.array(z.string().min(1)).min(1).max(16) })
+    .optional()
+    .describe("NATS servers, host:port; without it events are dropped"),
+  shutdownGraceMs: z.int().min(100).max(120_000).default(5000).describe("bound of a graceful stop"),
+  defaultDeadlineMs: z.int().min(1).max(3_600_000).default(30_000).describe("deadline of a unary call that names none"),
+  maxDeadlineMs: z.int().min(1).max(86_400_000).default(300_000).describe("a longer deadline is shortened to this"),
+});
+
+export type CommonConfig = Readonly<z.infer<typeof commonConfigSchema>>;
+
+/** Every fault of a configuration, one per line. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly faults: readonly string[];
+
+  constructor(faults: readonly string[]) {
+    super(faults.join("\n"));
+    this.faults = faults;
+  }
+}
+
+/**
+ * The configuration of this process from `--config <file>` (JSON), frozen. `--help` prints every key. A fault ends the
+ * process with status 2 after all of them were listed on standard error.
+ */
+export function loadConfig<S extends z.ZodObject>(schema: S): Readonly<z.infer<S>> {
+  try {
+    const { values } = parseArgs({
+      args: process.argv.slice(2),
+      options: { config: { type: "string" }, help: { type: "boolean", short: "h" } },
+    });
+    if (values.help === true) {
+      process.stdout.write(describeConfig(schema));
+      process.exit(0);
+    }
+    if (values.config === undefined) throw new ConfigError(["--config <file> is missing; --help lists the keys"]);
+    return parseConfig(schema, readConfigFile(values.config));
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`configuration is not usable:\n${message}\n`);
+    process.exit(2);
+  }
+}
+
+/** Checks `text` (JSON) and returns the frozen configuration. Throws `ConfigError` with every fault. */
+export function parseConfig<S extends z.ZodObject>(schema: S, text: string): Readonly<z.infer<S>> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new ConfigError([`not JSON: ${error instanceof Error ? error.message : String(error)}`]);
+  }
+  const result = schema.safeParse(json);
+  if (!result.success) {
+    throw new ConfigError(
+      result.error.issues.map((issue) => `${issue.path.map(String).join(".") || "(top level)"}: ${issue.message}`),
+    );
+  }
+  return deepFreeze(result.data);
+}
+
+/** The text of `--help`: one line per key with its type, default and description. */
+export function describeConfig(schema: z.ZodObject): string {
+  const lines: string[] = [];
+  describeObject(z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }), "", lines);
+  return `usage: main.ts --config <file>\n\nKeys of the JSON file:\n${lines.join("\n")}\n`;
+}
+
+type Described = z.core.JSONSchema.BaseSchema;
+
+function describeObject(node: Described, prefix: string, lines: string[]): void {
+  for (const [key, child] of Object.entries(node.properties ?? {})) {
+    if (typeof child === "boolean") continue;
+    const path = prefix === "" ? key : `${prefix}.${key}`;
+    const need =
+      child.default !== undefined
+        ? `default ${JSON.stringify(child.default)}`
+        : node.required?.includes(key)
+          ? "required"
+          : "optional";
+    const kind = child.enum?.join("|") ?? child.type ?? "any";
+    lines.push(`  ${path} (${kind}, ${need})${child.description === undefined ? "" : ` ${child.description}`}`);
+    describeObject(child, path, lines);
+  }
+}
+
+function readConfigFile(path: string): string {
+  const { size } = statSync(path);
+  if (size > maxConfigBytes) throw new ConfigError([`${path} has ${size} bytes, more than ${maxConfigBytes}`]);
+  return readFileSync(path, "utf8");
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const item of Object.values(value)) deepFreeze(item);
+  }
+  return value;
+}

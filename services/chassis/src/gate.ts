@@ -1,0 +1,77 @@
+import type { DescMethod } from "@bufbuild/protobuf";
+import { Code, type ConnectError, createContextKey, type HandlerContext } from "@connectrpc/connect";
+import { type AccessRule, isAllowed } from "./access.ts";
+import { type Caller, callerKey, identify, type Peer } from "./caller.ts";
+import { defineErrors, toConnectError } from "./errors.ts";
+import type { Logger } from "./logger.ts";
+import type { RoleTable } from "./roles.ts";
+
+/** What the connection of a request proved; set by the listener. */
+export const peerKey = createContextKey<Peer>(
+  { verified: false, reason: "CERTIFICATE_REQUIRED", detail: "no connection" },
+  { description: "verified peer" },
+);
+
+/** Decides a call from its headers and its connection, before its body is read. */
+export interface Gate {
+  /** For a known method; sets the caller for the handler. Throws UNAUTHENTICATED or PERMISSION_DENIED. */
+  check(context: Pick<HandlerContext, "method" | "values">): void;
+  /** For a path that is no method: whoever may call nothing learns nothing about what exists. */
+  identify(peer: Peer, path: string): Caller;
+}
+
+/** The gate of one server. Each refusal is one line in the log with its reason. */
+export function createGate(options: {
+  readonly trustDomain: string;
+  readonly domain: string;
+  readonly rules: ReadonlyMap<string, AccessRule>;
+  readonly roles: RoleTable;
+  readonly logger: Logger;
+}): Gate {
+  const { domain, logger } = options;
+  const fail = defineErrors(domain, {
+    CERTIFICATE_REQUIRED: Code.Unauthenticated,
+    CERTIFICATE_INVALID: Code.Unauthenticated,
+    NOT_ALLOWED: Code.PermissionDenied,
+  });
+
+  const refuse = (reason: Parameters<typeof fail>[0], facts: { path: string; caller: string; detail: string }) => {
+    logger.warn({ reason, method: facts.path, caller: facts.caller, detail: facts.detail }, "call refused");
+    const message =
+      reason === "NOT_ALLOWED" ? "the caller may not call this method" : "a valid client certificate is required";
+    return toConnectError(fail(reason, message));
+  };
+
+  const authenticate = (peer: Peer, path: string): Caller => {
+    if (!peer.verified) throw refuse(peer.reason, { path, caller: "", detail: peer.detail });
+    // A connection outlives its certificate, and so would the identity if only the handshake were believed.
+    if (peer.notAfterMs <= Date.now()) {
+      throw refuse("CERTIFICATE_INVALID", { path, caller: peer.uri, detail: "certificate has expired" });
+    }
+    const caller = identify(peer.uri, options.trustDomain, options.roles());
+    if (caller.kind === "stranger") throw refuse("NOT_ALLOWED", { path, caller: peer.uri, detail: "no role" });
+    return caller;
+  };
+
+  return {
+    check({ method, values }) {
+      const path = pathOf(method);
+      const caller = authenticate(values.get(peerKey), path);
+      if (!isAllowed(options.rules, method, caller)) {
+        throw refuse("NOT_ALLOWED", { path, caller: caller.uri, detail: "no row in the allow table" });
+      }
+      values.set(callerKey, caller);
+    },
+    identify: authenticate,
+  };
+}
+
+/** The answer to a caller that asks for a method this server does not have. */
+export function unknownMethod(domain: string): ConnectError {
+  const fail = defineErrors(domain, { METHOD_UNKNOWN: Code.Unimplemented });
+  return toConnectError(fail("METHOD_UNKNOWN", "this server has no such method"));
+}
+
+function pathOf(method: DescMethod): string {
+  return `${method.parent.typeName}/${method.name}`;
+}

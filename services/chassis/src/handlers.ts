@@ -1,0 +1,98 @@
+import { createConnectRouter } from "@connectrpc/connect";
+import type { UniversalHandler, UniversalServerRequest, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { findTrailerError, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { compressionGzip } from "@connectrpc/connect-node";
+import { type AccessRule, indexRules } from "./access.ts";
+import type { AuditPolicy } from "./audit.ts";
+import { auditCalls } from "./audit-interceptor.ts";
+import { type DeadlineBounds, enforceDeadline, withDeadline } from "./deadline.ts";
+import { codeName, reasonOf, toConnectError } from "./errors.ts";
+import { createGate, type Gate } from "./gate.ts";
+import { logCalls, translateErrors, validateRequests } from "./interceptors.ts";
+import type { Logger } from "./logger.ts";
+import type { RoleTable } from "./roles.ts";
+import type { Routes } from "./routes.ts";
+import { serverTracing } from "./trace-interceptors.ts";
+
+const maxMessageBytes = 1024 * 1024;
+
+/** Everything that decides how a call is handled, without a network. */
+export interface HandlerOptions {
+  readonly domain: string;
+  readonly trustDomain: string;
+  readonly routes: readonly Routes[];
+  readonly access: readonly AccessRule[];
+  readonly roles: RoleTable;
+  readonly logger: Logger;
+  readonly deadlines: DeadlineBounds;
+  readonly audit?: AuditPolicy | undefined;
+  readonly shutdownSignal?: AbortSignal;
+}
+
+/** The RPC handlers of one server and the gate before them; used by the real server and by the in-memory one of tests. */
+export function createHandlers(options: HandlerOptions): { handlers: UniversalHandler[]; gate: Gate } {
+  const services = options.routes.map(({ service }) => service);
+  const methodNames = new Set(services.flatMap(({ methods }) => methods.map(({ name }) => name)));
+  for (const name of [...Object.keys(options.deadlines.methodsMs), ...Object.keys(options.audit?.methods ?? {})]) {
+    if (!methodNames.has(name)) throw new Error(`no served service has a method ${name}`);
+  }
+  const gate = createGate({ ...options, rules: indexRules(services, options.access) });
+  const router = createConnectRouter({
+    acceptCompression: [compressionGzip],
+    readMaxBytes: maxMessageBytes,
+    writeMaxBytes: maxMessageBytes,
+    requestGate: (context) => gate.check(context),
+    ...(options.shutdownSignal === undefined ? {} : { shutdownSignal: options.shutdownSignal }),
+    // Outermost first. The gate stands before all of them; audit is outside validation so that a refused request is recorded.
+    interceptors: [
+      serverTracing,
+      logCalls(options.logger),
+      translateErrors(options.domain),
+      enforceDeadline,
+      ...(options.audit === undefined ? [] : [auditCalls(options.audit, options.logger)]),
+      validateRequests(services, options.domain),
+    ],
+  });
+  for (const { register } of options.routes) register(router);
+  const handlers = router.handlers.map((handler) =>
+    explainFailures(withDeadline(handler, options.deadlines), options.domain, options.logger),
+  );
+  return { handlers, gate };
+}
+
+/**
+ * A request that fails before its interceptors run (too large, malformed, late) has neither reason nor log line: both are
+ * added where its status becomes known, at the end of the answer.
+ */
+function explainFailures(handler: UniversalHandler, domain: string, logger: Logger): UniversalHandler {
+  const explained = async (request: UniversalServerRequest): Promise<UniversalServerResponse> => {
+    const answer = await handler(request);
+    const { body, trailer } = answer;
+    if (body === undefined || trailer === undefined) return answer;
+    const explain = () => {
+      const error = trailer.has("grpc-status") ? findTrailerError(trailer) : undefined;
+      if (error === undefined || reasonOf(error) !== undefined) return;
+      logger.warn({ method: handler.requestPath.slice(1), code: codeName(error.code) }, "request was not readable");
+      setTrailerStatus(trailer, toConnectError(error, domain));
+    };
+    return { ...answer, body: atEnd(body, explain) };
+  };
+  return Object.assign(explained, handler);
+}
+
+function atEnd(body: AsyncIterable<Uint8Array>, end: () => void): AsyncIterable<Uint8Array> {
+  return {
+    [Symbol.asyncIterator]() {
+      const iterator = body[Symbol.asyncIterator]();
+      return {
+        next: async () => {
+          const result = await iterator.next();
+          if (result.done === true) end();
+          return result;
+        },
+        throw: (error?: unknown) => iterator.throw?.(error) ?? Promise.reject(error),
+        return: (value?: unknown) => iterator.return?.(value) ?? Promise.resolve({ done: true, value: undefined }),
+      };
+    },
+  };
+}

@@ -1,0 +1,51 @@
+import { readFileSync } from "node:fs";
+import * as tls from "node:tls";
+import { uriNames } from "./caller.ts";
+
+const connectLimitMs = 5000;
+
+/** Where a server is and who it has to be. */
+export interface PeerAddress {
+  readonly target: { readonly unixPath: string } | { readonly host: string; readonly port: number };
+  /** The one URI name its certificate must have. */
+  readonly expectedUri: string;
+  readonly certificatePath: string;
+  readonly keyPath: string;
+  /** The only authority it is verified with. */
+  readonly caPath: string;
+}
+
+/**
+ * Opens a TLS 1.3 connection for HTTP/2. The files are read at each connection, so a renewed certificate is used without a restart. The
+ * connection fails unless the peer's chain ends at the given authority and its only URI name is the expected one; DNS names and
+ * addresses do not matter, since the URI says more.
+ */
+export function connectPeer(address: PeerAddress): tls.TLSSocket {
+  const { target } = address;
+  const socket = tls.connect({
+    ...("unixPath" in target ? { path: target.unixPath } : { host: target.host, port: target.port }),
+    // No SNI for a Unix socket or an address: the guest's agent and the services have one certificate each.
+    servername: "",
+    minVersion: "TLSv1.3",
+    ALPNProtocols: ["h2"],
+    cert: readFileSync(address.certificatePath),
+    key: readFileSync(address.keyPath),
+    ca: readFileSync(address.caPath),
+    rejectUnauthorized: true,
+    checkServerIdentity: (_host, certificate) => checkUri(certificate.subjectaltname ?? "", address.expectedUri),
+  });
+  // A host that swallows packets, or a process that accepts and stalls, would otherwise hold its callers to their deadline.
+  const timer = setTimeout(() => {
+    socket.destroy(Object.assign(new Error("TLS connection was not ready in time"), { code: "ETIMEDOUT" }));
+  }, connectLimitMs);
+  timer.unref();
+  socket.once("secureConnect", () => clearTimeout(timer));
+  socket.once("close", () => clearTimeout(timer));
+  return socket;
+}
+
+function checkUri(subjectAltName: string, expected: string): Error | undefined {
+  const uris = uriNames(subjectAltName);
+  if (uris.length === 1 && uris[0] === expected) return undefined;
+  return Object.assign(new Error(`peer is not ${expected}`), { code: "ERR_PEER_IDENTITY" });
+}

@@ -1,0 +1,58 @@
+import { chmodSync, closeSync, constants, openSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+
+/**
+ * Opens a service's own store and brings it to `migrations.length` (migration `n` is the SQL from version `n` to `n + 1`;
+ * each runs in one transaction with its version). What a committed transaction wrote survives a power loss: WAL with
+ * `synchronous=FULL`. The file and its companions are 0600. `:memory:` is for tests.
+ *
+ * Throws if the file is newer than this program.
+ */
+export function openDatabase(path: string, migrations: readonly string[]): DatabaseSync {
+  if (path !== ":memory:") {
+    // SQLite gives -wal and -shm the mode of the main file, so the mode has to be right before SQLite opens it.
+    closeSync(openSync(path, constants.O_CREAT | constants.O_RDWR | constants.O_NOFOLLOW, 0o600));
+    chmodSync(path, 0o600);
+  }
+  const database = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5000 });
+  try {
+    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;");
+    migrate(database, migrations);
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+  return database;
+}
+
+/**
+ * Runs `fn` in one write transaction: all of it is durable on return, none of it after a throw. Inside another
+ * `transaction` it joins that one. `fn` is synchronous: a transaction open across an `await` would take in other requests' writes.
+ */
+export function transaction<T>(database: DatabaseSync, fn: () => T): T {
+  if (database.isTransaction) return fn();
+  database.exec("BEGIN IMMEDIATE");
+  let result: T;
+  try {
+    result = fn();
+    if (result instanceof Promise) throw new TypeError("a transaction's function must be synchronous");
+    database.exec("COMMIT");
+  } catch (error) {
+    // A failed COMMIT (disk full) may have ended the transaction by itself.
+    if (database.isTransaction) database.exec("ROLLBACK");
+    throw error;
+  }
+  return result;
+}
+
+function migrate(database: DatabaseSync, migrations: readonly string[]): void {
+  const row = database.prepare("PRAGMA user_version").get();
+  const version = Number(row?.user_version ?? 0);
+  if (version > migrations.length) {
+    throw new Error(`database has version ${version}, this program knows ${migrations.length}`);
+  }
+  for (const [index, sql] of migrations.entries()) {
+    if (index < version) continue;
+    transaction(database, () => database.exec(`${sql};\nPRAGMA user_version = ${index + 1}`));
+  }
+}

@@ -1,0 +1,131 @@
+import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  DiscardPolicy,
+  JetStreamApiError,
+  type JetStreamClient,
+  type JetStreamManager,
+  jetstream,
+  jetstreamManager,
+  RetentionPolicy,
+  StorageType,
+} from "@nats-io/jetstream";
+import { connect, type NatsConnection, nanos } from "@nats-io/transport-node";
+import type { TlsFiles } from "./listener.ts";
+import type { Logger } from "./logger.ts";
+import { raceSignal } from "./streams.ts";
+
+const firstRetryMs = 100;
+const maxRetryMs = 2000;
+const connectLimitMs = 2000;
+const requestLimitMs = 2000;
+const hourMs = 3_600_000;
+const drainLimitMs = 1000;
+const streamInUse = 10058;
+
+/** The names that services and the broker's permissions agree on. */
+export function streamOf(service: string): { name: string; subjects: string } {
+  return { name: `LOBSTERD_${service.toUpperCase()}`, subjects: `${service}.v1.>` };
+}
+
+export interface Broker {
+  readonly signal: AbortSignal;
+  /** Resolves when connected; rejects only when the broker is closed. */
+  client(): Promise<{ publish: JetStreamClient; manage: JetStreamManager }>;
+  /** Creates this service's stream unless it is there. */
+  ensureStream(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Connects to the broker with this service's certificate, and again whenever it was lost. */
+export function openBroker(options: {
+  readonly service: string;
+  readonly servers: readonly string[];
+  readonly tls: TlsFiles;
+  readonly logger: Logger;
+}): Broker {
+  const closing = new AbortController();
+  const connection = connectForEver(options, closing.signal);
+  // Whoever awaits it sees the rejection; with nobody waiting a close before the first connection is not an error.
+  connection.catch(() => undefined);
+  const client = connection.then(async (nats) => ({
+    publish: jetstream(nats, { timeout: requestLimitMs }),
+    manage: await jetstreamManager(nats, { checkAPI: false, timeout: requestLimitMs }),
+  }));
+  client.catch(() => undefined);
+
+  return {
+    signal: closing.signal,
+    client: () => raceSignal(closing.signal, client),
+    async ensureStream() {
+      const { manage } = await client;
+      const { name, subjects } = streamOf(options.service);
+      try {
+        await manage.streams.add({
+          name,
+          subjects: [subjects],
+          retention: RetentionPolicy.Limits,
+          storage: StorageType.File,
+          discard: DiscardPolicy.Old,
+          max_age: nanos(24 * hourMs),
+          max_bytes: 64 * 1024 * 1024,
+          max_msg_size: 64 * 1024,
+          duplicate_window: nanos(120_000),
+          num_replicas: 1,
+        });
+      } catch (error) {
+        // Made by an operator or an earlier version with other limits: theirs hold.
+        if (!(error instanceof JetStreamApiError && error.code === streamInUse)) throw error;
+      }
+    },
+    async close() {
+      closing.abort(new Error("event bus is closed"));
+      const nats = await connection.catch(() => undefined);
+      if (nats === undefined) return;
+      await Promise.race([nats.drain().catch(() => undefined), delay(drainLimitMs, undefined, { ref: false })]);
+      await nats.close();
+    },
+  };
+}
+
+async function connectForEver(
+  options: { service: string; servers: readonly string[]; tls: TlsFiles; logger: Logger },
+  signal: AbortSignal,
+): Promise<NatsConnection> {
+  for (let retryMs = firstRetryMs; ; retryMs = Math.min(retryMs * 2, maxRetryMs)) {
+    signal.throwIfAborted();
+    try {
+      const nats = await connect({
+        servers: [...options.servers],
+        name: options.service,
+        // Own prefix per service, so that the broker's permissions can keep the others' answers from it.
+        inboxPrefix: `_INBOX_${options.service}`,
+        timeout: connectLimitMs,
+        maxReconnectAttempts: -1,
+        reconnectTimeWait: 250,
+        reconnectJitter: 250,
+        ignoreAuthErrorAbort: true,
+        pingInterval: 10_000,
+        tls: {
+          ca: readFileSync(options.tls.platformCaPath, "utf8"),
+          cert: readFileSync(options.tls.certificatePath, "utf8"),
+          key: readFileSync(options.tls.keyPath, "utf8"),
+        },
+      });
+      options.logger.info({ server: nats.getServer() }, "event broker connected");
+      void watchStatus(nats, options.logger);
+      return nats;
+    } catch (error) {
+      options.logger.debug({ err: error }, "event broker is away");
+      await delay(retryMs, undefined, { signal });
+    }
+  }
+}
+
+async function watchStatus(nats: NatsConnection, logger: Logger): Promise<void> {
+  for await (const status of nats.status()) {
+    if (status.type === "error") logger.warn({ err: status.error }, "event broker refused something");
+    else if (status.type === "disconnect") logger.warn({ server: status.server }, "event broker lost");
+    else if (status.type === "reconnect") logger.info({ server: status.server }, "event broker connected");
+  }
+}

@@ -1,0 +1,121 @@
+import type { DescService } from "@bufbuild/protobuf";
+import { type Client, createClient, createContextValues, type Transport } from "@connectrpc/connect";
+import { createUniversalHandlerClient, type UniversalHandler } from "@connectrpc/connect/protocol";
+import { createTransport } from "@connectrpc/connect/protocol-grpc";
+import type { AccessRule } from "./access.ts";
+import type { AuditEntry, AuditPolicy, AuditSink } from "./audit.ts";
+import type { Peer, Role } from "./caller.ts";
+import { peerKey } from "./gate.ts";
+import { createHandlers } from "./handlers.ts";
+import { createLogger, type Logger } from "./logger.ts";
+import type { Routes } from "./routes.ts";
+
+export { type TestAuthority, type TestLeaf, testCertificates } from "./testing-certificates.ts";
+
+const trustDomain = "test";
+const dayMs = 86_400_000;
+
+/** Who calls in a test: a service, a client with a role, a verified URI without one, or nobody. */
+export type TestCaller = `service:${string}` | `role:${Role}` | "stranger" | "nobody";
+
+export interface TestHarness {
+  /** A client that calls as `caller`; nothing but the network is left out: gate, interceptors, deadlines and wire form are real. */
+  as<S extends DescService>(caller: TestCaller, service: S): Client<S>;
+  /** What was logged, parsed. */
+  readonly logs: ReadonlyArray<Readonly<Record<string, unknown>>>;
+}
+
+/** An in-memory server. Callers of the trust domain `test`: `spiffe://test/svc/<name>` and `spiffe://test/client/<role>`. */
+export function testHarness(options: {
+  readonly routes: readonly Routes[];
+  readonly access: readonly AccessRule[];
+  /** Name of the service under test, for the domain of errors. */
+  readonly service?: string;
+  readonly audit?: AuditPolicy;
+  readonly methodDeadlinesMs?: Readonly<Record<string, number>>;
+  readonly defaultDeadlineMs?: number;
+  readonly maxDeadlineMs?: number;
+}): TestHarness {
+  const { logger, logs } = captureLogs();
+  const roles = new Map<string, Role>(
+    (["operator", "viewer", "owner"] as const).map((role) => [`spiffe://${trustDomain}/client/${role}`, role]),
+  );
+  const { handlers } = createHandlers({
+    domain: `${options.service ?? "test"}.lobsterd`,
+    trustDomain,
+    routes: options.routes,
+    access: options.access,
+    roles: () => roles,
+    logger,
+    deadlines: {
+      defaultMs: options.defaultDeadlineMs ?? 30_000,
+      maxMs: options.maxDeadlineMs ?? 300_000,
+      methodsMs: options.methodDeadlinesMs ?? {},
+    },
+    audit: options.audit,
+  });
+  return { as: (caller, service) => createClient(service, inMemoryTransport(handlers, peerFor(caller))), logs };
+}
+
+/** A sink that keeps what it is given; `fail` makes it reject, `hang` makes it never answer. */
+export function fakeAuditSink(): AuditSink & { readonly entries: AuditEntry[]; mode: "accept" | "fail" | "hang" } {
+  const entries: AuditEntry[] = [];
+  return {
+    entries,
+    mode: "accept",
+    async append(entry) {
+      if (this.mode === "hang") await new Promise(() => undefined);
+      if (this.mode === "fail") throw new Error("audit is away");
+      if (!entries.some(({ eventId }) => eventId === entry.eventId)) entries.push(entry);
+    },
+  };
+}
+
+/** A clock that only a test moves. */
+export function manualClock(startMs = 1_700_000_000_000): { now(): number; advance(ms: number): void } {
+  let nowMs = startMs;
+  return {
+    now: () => nowMs,
+    advance(ms) {
+      nowMs += ms;
+    },
+  };
+}
+
+/** A logger whose lines a test can read. */
+export function captureLogs(service = "test"): { logger: Logger; logs: Array<Record<string, unknown>> } {
+  const logs: Array<Record<string, unknown>> = [];
+  const logger = createLogger(
+    { service, level: "debug" },
+    { write: (line: string) => void logs.push(JSON.parse(line) as Record<string, unknown>) },
+  );
+  return { logger, logs };
+}
+
+function peerFor(caller: TestCaller): Peer {
+  if (caller === "nobody") return { verified: false, reason: "CERTIFICATE_REQUIRED", detail: "test" };
+  const [kind, name = ""] = caller.split(":", 2);
+  const path = kind === "service" ? `svc/${name}` : `client/${name || "stranger"}`;
+  return { verified: true, uri: `spiffe://${trustDomain}/${path}`, notAfterMs: Date.now() + dayMs };
+}
+
+function inMemoryTransport(handlers: readonly UniversalHandler[], peer: Peer): Transport {
+  const identified = handlers.map((handler) =>
+    Object.assign(
+      (request: Parameters<UniversalHandler>[0]) =>
+        handler({ ...request, contextValues: createContextValues().set(peerKey, peer) }),
+      handler,
+    ),
+  );
+  return createTransport({
+    httpClient: createUniversalHandlerClient(identified),
+    baseUrl: "https://in-memory",
+    useBinaryFormat: true,
+    interceptors: [],
+    acceptCompression: [],
+    sendCompression: null,
+    compressMinBytes: Number.MAX_SAFE_INTEGER,
+    readMaxBytes: 1024 * 1024,
+    writeMaxBytes: 1024 * 1024,
+  });
+}

@@ -1,0 +1,54 @@
+import { z } from "zod";
+
+const path = z.string().startsWith("/").max(200);
+
+/** Configuration of the launcher. Everything that its caller may not choose is here. */
+export const launcherConfigSchema = z.strictObject({
+  instance: z
+    .string()
+    .regex(/^[a-z][a-z0-9-]{0,30}$/)
+    .describe("name of the stack this launcher belongs to"),
+  runDir: path.describe("tmpfs of the instance: netns/slot-<slot> is read, jails/<vmId> is written"),
+  stateDir: path.describe("durable directory of the instance: vms/<vmId> and vmm/<digest> are written"),
+  imagesDir: path.describe("installed guest images, <image>/{vmlinux,initrd.cpio,rootfs.erofs}"),
+  uidBase: z.int().min(100_000).max(4_000_000_000).describe("jail uid and gid of a slot are uidBase + slot"),
+  slotCount: z.int().min(1).max(65_536).describe("slots 0 to slotCount - 1 exist"),
+  cgroupParent: z
+    .string()
+    .regex(/^[a-z][a-z0-9-]{0,62}$/)
+    .describe("cgroup above the VMs' cgroups, in every hierarchy"),
+  cgroupRoot: path.default("/sys/fs/cgroup").describe("where cgroup v1 controllers or the v2 hierarchy are mounted"),
+  socketPath: path.max(107).describe("the launcher's socket, 0660 in a directory 0750"),
+  socketGroupId: z.int().min(0).describe("group that may connect"),
+  translationCacheMib: z.int().min(16).max(1024).default(32).describe("code cache of QEMU under TCG, per VM"),
+  tscKhz: z
+    .int()
+    .min(100_000)
+    .max(10_000_000)
+    .optional()
+    .describe("host TSC frequency, where cpuinfo does not tell it"),
+  vmm: z
+    .strictObject({
+      binaryPath: path.default("/usr/bin/qemu-system-x86_64"),
+      modulePaths: z.array(path).max(16).default(["/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"]),
+      firmwareDir: path.default("/usr/share/qemu"),
+    })
+    .prefault({})
+    .describe("the VMM's files, copied into a tree of their own at start-up"),
+  logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least severe line to print"),
+});
+
+export type LauncherConfig = Readonly<z.infer<typeof launcherConfigSchema>>;
+
+/** Where everything of one VM is. Derived from the vmId alone: no caller names a path. */
+export function vmPaths(config: LauncherConfig, vmId: string) {
+  const disk = `${config.stateDir}/vms/${vmId}`;
+  const jail = `${config.runDir}/jails/${vmId}`;
+  return {
+    disk,
+    overlay: `${disk}/overlay.ext4`,
+    record: `${disk}/record.json`,
+    jail,
+    identity: `${jail}/identity.img`,
+  };
+}

@@ -1,0 +1,121 @@
+import { execFile } from "node:child_process";
+import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { promisify } from "node:util";
+
+const execFileAsync = promisify(execFile);
+export const namespaceNames = ["mnt", "pid", "net", "ipc", "uts", "cgroup"] as const;
+export type Namespaces = Readonly<Record<(typeof namespaceNames)[number], string>>;
+
+/** Environment of every program that the launcher starts; its own is not handed on. */
+export const programEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" } as const;
+
+/** Runs one program to its end and returns its output. Throws with its error output when it fails or takes longer than `timeoutMs`. */
+export async function run(argv: readonly [string, ...string[]], timeoutMs: number): Promise<string> {
+  const [file, ...rest] = argv;
+  const options = {
+    cwd: "/",
+    env: programEnvironment,
+    timeout: timeoutMs,
+    killSignal: "SIGKILL",
+    maxBuffer: 256 * 1024,
+  } as const;
+  const { stdout } = await execFileAsync(file, rest, options);
+  return stdout;
+}
+
+/** One process as /proc tells it. Ids are in the order real, effective, saved, file system. */
+export interface ProcessFacts {
+  readonly pid: number;
+  readonly uids: readonly number[];
+  readonly gids: readonly number[];
+  readonly groups: readonly number[];
+  readonly capabilities: Readonly<Record<"inheritable" | "permitted" | "effective" | "bounding" | "ambient", string>>;
+  readonly noNewPrivileges: boolean;
+  /** One per thread: 0 none, 1 strict, 2 filter. */
+  readonly seccompModes: readonly number[];
+  /** The process's number in each pid namespace, outermost first. */
+  readonly pidPerNamespace: readonly number[];
+  readonly namespaces: Namespaces;
+  /** device:inode of its root directory. */
+  readonly root: string;
+  /** Its mounts as "<mount point> <ro|rw>", sorted. */
+  readonly mounts: readonly string[];
+  readonly limits: Readonly<Record<string, string>>;
+}
+
+/**
+ * Reads a process that runs as `uid`. The kernel shows namespaces, root and mounts only to a process that could trace it: one with the
+ * same ids and no more capabilities. The launcher takes the VMM's ids for these reads, so it needs no CAP_SYS_PTRACE. They are
+ * synchronous: nothing else of the launcher runs meanwhile. Throws when the process is not readable that way.
+ */
+export function readProcess(pid: number, uid: number): ProcessFacts {
+  const proc = `/proc/${pid}`;
+  const { namespaces, root, mountinfo } = withIds(uid, () => {
+    const { dev, ino } = statSync(`${proc}/root`);
+    return {
+      namespaces: namespacesOf(proc),
+      root: `${dev}:${ino}`,
+      mountinfo: readFileSync(`${proc}/mountinfo`, "utf8"),
+    };
+  });
+  const status = statusFields(readFileSync(`${proc}/status`, "utf8"));
+  const numbers = (field: string) => (status.get(field) ?? "").split(/\s+/).filter(Boolean).map(Number);
+  return {
+    pid,
+    uids: numbers("Uid"),
+    gids: numbers("Gid"),
+    groups: numbers("Groups"),
+    capabilities: {
+      inheritable: status.get("CapInh") ?? "",
+      permitted: status.get("CapPrm") ?? "",
+      effective: status.get("CapEff") ?? "",
+      bounding: status.get("CapBnd") ?? "",
+      ambient: status.get("CapAmb") ?? "",
+    },
+    noNewPrivileges: status.get("NoNewPrivs") === "1",
+    seccompModes: readdirSync(`${proc}/task`).map((task) =>
+      Number(statusFields(readFileSync(`${proc}/task/${task}/status`, "utf8")).get("Seccomp")),
+    ),
+    pidPerNamespace: numbers("NSpid"),
+    namespaces,
+    root,
+    mounts: parseMounts(mountinfo),
+    limits: parseLimits(readFileSync(`${proc}/limits`, "utf8")),
+  };
+}
+
+/** Inode numbers of the namespaces of the process that `proc` (`/proc/<pid>` or `/proc/self`) shows. */
+export function namespacesOf(proc: string): Namespaces {
+  const inode = (name: string) => /\[(\d+)\]/.exec(readlinkSync(`${proc}/ns/${name}`))?.[1] ?? "";
+  return Object.fromEntries(namespaceNames.map((name) => [name, inode(name)])) as Namespaces;
+}
+
+/** Runs `read` with effective ids that are not root's; the kernel gives the capabilities back with the root id. */
+function withIds<T>(uid: number, read: () => T): T {
+  if (process.setegid === undefined || process.seteuid === undefined) throw new Error("this platform has no user ids");
+  process.setegid(uid);
+  try {
+    process.seteuid(uid);
+    return read();
+  } finally {
+    process.seteuid(0);
+    process.setegid(0);
+  }
+}
+
+function statusFields(text: string): Map<string, string> {
+  return new Map(
+    text.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]),
+  );
+}
+
+function parseMounts(mountinfo: string): string[] {
+  const lines = mountinfo.trim().split("\n");
+  return lines.map((line) => `${line.split(" ")[4]} ${line.split(" ")[5]?.split(",")[0]}`).sort();
+}
+
+/** Soft limits; the hard ones are set together with them. */
+function parseLimits(text: string): Record<string, string> {
+  const rows = text.split("\n").flatMap((line) => [/^Max (.+?)\s{2,}(\S+)\s/.exec(line)]);
+  return Object.fromEntries(rows.flatMap((row) => (row?.[1] && row[2] ? [[row[1], row[2]] as const] : [])));
+}

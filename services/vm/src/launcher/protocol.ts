@@ -1,0 +1,108 @@
+import { z } from "zod";
+
+export const identityDriveBytes = 64 * 1024;
+export const maxMessageBytes = 256 * 1024;
+
+const vmId = z.string().regex(/^[0-9a-f]{32}$/);
+const slot = z.int().min(0).max(65_535);
+const image = z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/);
+const onlyVmId = z.strictObject({ vmId });
+
+/** Arguments of every verb. None is a path, a uid or a command. */
+export const verbArguments = {
+  describe: z.strictObject({}),
+  list: z.strictObject({}),
+  prepare: z.strictObject({ vmId, slot, image, overlayMib: z.int().min(16).max(1_048_576) }),
+  start: z.strictObject({
+    vmId,
+    slot,
+    image,
+    vcpuCount: z.int().min(1).max(32),
+    memoryMib: z.int().min(64).max(1_048_576),
+    identityDrive: z.base64().refine((text) => Buffer.byteLength(text, "base64") <= identityDriveBytes),
+  }),
+  inspect: onlyVmId,
+  emptyIdentityDrive: onlyVmId,
+  remove: onlyVmId,
+} as const;
+
+const namespaces = z.record(z.enum(["mnt", "pid", "net", "ipc", "uts", "cgroup"]), z.string());
+const listed = z.strictObject({
+  vmId,
+  slot: slot.optional(),
+  state: z.enum(["prepared", "running", "exited"]),
+});
+
+/** Results of every verb; the client checks them with the same schemas. */
+export const verbResults = {
+  describe: z.strictObject({
+    name: z.string(),
+    version: z.string(),
+    accelerator: z.string(),
+    productionBoundary: z.boolean(),
+    cores: z.int(),
+    memoryMib: z.int(),
+  }),
+  list: z.strictObject({ vms: z.array(listed).max(4096) }),
+  prepare: z.strictObject({}),
+  start: z.strictObject({ stagesMs: z.strictObject({ prepare: z.number(), vmm: z.number(), readBack: z.number() }) }),
+  inspect: z.strictObject({
+    pid: z.int(),
+    uid: z.int(),
+    namespaces,
+    seccompModes: z.array(z.int()),
+    capabilities: z.strictObject({ effective: z.string(), bounding: z.string() }),
+    noNewPrivileges: z.boolean(),
+    cgroup: z.record(z.string(), z.string()),
+  }),
+  emptyIdentityDrive: z.strictObject({}),
+  remove: z.strictObject({}),
+} as const;
+
+export type Verb = keyof typeof verbArguments;
+export type Arguments<V extends Verb> = z.infer<(typeof verbArguments)[V]>;
+export type Result<V extends Verb> = z.infer<(typeof verbResults)[V]>;
+export type Verbs = { readonly [V in Verb]: (request: Arguments<V>) => Promise<Result<V>> };
+
+export const requestSchema = z.strictObject({
+  verb: z.enum(Object.keys(verbArguments) as [Verb, ...Verb[]]),
+  arguments: z.unknown(),
+  traceparent: z
+    .string()
+    .regex(/^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)
+    .optional(),
+});
+
+/** Why the launcher refuses or fails. */
+export const reasons = [
+  "INVALID_REQUEST",
+  "ALREADY_EXISTS", // a record, jail or overlay of that name exists
+  "SLOT_IN_USE", // another VM has the slot, and so the uid
+  "NOT_FOUND", // no such VM, or nothing of it that runs
+  "WRONG_STATE", // it runs already, or its record says otherwise
+  "IMAGE_MISSING", // a file of the image is absent or not root's alone
+  "NETWORK_MISSING", // the slot has no network namespace
+  "HOST_UNSAFE", // somebody other than root can write where the launcher builds
+  "VMM_FAILED", // the VMM ended or did not answer while it started
+  "JAIL_MISMATCH", // the process differs from its jail's description; it was killed
+  "INTERNAL",
+] as const;
+
+export type Reason = (typeof reasons)[number];
+
+export const answerSchema = z.discriminatedUnion("ok", [
+  z.strictObject({ ok: z.literal(true), result: z.unknown() }),
+  z.strictObject({ ok: z.literal(false), reason: z.enum(reasons), message: z.string().max(4096) }),
+]);
+
+export type Answer = z.infer<typeof answerSchema>;
+
+export class LauncherError extends Error {
+  override readonly name = "LauncherError";
+  readonly reason: Reason;
+
+  constructor(reason: Reason, message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}

@@ -1,0 +1,65 @@
+/** What the command line of one VMM depends on. Paths are the jail's own, so no host path and no tenant text is in it. */
+export interface QemuSpec {
+  readonly vmId: string;
+  readonly vcpuCount: number;
+  readonly memoryMib: number;
+  readonly translationCacheMib: number;
+  readonly tscKhz: number;
+}
+
+export const diskBytesPerSecond = 52_428_800;
+export const diskOperationsPerSecond = 5_000;
+/** Where the VMM is inside its jail. */
+export const vmmPath = "/usr/bin/qemu-system-x86_64";
+const guestMac = "06:00:0a:4d:00:02";
+
+/**
+ * The complete command line. The VMM starts with its CPUs stopped (`-S`): the launcher reads the jail back first and only then
+ * lets guest code run. One throttle group over all drives, so that several drives do not add up to several limits.
+ *
+ * microvm under TCG has neither HPET nor PM timer, and calibrating the TSC against the PIT hangs on a loaded host: PIT and PIC are
+ * off and the frequency is told (under TCG the guest's TSC is the host's). The drives' order is their name in the guest.
+ */
+export function qemuCommand(spec: QemuSpec): string[] {
+  const drive = (name: string, file: string, readOnly: boolean) => [
+    "-blockdev",
+    `driver=throttle,throttle-group=disk,node-name=${name},read-only=${readOnly ? "on" : "off"},file.driver=raw,` +
+      `file.read-only=${readOnly ? "on" : "off"},file.file.driver=file,file.file.filename=${file}`,
+    "-device",
+    `virtio-blk-device,drive=${name}`,
+  ];
+  return [
+    vmmPath,
+    "-sandbox",
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    ...["-name", spec.vmId, "-S", "-L", "/usr/share/qemu"],
+    ...["-M", "microvm,rtc=on,pit=off,pic=off,isa-serial=off"],
+    ...["-accel", `tcg,thread=multi,tb-size=${spec.translationCacheMib}`],
+    ...["-cpu", "max", "-smp", String(spec.vcpuCount), "-m", String(spec.memoryMib)],
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "none", "-monitor", "none"],
+    ...["-kernel", "/image/vmlinux", "-initrd", "/image/initrd.cpio"],
+    ...["-append", `panic=-1 quiet 8250.nr_uarts=0 tsc_early_khz=${spec.tscKhz} tsc=reliable`],
+    "-object",
+    `throttle-group,id=disk,x-bps-total=${diskBytesPerSecond},x-bps-total-max=${diskBytesPerSecond},x-bps-total-max-length=1,` +
+      `x-iops-total=${diskOperationsPerSecond},x-iops-total-max=${diskOperationsPerSecond},x-iops-total-max-length=1`,
+    ...drive("root", "/image/rootfs.erofs", true),
+    ...drive("overlay", "/overlay.ext4", false),
+    ...drive("identity", "/identity.img", true),
+    ...["-netdev", "tap,id=net0,ifname=tap0,script=no,downscript=no"],
+    ...["-device", `virtio-net-device,netdev=net0,mac=${guestMac}`],
+    ...["-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-device,rng=rng0"],
+    ...["-qmp", "unix:/run/qmp.sock,server=on,wait=off"],
+    // The start-up monitor: an inherited socket, so that the launcher never looks a path up that the VMM could have replaced.
+    ...["-chardev", "socket,id=boot,fd=3", "-mon", "chardev=boot,mode=control"],
+  ];
+}
+
+/**
+ * Host TSC frequency in kHz out of /proc/cpuinfo. Where the frequency scales this is only near it, and the guest's clock runs off by
+ * that ratio: configure `tscKhz` there. Throws when there is no such line.
+ */
+export function tscKhzFromCpuinfo(cpuinfo: string): number {
+  const mhz = Number(/^cpu MHz\s*:\s*([0-9.]+)$/m.exec(cpuinfo)?.[1]);
+  if (!Number.isFinite(mhz)) throw new Error("cpuinfo names no frequency: set tscKhz");
+  return Math.round(mhz * 1000);
+}

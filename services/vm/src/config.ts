@@ -1,0 +1,44 @@
+import { availableParallelism } from "node:os";
+import { commonConfigSchema } from "@lobsterd/chassis/config.ts";
+import { z } from "zod";
+
+const peer = (service: string) => z.string().describe(`Unix socket of the ${service} service`);
+
+/** Configuration of the `vm` service: what every service has, and the keys below. */
+export const configSchema = commonConfigSchema.extend({
+  domain: z.string().describe("tenants are reached at https://<tenant>.<domain>/"),
+  publicHttpsPort: z.number().int().min(1).max(65535).default(443).describe("port in the URLs that callers are given"),
+  imagesDir: z.string().describe("directory of installed guest images, one directory each"),
+  launcherSocketPath: z.string().describe("Unix socket of the launcher"),
+  guestCaPath: z.string().describe("certificate of the authority that signs guests, PEM"),
+  peers: z.object({
+    audit: peer("audit"),
+    net: peer("net"),
+    proxy: peer("proxy"),
+    secrets: peer("secrets"),
+  }),
+  slotCount: z.number().int().min(1).max(32768).default(64).describe("microVMs this host can hold"),
+  slotQuarantineMs: z
+    .number()
+    .int()
+    .min(0)
+    .default(60_000)
+    .describe("a freed slot's address is not reused for so long"),
+  maxVcpuCount: z.number().int().min(1).max(32).default(2).describe("most vCPUs a tenant may ask for"),
+  maxMemoryMib: z.number().int().min(128).default(4096).describe("most memory a tenant may ask for"),
+  defaultDiskMib: z.number().int().min(64).default(1024).describe("writable disk of a tenant that names no size"),
+  maxDiskMib: z.number().int().min(64).default(16_384).describe("largest writable disk a tenant may ask for"),
+  concurrentBoots: z
+    .number()
+    .int()
+    .min(1)
+    .default(() => availableParallelism())
+    .describe("boots at once; more of them only slow one another down (default: number of cores)"),
+  maxQueuedBoots: z.number().int().min(0).default(64).describe("boots that may wait; more are refused"),
+  bootLimitMs: z.number().int().min(1000).default(60_000).describe("a guest that has not answered by then is killed"),
+  workloadLimitMs: z.number().int().min(1000).default(60_000).describe("a workload must be healthy by then"),
+  spawnLimitMs: z.number().int().min(1000).default(240_000).describe("a whole spawn, waiting in the queue included"),
+  reconcileIntervalMs: z.number().int().min(100).default(10_000).describe("how often actual and desired are compared"),
+});
+
+export type Config = Readonly<z.infer<typeof configSchema>>;

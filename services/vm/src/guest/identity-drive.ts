@@ -1,0 +1,44 @@
+import { randomBytes } from "node:crypto";
+import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import type { TenantRecord } from "../store/tenants.ts";
+
+/** Size of the drive. The guest reads all of it, so it is small. */
+const driveBytes = 64 * 1024;
+
+export interface IdentityDriveParts {
+  readonly tenant: TenantRecord;
+  readonly identity: IssueGuestIdentityResponse;
+  readonly trustDomain: string;
+  /** What Host and SNI may be on the gateway's port. */
+  readonly hostNames: readonly string[];
+  readonly hostTimeMs: number;
+  readonly traceparent: string | undefined;
+}
+
+/**
+ * The bytes of the identity drive: one JSON document (fields in docs/architecture.md, "Identity drive"), zero-padded to 64 KiB.
+ * It holds the guest's private key, so the caller overwrites it after use.
+ */
+export function composeIdentityDrive(parts: IdentityDriveParts): Buffer {
+  const { tenant, identity } = parts;
+  const document = {
+    version: 1,
+    tenant: tenant.name,
+    vmId: tenant.vmId,
+    generation: tenant.generation,
+    trustDomain: parts.trustDomain,
+    hostNames: parts.hostNames,
+    certificatePem: identity.certificatePem,
+    privateKeyPem: Buffer.from(identity.privateKeyPem?.value ?? []).toString("utf8"),
+    platformCaPem: identity.platformCaPem,
+    hostTimeMs: parts.hostTimeMs,
+    seedBase64: randomBytes(64).toString("base64"),
+    expectInjection: true,
+    ...(parts.traceparent === undefined ? {} : { traceparent: parts.traceparent }),
+  };
+  const drive = Buffer.alloc(driveBytes);
+  const text = JSON.stringify(document);
+  if (Buffer.byteLength(text) > driveBytes) throw new RangeError("identity document does not fit the identity drive");
+  drive.write(text, "utf8");
+  return drive;
+}

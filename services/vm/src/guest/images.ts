@@ -1,0 +1,38 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+
+const namePattern = /^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$/;
+
+const manifestSchema = z.object({
+  name: z.string(),
+  minimumMemoryMib: z.number().int().min(32),
+  defaultMemoryMib: z.number().int().min(32),
+});
+
+/** What `vm` needs of an image's manifest. */
+export type ImageSummary = Readonly<z.infer<typeof manifestSchema>>;
+
+/** The images installed on this host. The launcher opens them by name itself; this only answers questions about them. */
+export interface ImageCatalogue {
+  find(name: string): Promise<ImageSummary | undefined>;
+  names(): Promise<readonly string[]>;
+}
+
+/** Reads `<imagesDir>/<name>/manifest.json`. The directory belongs to root; an unreadable manifest is an error, not an absence. */
+export function openImageCatalogue(imagesDir: string): ImageCatalogue {
+  return {
+    find: async (name) => {
+      if (!namePattern.test(name)) return undefined;
+      let text: string;
+      try {
+        text = await readFile(join(imagesDir, name, "manifest.json"), "utf8");
+      } catch (error) {
+        if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+        throw error;
+      }
+      return manifestSchema.parse(JSON.parse(text));
+    },
+    names: async () => (await readdir(imagesDir)).filter((name) => namePattern.test(name)).sort(),
+  };
+}

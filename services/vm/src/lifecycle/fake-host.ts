@@ -1,0 +1,151 @@
+/** A host that exists in memory, for the unit tests of the lifecycle: it remembers what exists, and can be told to fail. */
+
+import { create } from "@bufbuild/protobuf";
+import { createClient, createRouterTransport } from "@connectrpc/connect";
+import type { FinishedSpan } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import {
+  AttachNetworkResponseSchema,
+  DetachNetworkResponseSchema,
+  ListNetworksResponseSchema,
+  NetworkService,
+} from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
+import {
+  ListRoutesResponseSchema,
+  PublishRouteResponseSchema,
+  RouteService,
+  WithdrawRouteResponseSchema,
+} from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import {
+  InjectSecretsResponseSchema,
+  IssueGuestIdentityResponseSchema,
+  SecretService,
+  ShredTenantResponseSchema,
+} from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { createFakeVmm } from "../vmm/fake.ts";
+import type { HostParts } from "./host-parts.ts";
+
+/** What can be made to fail: the name of an RPC or of a wait. */
+export type Failure =
+  | "attachNetwork"
+  | "detachNetwork"
+  | "publishRoute"
+  | "withdrawRoute"
+  | "issueGuestIdentity"
+  | "injectSecrets"
+  | "shredTenant"
+  | "awaitAgent"
+  | "awaitWorkload";
+
+export interface FakeHost {
+  readonly parts: HostParts;
+  readonly networks: Map<string, number>;
+  readonly routes: Map<string, string>;
+  /** VM ids with an identity. */
+  readonly identities: Set<string>;
+  /** Tenants that have a key. */
+  readonly keys: Set<string>;
+  /** Fails these from now on. */
+  readonly failing: Set<Failure>;
+  /** Everything that exists, as sorted lines. Empty: nothing is left. */
+  inventory(): Promise<readonly string[]>;
+}
+
+export function createFakeHost(): FakeHost {
+  const networks = new Map<string, number>();
+  const routes = new Map<string, string>();
+  const identities = new Set<string>();
+  const keys = new Set<string>();
+  const failing = new Set<Failure>();
+  const vmm = createFakeVmm();
+  const attempt = (what: Failure) => {
+    if (failing.has(what)) throw new Error(`told to fail: ${what}`);
+  };
+  const transport = createRouterTransport(({ service }) => {
+    service(NetworkService, {
+      attachNetwork: ({ vmId, slot }) => {
+        networks.set(vmId, slot);
+        attempt("attachNetwork");
+        return create(AttachNetworkResponseSchema, {
+          network: { vmId, slot, guestAddress: `10.201.0.${2 * slot + 1}` },
+        });
+      },
+      detachNetwork: ({ vmId }) => {
+        attempt("detachNetwork");
+        networks.delete(vmId);
+        return create(DetachNetworkResponseSchema);
+      },
+      listNetworks: () =>
+        create(ListNetworksResponseSchema, { networks: [...networks].map(([vmId, slot]) => ({ vmId, slot })) }),
+    });
+    service(RouteService, {
+      publishRoute: ({ tenant, vmId }) => {
+        routes.set(tenant, vmId);
+        attempt("publishRoute");
+        return create(PublishRouteResponseSchema);
+      },
+      withdrawRoute: ({ tenant, vmId }) => {
+        attempt("withdrawRoute");
+        if (routes.get(tenant) === vmId) routes.delete(tenant);
+        return create(WithdrawRouteResponseSchema);
+      },
+      listRoutes: () =>
+        create(ListRoutesResponseSchema, { routes: [...routes].map(([tenant, vmId]) => ({ tenant, vmId })) }),
+    });
+    service(SecretService, {
+      issueGuestIdentity: ({ tenant, vmId }) => {
+        identities.add(vmId);
+        keys.add(tenant);
+        attempt("issueGuestIdentity");
+        return create(IssueGuestIdentityResponseSchema, {
+          certificatePem: "certificate",
+          privateKeyPem: { value: Buffer.from("key") },
+          platformCaPem: "authority",
+        });
+      },
+      injectSecrets: () => {
+        attempt("injectSecrets");
+        return create(InjectSecretsResponseSchema);
+      },
+      shredTenant: ({ tenant, vmId }) => {
+        attempt("shredTenant");
+        if (vmId === "") keys.delete(tenant);
+        if (vmId === "") identities.clear();
+        else identities.delete(vmId);
+        return create(ShredTenantResponseSchema);
+      },
+    });
+  });
+  const parts: HostParts = {
+    vmm,
+    net: createClient(NetworkService, transport),
+    proxy: createClient(RouteService, transport),
+    secrets: createClient(SecretService, transport),
+    guests: {
+      awaitAgent: async (_tenant, _limitMs, signal) => {
+        signal.throwIfAborted();
+        attempt("awaitAgent");
+      },
+      awaitWorkload: async (): Promise<readonly FinishedSpan[]> => {
+        attempt("awaitWorkload");
+        return [];
+      },
+      forget: () => undefined,
+      close: () => undefined,
+    },
+  };
+  return {
+    parts,
+    networks,
+    routes,
+    identities,
+    keys,
+    failing,
+    inventory: async () =>
+      [
+        ...[...networks.keys()].map((vmId) => `network ${vmId}`),
+        ...[...routes.keys()].map((tenant) => `route ${tenant}`),
+        ...[...identities].map((vmId) => `identity ${vmId}`),
+        ...(await vmm.list()).map(({ vmId }) => `microvm ${vmId}`),
+      ].sort(),
+  };
+}

@@ -1,0 +1,15 @@
+import type { Client } from "@connectrpc/connect";
+import type { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
+import type { RouteService } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import type { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import type { GuestAgents } from "../guest/agent.ts";
+import type { VmmPort } from "../vmm/port.ts";
+
+/** Everything outside `vm` that a tenant's life touches. Tests put fakes here; `service.ts` puts the real ones. */
+export interface HostParts {
+  readonly vmm: VmmPort;
+  readonly net: Client<typeof NetworkService>;
+  readonly proxy: Client<typeof RouteService>;
+  readonly secrets: Client<typeof SecretService>;
+  readonly guests: GuestAgents;
+}

@@ -1,0 +1,71 @@
+import type { Logger } from "@lobsterd/chassis/logger.ts";
+import type { FinishedSpan } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import type { Config } from "../config.ts";
+import type { TenantEvents } from "../events.ts";
+import type { ImageCatalogue } from "../guest/images.ts";
+import type { SlotStore } from "../store/slots.ts";
+import type { TenantRecord, TenantStore } from "../store/tenants.ts";
+import type { BootQueue } from "./boot-queue.ts";
+import type { HostParts } from "./host-parts.ts";
+import type { Journal } from "./journal.ts";
+import { type Leftovers, removeTenant } from "./removal.ts";
+
+/** Everything that the operations on tenants share. Made once, in `service.ts`. */
+export interface LifecycleParts {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly tenants: TenantStore;
+  readonly slots: SlotStore;
+  readonly journal: Journal;
+  readonly images: ImageCatalogue;
+  readonly bootQueue: BootQueue;
+  readonly parts: HostParts;
+  readonly events: TenantEvents;
+  /** Exports spans that ended in a guest. */
+  readonly reportGuestSpans: (spans: readonly FinishedSpan[]) => void;
+  readonly now: () => number;
+}
+
+/** The parts, and the one way in which a tenant is removed. */
+export interface Lifecycle extends LifecycleParts {
+  /**
+   * Removes what an open operation's tenant has, then its row. Concurrent calls for one VM share one removal. Resolves with
+   * what is left over; the row and the operation stay until nothing is.
+   */
+  remove(vmId: string): Promise<Leftovers>;
+  /** Removes what a failed spawn made. */
+  unwind(tenant: TenantRecord): Promise<Leftovers>;
+}
+
+export function createLifecycle(parts: LifecycleParts): Lifecycle {
+  const removals = new Map<string, Promise<Leftovers>>();
+
+  async function removeUntilSettled(vmId: string): Promise<Leftovers> {
+    for (;;) {
+      const operation = parts.journal.find(vmId);
+      if (operation === undefined) return [];
+      const leftovers = await removeTenant(parts.parts, operation, parts.logger);
+      // An eviction that began meanwhile wants more removed than the unwinding of a spawn does.
+      if (parts.journal.find(vmId)?.kind !== operation.kind) continue;
+      if (leftovers.length === 0) parts.journal.finishRemoval(operation.tenant);
+      return leftovers;
+    }
+  }
+
+  function remove(vmId: string): Promise<Leftovers> {
+    const running = removals.get(vmId);
+    if (running !== undefined) return running;
+    const removal = removeUntilSettled(vmId).finally(() => removals.delete(vmId));
+    removals.set(vmId, removal);
+    return removal;
+  }
+
+  return {
+    ...parts,
+    remove,
+    unwind: (tenant) => {
+      parts.journal.beginUnwind(tenant);
+      return remove(tenant.vmId);
+    },
+  };
+}

@@ -1,0 +1,285 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import type { DatabaseSync } from "node:sqlite";
+import { test } from "node:test";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { createLogger } from "@lobsterd/chassis/logger.ts";
+import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+import { configSchema } from "../config.ts";
+import type { TenantEvents } from "../events.ts";
+import { migrations } from "../store/schema.ts";
+import { openSlotStore } from "../store/slots.ts";
+import { openTenantStore } from "../store/tenants.ts";
+import { createBootQueue } from "./boot-queue.ts";
+import { createFakeHost, type Failure, type FakeHost } from "./fake-host.ts";
+import { openJournal, type SpawnStep, type StepObserver, spawnSteps } from "./journal.ts";
+import { createLifecycle } from "./lifecycle.ts";
+import { createTenantOperations } from "./operations.ts";
+import type { SpawnWish } from "./plan.ts";
+
+const config = configSchema.parse({
+  service: "vm",
+  hostId: "host-1",
+  trustDomain: "lobsterd.test",
+  domain: "lobsterd.test",
+  listen: { unixPath: "/run/rpc.sock" },
+  tls: { certificatePath: "/c", keyPath: "/k", platformCaPath: "/ca" },
+  stateDir: "/state",
+  rolesPath: "/roles",
+  imagesDir: "/images",
+  launcherSocketPath: "/launcher.sock",
+  guestCaPath: "/guest-ca",
+  peers: { audit: "/a", net: "/n", proxy: "/p", secrets: "/s" },
+  slotCount: 4,
+});
+
+const silent = createLogger({ service: "vm", level: "silent" });
+const noEvents: TenantEvents = {
+  tenantSpawned: () => undefined,
+  tenantSpawnFailed: () => undefined,
+  tenantEvicted: () => undefined,
+  tenantFailed: () => undefined,
+};
+
+/** One run of `vm` over a host and a store that outlive it. */
+function startRun(host: FakeHost, database: DatabaseSync, observe?: StepObserver, clock = { nowMs: 1_000_000 }) {
+  const tenants = openTenantStore(database);
+  const slots = openSlotStore(database, config.slotCount, config.slotQuarantineMs);
+  const now = () => clock.nowMs;
+  const journal = openJournal({ database, tenants, slots, now, ...(observe === undefined ? {} : { observe }) });
+  const life = createLifecycle({
+    config,
+    logger: silent,
+    tenants,
+    slots,
+    journal,
+    images: {
+      find: async (name) => (name === "base" ? { name, minimumMemoryMib: 128, defaultMemoryMib: 256 } : undefined),
+      names: async () => ["base"],
+    },
+    bootQueue: createBootQueue(2, 8),
+    parts: host.parts,
+    events: noEvents,
+    reportGuestSpans: () => undefined,
+    now,
+  });
+  return { tenants, journal, clock, operations: createTenantOperations(life) };
+}
+
+function wish(name: string): SpawnWish {
+  return {
+    requestId: randomUUID(),
+    name,
+    image: "base",
+    resources: { vcpuCount: 0, memoryMib: 0, diskMib: 0 },
+    labels: {},
+  };
+}
+
+const memory = () => openDatabase(":memory:", migrations);
+const withReason = (reason: string) => (error: unknown) => reasonOf(error) === reason;
+
+test("a spawned tenant runs with network, microVM, identity and route, and an eviction leaves nothing", async () => {
+  const host = createFakeHost();
+  const { operations, tenants } = startRun(host, memory());
+  const tenant = await operations.spawn(wish("demo"));
+  assert.equal(tenant.phase, "running");
+  assert.deepEqual(
+    (await host.inventory()).map((line) => line.split(" ")[0]),
+    ["identity", "microvm", "network", "route"],
+  );
+  await operations.evict("demo");
+  assert.deepEqual(await host.inventory(), []);
+  assert.deepEqual([...host.keys], []);
+  assert.equal(tenants.find("demo"), undefined);
+});
+
+const rpcOfStep: Partial<Record<SpawnStep, Failure>> = {
+  "issue-identity": "issueGuestIdentity",
+  "attach-network": "attachNetwork",
+  "boot-guest": "awaitAgent",
+  "inject-secrets": "injectSecrets",
+  "await-workload": "awaitWorkload",
+  "publish-route": "publishRoute",
+};
+
+for (const failure of Object.values(rpcOfStep)) {
+  test(`a spawn whose ${failure} fails after its effect leaves nothing but the tenant's key`, async () => {
+    const host = createFakeHost();
+    const { operations, tenants, journal } = startRun(host, memory());
+    host.failing.add(failure);
+    await assert.rejects(operations.spawn(wish("demo")));
+    assert.deepEqual(await host.inventory(), []);
+    assert.equal(tenants.find("demo"), undefined);
+    assert.deepEqual(journal.open(), []);
+  });
+}
+
+for (const step of spawnSteps) {
+  for (const moment of ["started", "done"] as const) {
+    test(`a spawn that fails when ${step} is ${moment} leaves nothing`, async () => {
+      const host = createFakeHost();
+      const { operations, tenants } = startRun(host, memory(), async (at, name) => {
+        if (at === moment && name === step) throw new Error("told to fail");
+      });
+      await assert.rejects(operations.spawn(wish("demo")));
+      assert.deepEqual(await host.inventory(), []);
+      assert.equal(tenants.find("demo"), undefined);
+    });
+
+    test(`vm dying when ${step} is ${moment} is unwound by its next run`, async () => {
+      const host = createFakeHost();
+      const database = memory();
+      const reached = Promise.withResolvers<void>();
+      const first = startRun(host, database, async (at, name) => {
+        if (at !== moment || name !== step) return;
+        reached.resolve();
+        // What follows never happens: the process is gone.
+        await new Promise(() => undefined);
+      });
+      void first.operations.spawn(wish("demo"));
+      await reached.promise;
+      await new Promise(setImmediate);
+      const second = startRun(host, database);
+      await second.operations.reconcile();
+      assert.deepEqual(await host.inventory(), []);
+      assert.equal(second.tenants.find("demo"), undefined);
+      const running = await second.operations.spawn(wish("demo"));
+      assert.equal(running.phase, "running");
+    });
+  }
+}
+
+test("what cannot be unwound now keeps the name and is removed by a later reconcile", async () => {
+  const host = createFakeHost();
+  const { operations, tenants } = startRun(host, memory());
+  host.failing.add("publishRoute").add("detachNetwork");
+  await assert.rejects(operations.spawn(wish("demo")));
+  assert.equal(tenants.find("demo")?.phase, "evicting");
+  assert.deepEqual(
+    (await host.inventory()).map((line) => line.split(" ")[0]),
+    ["network"],
+  );
+  await assert.rejects(operations.spawn(wish("demo")), withReason("TENANT_BUSY"));
+  host.failing.clear();
+  await operations.reconcile();
+  assert.deepEqual(await host.inventory(), []);
+  assert.equal(tenants.find("demo"), undefined);
+});
+
+test("an eviction removes what it can when a peer is down, says what is left, and is finished later", async () => {
+  const host = createFakeHost();
+  const { operations, tenants } = startRun(host, memory());
+  await operations.spawn(wish("demo"));
+  host.failing.add("shredTenant");
+  await assert.rejects(operations.evict("demo"), withReason("EVICTION_INCOMPLETE"));
+  assert.deepEqual(
+    (await host.inventory()).map((line) => line.split(" ")[0]),
+    ["identity"],
+  );
+  host.failing.clear();
+  await operations.reconcile();
+  assert.deepEqual([...host.keys], []);
+  assert.equal(tenants.find("demo"), undefined);
+});
+
+test("evicting a tenant that is being spawned cancels the spawn and destroys its key", async () => {
+  const host = createFakeHost();
+  const reached = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  const { operations, tenants } = startRun(host, memory(), async (at, step) => {
+    if (at !== "done" || step !== "attach-network") return;
+    reached.resolve();
+    await go.promise;
+  });
+  const spawning = assert.rejects(operations.spawn(wish("demo")), withReason("SPAWN_CANCELLED"));
+  await reached.promise;
+  const evicting = operations.evict("demo");
+  go.resolve();
+  await Promise.all([spawning, evicting]);
+  assert.deepEqual(await host.inventory(), []);
+  assert.deepEqual([...host.keys], []);
+  assert.equal(tenants.find("demo"), undefined);
+});
+
+test("a taken name is refused, even while the first spawn is under way, and the first is unharmed", async () => {
+  const host = createFakeHost();
+  const { operations } = startRun(host, memory());
+  const [first, second] = await Promise.allSettled([operations.spawn(wish("demo")), operations.spawn(wish("demo"))]);
+  assert.equal(first.status, "fulfilled");
+  assert.ok(second.status === "rejected" && reasonOf(second.reason) === "TENANT_EXISTS");
+  await assert.rejects(operations.spawn(wish("demo")), withReason("TENANT_EXISTS"));
+  await operations.evict("demo");
+  assert.deepEqual(await host.inventory(), []);
+});
+
+test("the request that made a tenant gets it again after a crash lost the stored answer", async () => {
+  const host = createFakeHost();
+  const database = memory();
+  const request = wish("demo");
+  const made = await startRun(host, database).operations.spawn(request);
+  const again = await startRun(host, database).operations.spawn(request);
+  assert.equal(again.vmId, made.vmId);
+});
+
+test("unknown images, sizes out of range and a full host are refused before anything happens", async () => {
+  const host = createFakeHost();
+  const { operations, clock } = startRun(host, memory());
+  await assert.rejects(operations.spawn({ ...wish("demo"), image: "none" }), withReason("UNKNOWN_IMAGE"));
+  const tooLarge = { vcpuCount: 0, memoryMib: 1_000_000, diskMib: 0 };
+  await assert.rejects(
+    operations.spawn({ ...wish("demo"), resources: tooLarge }),
+    withReason("RESOURCES_OUT_OF_RANGE"),
+  );
+  assert.deepEqual(await host.inventory(), []);
+  for (const name of ["a", "b", "c", "d"]) await operations.spawn(wish(name));
+  await assert.rejects(operations.spawn(wish("e")), withReason("NO_FREE_SLOT"));
+  await operations.evict("a");
+  await assert.rejects(operations.spawn(wish("e")), withReason("NO_FREE_SLOT"), "the freed slot is in quarantine");
+  clock.nowMs += config.slotQuarantineMs;
+  await operations.spawn(wish("e"));
+});
+
+test("reconcile removes what belongs to no tenant, restores what a tenant misses, and then changes nothing", async () => {
+  const host = createFakeHost();
+  const { operations, tenants } = startRun(host, memory());
+  const { vmId } = await operations.spawn(wish("demo"));
+  const stray = "f".repeat(32);
+  host.networks.set(stray, 3);
+  host.routes.set("stray", stray);
+  await host.parts.vmm.prepare({ vmId: stray, slot: 3, image: "base", overlayMib: 64 });
+  host.networks.delete(vmId);
+  host.routes.delete("demo");
+  const expected = [`identity ${vmId}`, `microvm ${vmId}`, `network ${vmId}`, "route demo"];
+  await operations.reconcile();
+  assert.deepEqual(await host.inventory(), expected);
+  await operations.reconcile();
+  assert.deepEqual(await host.inventory(), expected);
+  assert.equal(tenants.find("demo")?.phase, "running");
+});
+
+test("a tenant whose microVM is gone is FAILED with a reason, and can be evicted", async () => {
+  const host = createFakeHost();
+  const { operations, tenants } = startRun(host, memory());
+  const { vmId } = await operations.spawn(wish("demo"));
+  await host.parts.vmm.remove(vmId);
+  await operations.reconcile();
+  assert.equal(tenants.find("demo")?.phase, "failed");
+  assert.equal(tenants.find("demo")?.failureReason, "VMM_EXITED");
+  await operations.evict("demo");
+  assert.deepEqual(await host.inventory(), []);
+});
+
+test("slots are unique under 200 mixed spawns and evictions", async () => {
+  const host = createFakeHost();
+  const { operations, tenants, clock } = startRun(host, memory());
+  for (let round = 0; round < 50; round++) {
+    clock.nowMs += config.slotQuarantineMs;
+    const names = ["a", "b", "c", "d"].map((letter) => `${letter}${round}`);
+    await Promise.all(names.map((name) => operations.spawn(wish(name))));
+    assert.equal(new Set(tenants.all().map(({ slot }) => slot)).size, 4);
+    assert.equal(new Set(host.networks.values()).size, 4);
+    await Promise.all(names.map((name) => operations.evict(name)));
+  }
+  assert.deepEqual(await host.inventory(), []);
+});

@@ -1,0 +1,69 @@
+import { randomBytes } from "node:crypto";
+import type { Config } from "../config.ts";
+import { fail } from "../errors.ts";
+import type { ImageCatalogue } from "../guest/images.ts";
+import type { SlotStore } from "../store/slots.ts";
+import type { Resources, TenantRecord } from "../store/tenants.ts";
+
+/** What a caller asks for. 0 in `resources` means the default. */
+export interface SpawnWish {
+  readonly requestId: string;
+  readonly name: string;
+  readonly image: string;
+  readonly resources: Resources;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+type Limits = Pick<Config, "maxVcpuCount" | "maxMemoryMib" | "defaultDiskMib" | "maxDiskMib">;
+
+/** Smallest disk that holds an ext4 journal and is of any use. */
+const minimumDiskMib = 64;
+
+/** Resources with defaults filled in and bounds checked. Throws UNKNOWN_IMAGE or RESOURCES_OUT_OF_RANGE naming the field. */
+export async function planResources(wish: SpawnWish, images: ImageCatalogue, limits: Limits): Promise<Resources> {
+  const image = await images.find(wish.image);
+  if (image === undefined) {
+    throw fail("UNKNOWN_IMAGE", `image ${wish.image} is not installed on this host`, { metadata: { field: "image" } });
+  }
+  const { resources } = wish;
+  return {
+    vcpuCount: within("vcpu_count", resources.vcpuCount || 1, 1, limits.maxVcpuCount),
+    memoryMib: within(
+      "memory_mib",
+      resources.memoryMib || image.defaultMemoryMib,
+      image.minimumMemoryMib,
+      limits.maxMemoryMib,
+    ),
+    diskMib: within("disk_mib", resources.diskMib || limits.defaultDiskMib, minimumDiskMib, limits.maxDiskMib),
+  };
+}
+
+/** Makes every choice of a spawn. Called inside the journal's transaction, so that the slot is still free when it is taken. */
+export function planTenant(wish: SpawnWish, resources: Resources, slots: SlotStore, nowMs: number): TenantRecord {
+  const slot = slots.choose(nowMs);
+  if (slot === undefined) {
+    throw fail("NO_FREE_SLOT", "every slot of this host is taken or was freed less than a minute ago");
+  }
+  return {
+    name: wish.name,
+    vmId: randomBytes(16).toString("hex"),
+    requestId: wish.requestId,
+    phase: "spawning",
+    failureReason: "",
+    slot,
+    generation: 1,
+    image: wish.image,
+    resources,
+    labels: wish.labels,
+    guestAddress: "",
+    createTimeMs: nowMs,
+    readyTimeMs: undefined,
+  };
+}
+
+function within(field: string, value: number, minimum: number, maximum: number): number {
+  if (value >= minimum && value <= maximum) return value;
+  throw fail("RESOURCES_OUT_OF_RANGE", `resources.${field} must be between ${minimum} and ${maximum}, not ${value}`, {
+    metadata: { field: `resources.${field}` },
+  });
+}

@@ -1,0 +1,101 @@
+import { randomUUID } from "node:crypto";
+import { inSpan } from "@lobsterd/chassis/tracing.ts";
+import type { TenantRecord } from "../store/tenants.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+
+/** Rows of a page, and the most pages read: a peer that lies about its size must not keep the reconciler busy for ever. */
+const pageSize = 500;
+const maxPages = 100;
+
+/**
+ * Makes the host match the store: finishes what was interrupted, removes what belongs to no tenant, and gives running tenants
+ * back what they miss. Start-up and the timer call the same function; a second run in a row changes nothing. A peer that is
+ * down postpones its part to the next run.
+ */
+export async function reconcile(life: Lifecycle, isSpawning: (name: string) => boolean): Promise<void> {
+  for (const { tenant } of life.journal.open()) {
+    if (isSpawning(tenant.name)) continue;
+    life.logger.info({ tenant: tenant.name, vmId: tenant.vmId }, "removing what an interrupted operation left");
+    await life.remove(tenant.vmId);
+  }
+  const parts = [reconcileMicroVms, reconcileNetworks, reconcileRoutes];
+  const results = await Promise.allSettled(parts.map((part) => part(life)));
+  for (const result of results) {
+    if (result.status === "rejected")
+      life.logger.warn({ err: result.reason }, "a part of the host could not be compared");
+  }
+}
+
+/** A VM id of a tenant that is there or is being made is not a stray. Read after the host was listed, so that no new one is missed. */
+function isKnown(life: Lifecycle, vmId: string): boolean {
+  return life.tenants.findByVm(vmId) !== undefined;
+}
+
+function settledTenants(life: Lifecycle): readonly TenantRecord[] {
+  return life.tenants.all().filter(({ phase, vmId }) => phase === "running" && life.journal.find(vmId) === undefined);
+}
+
+async function reconcileMicroVms(life: Lifecycle): Promise<void> {
+  const expected = settledTenants(life);
+  const actual = await life.parts.vmm.list();
+  for (const { vmId } of actual.filter((vm) => !isKnown(life, vm.vmId))) {
+    life.logger.warn({ vmId }, "removing a microVM that belongs to no tenant");
+    await life.parts.vmm.remove(vmId);
+  }
+  const alive = new Set(actual.filter(({ state }) => state === "running").map(({ vmId }) => vmId));
+  for (const tenant of expected.filter(({ vmId }) => !alive.has(vmId))) {
+    // It may have been evicted while the host was listed.
+    if (life.tenants.findByVm(tenant.vmId)?.phase !== "running") continue;
+    life.tenants.markFailed(tenant.vmId, "VMM_EXITED");
+    life.events.tenantFailed(tenant, "VMM_EXITED");
+  }
+}
+
+async function reconcileNetworks(life: Lifecycle): Promise<void> {
+  const expected = settledTenants(life);
+  const actual = await everyPage(async (pageToken) => {
+    const { networks, page } = await life.parts.net.listNetworks({ page: { pageSize, pageToken } });
+    return { rows: networks, next: page?.nextPageToken ?? "" };
+  });
+  for (const { vmId } of actual.filter((network) => !isKnown(life, network.vmId))) {
+    life.logger.warn({ vmId }, "detaching a network that belongs to no tenant");
+    await life.parts.net.detachNetwork({ requestId: randomUUID(), vmId });
+  }
+  const attached = new Set(actual.map(({ vmId }) => vmId));
+  for (const { vmId, slot } of expected.filter((tenant) => !attached.has(tenant.vmId))) {
+    if (life.tenants.findByVm(vmId)?.phase !== "running") continue;
+    await inSpan("reattach-network", { "lobsterd.vm_id": vmId }, () =>
+      life.parts.net.attachNetwork({ requestId: randomUUID(), vmId, slot }),
+    );
+  }
+}
+
+async function reconcileRoutes(life: Lifecycle): Promise<void> {
+  const expected = settledTenants(life);
+  const actual = await everyPage(async (pageToken) => {
+    const { routes, page } = await life.parts.proxy.listRoutes({ page: { pageSize, pageToken } });
+    return { rows: routes, next: page?.nextPageToken ?? "" };
+  });
+  for (const { tenant, vmId } of actual.filter((route) => !isKnown(life, route.vmId))) {
+    life.logger.warn({ vmId }, "withdrawing a route that belongs to no tenant");
+    await life.parts.proxy.withdrawRoute({ requestId: randomUUID(), tenant, vmId });
+  }
+  const published = new Set(actual.map(({ vmId }) => vmId));
+  for (const { name, vmId, generation, guestAddress } of expected.filter((tenant) => !published.has(tenant.vmId))) {
+    if (life.tenants.findByVm(vmId)?.phase !== "running") continue;
+    const route = { requestId: randomUUID(), tenant: name, vmId, generation, guestAddress };
+    await inSpan("republish-route", { "lobsterd.vm_id": vmId }, () => life.parts.proxy.publishRoute(route));
+  }
+}
+
+async function everyPage<T>(read: (pageToken: string) => Promise<{ rows: readonly T[]; next: string }>): Promise<T[]> {
+  const all: T[] = [];
+  let token = "";
+  for (let page = 0; page < maxPages; page++) {
+    const { rows, next } = await read(token);
+    all.push(...rows);
+    if (next === "") return all;
+    token = next;
+  }
+  throw new Error(`a list did not end after ${maxPages} pages`);
+}

@@ -1,0 +1,156 @@
+import { randomUUID } from "node:crypto";
+import { currentTraceparent, inSpan } from "@lobsterd/chassis/tracing.ts";
+import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { fail } from "../errors.ts";
+import { composeIdentityDrive } from "../guest/identity-drive.ts";
+import type { TenantRecord } from "../store/tenants.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+import { planResources, planTenant, type SpawnWish } from "./plan.ts";
+
+/**
+ * Spawns a tenant and returns it running. What fails on the way is unwound before this throws, so that nothing is left; what
+ * cannot be unwound now is retried by the reconciler, and the name stays taken until then.
+ */
+export async function spawnTenant(life: Lifecycle, wish: SpawnWish, signal: AbortSignal): Promise<TenantRecord> {
+  const resources = await planResources(wish, life.images, life.config);
+  const planned = life.journal.beginSpawn(() => {
+    refuseTakenName(life, wish);
+    return planTenant(wish, resources, life.slots, life.now());
+  });
+  try {
+    const tenant = await bringUp(life, planned, signal);
+    signal.throwIfAborted();
+    const running = life.journal.finishSpawn(tenant);
+    life.events.tenantSpawned(running);
+    return running;
+  } catch (error) {
+    await life.unwind(planned);
+    life.events.tenantSpawnFailed(planned, error);
+    throw error;
+  }
+}
+
+async function bringUp(life: Lifecycle, planned: TenantRecord, signal: AbortSignal): Promise<TenantRecord> {
+  const { journal } = life;
+  const { bootLimitMs, workloadLimitMs } = life.config;
+  using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(signal));
+  const [tenant, identity] = await together(
+    journal.step(planned, "attach-network", () => attachNetwork(life, planned, signal)),
+    journal.step(planned, "issue-identity", () => issueIdentity(life, planned, signal)),
+    journal.step(planned, "prepare-jail", () => prepareJail(life, planned)),
+  );
+  signal.throwIfAborted();
+  await journal.step(tenant, "boot-guest", () => bootGuest(life, tenant, identity, bootLimitMs, signal));
+  await journal.step(tenant, "inject-secrets", () => injectSecrets(life, tenant, signal));
+  await journal.step(tenant, "await-workload", async () => {
+    life.reportGuestSpans(await life.parts.guests.awaitWorkload(tenant, workloadLimitMs, signal));
+  });
+  await journal.step(tenant, "publish-route", () => publishRoute(life, tenant, signal));
+  return tenant;
+}
+
+function refuseTakenName({ tenants }: Lifecycle, { name }: SpawnWish): void {
+  const existing = tenants.find(name);
+  if (existing === undefined) return;
+  if (existing.phase === "evicting") {
+    throw fail("TENANT_BUSY", `tenant ${name} is being evicted`, { metadata: { tenant: name } });
+  }
+  throw fail("TENANT_EXISTS", `tenant ${name} exists already`, { metadata: { tenant: name } });
+}
+
+async function attachNetwork(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<TenantRecord> {
+  const { vmId, slot } = tenant;
+  const { network } = await life.parts.net.attachNetwork({ requestId: randomUUID(), vmId, slot }, { signal });
+  const guestAddress = network?.guestAddress ?? "";
+  life.tenants.setGuestAddress(vmId, guestAddress);
+  return { ...tenant, guestAddress };
+}
+
+async function issueIdentity(
+  life: Lifecycle,
+  { name, vmId, generation }: TenantRecord,
+  signal: AbortSignal,
+): Promise<IssueGuestIdentityResponse> {
+  const request = { requestId: randomUUID(), tenant: name, vmId, generation };
+  return await life.parts.secrets.issueGuestIdentity(request, { signal });
+}
+
+async function prepareJail(life: Lifecycle, { vmId, slot, image, resources }: TenantRecord): Promise<void> {
+  await life.parts.vmm.prepare({ vmId, slot, image, overlayMib: resources.diskMib });
+}
+
+/** Boots and waits for the agent. A boot that hangs (an emulated clock can fail to calibrate) is killed and tried once more. */
+async function bootGuest(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  identity: IssueGuestIdentityResponse,
+  limitMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { vmm, guests } = life.parts;
+  const boot = async () => {
+    await startMicroVm(life, tenant, identity);
+    await inSpan("await-agent", {}, () => guests.awaitAgent(tenant, limitMs, signal));
+  };
+  try {
+    await boot();
+  } catch (error) {
+    signal.throwIfAborted();
+    life.logger.warn({ err: error, vmId: tenant.vmId }, "boot failed, trying once more");
+    await vmm.remove(tenant.vmId);
+    await prepareJail(life, tenant);
+    await boot();
+  } finally {
+    identity.privateKeyPem?.value.fill(0);
+  }
+  await inSpan("empty-identity-drive", {}, () => vmm.emptyIdentityDrive(tenant.vmId));
+}
+
+async function startMicroVm(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  identity: IssueGuestIdentityResponse,
+): Promise<void> {
+  const { vmId, slot, image, name, resources } = tenant;
+  const drive = composeIdentityDrive({
+    tenant,
+    identity,
+    trustDomain: life.config.trustDomain,
+    hostNames: [`${name}.${life.config.domain}`, `${name}.guest.internal`],
+    hostTimeMs: life.now(),
+    traceparent: currentTraceparent(),
+  });
+  try {
+    await inSpan("start-vmm", {}, () =>
+      life.parts.vmm.start({
+        vmId,
+        slot,
+        image,
+        vcpuCount: resources.vcpuCount,
+        memoryMib: resources.memoryMib,
+        identityDrive: drive,
+      }),
+    );
+  } finally {
+    drive.fill(0);
+  }
+}
+
+async function injectSecrets(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
+  const { name, vmId, generation, guestAddress } = tenant;
+  const request = { requestId: randomUUID(), tenant: name, vmId, generation, guestAddress };
+  await life.parts.secrets.injectSecrets(request, { signal });
+}
+
+async function publishRoute(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
+  const { name, vmId, generation, guestAddress } = tenant;
+  const request = { requestId: randomUUID(), tenant: name, vmId, generation, guestAddress };
+  await life.parts.proxy.publishRoute(request, { signal });
+}
+
+/** Waits for all, then throws the first failure: unwinding must not overtake a step that is still making something. */
+async function together<A, B, C>(a: Promise<A>, b: Promise<B>, c: Promise<C>): Promise<[A, B, C]> {
+  const results = await Promise.allSettled([a, b, c]);
+  for (const result of results) if (result.status === "rejected") throw result.reason;
+  return await Promise.all([a, b, c]);
+}

@@ -1,0 +1,34 @@
+import { defineRoutes, type Routes, unimplemented } from "@lobsterd/chassis/routes.ts";
+import { HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
+import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { evictTenant } from "./rpc/evict-tenant.ts";
+import { getHost } from "./rpc/get-host.ts";
+import { getTenant } from "./rpc/get-tenant.ts";
+import { listTenants } from "./rpc/list-tenants.ts";
+import { spawnTenant } from "./rpc/spawn-tenant.ts";
+import type { VmContext } from "./service.ts";
+
+/** Every RPC of `vm` and what answers it. */
+export function createRoutes(context: VmContext): readonly Routes[] {
+  return [
+    defineRoutes(TenantService, {
+      spawnTenant: spawnTenant(context),
+      getTenant: getTenant(context),
+      listTenants: listTenants(context),
+      watchTenants: unimplemented,
+      evictTenant: evictTenant(context),
+      suspendTenant: unimplemented,
+      resumeTenant: unimplemented,
+      repairTenant: unimplemented,
+      execTenant: unimplemented,
+      streamTenantLogs: unimplemented,
+      acquireHold: unimplemented,
+      releaseHold: unimplemented,
+      createBackup: unimplemented,
+      listBackups: unimplemented,
+      restoreBackup: unimplemented,
+      deleteBackup: unimplemented,
+    }),
+    defineRoutes(HostService, { getHost: getHost(context), checkHost: unimplemented }),
+  ];
+}

@@ -1,0 +1,36 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import {
+  type SpawnTenantRequest,
+  SpawnTenantRequestSchema,
+  type SpawnTenantResponse,
+  SpawnTenantResponseSchema,
+} from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import type { VmContext } from "../service.ts";
+import { toTenantMessage } from "../tenant-message.ts";
+
+const defaultImage = "base";
+
+/** The spawn goes on when the caller goes away, so the call's signal is not passed on. */
+export function spawnTenant({ config, requests, operations }: VmContext) {
+  return (request: SpawnTenantRequest): Promise<SpawnTenantResponse> =>
+    requests.run(
+      request.requestId,
+      "SpawnTenant",
+      toBinary(SpawnTenantRequestSchema, request),
+      SpawnTenantResponseSchema,
+      async () => {
+        const tenant = await operations.spawn({
+          requestId: request.requestId,
+          name: request.name,
+          image: request.image || defaultImage,
+          resources: {
+            vcpuCount: request.resources?.vcpuCount ?? 0,
+            memoryMib: request.resources?.memoryMib ?? 0,
+            diskMib: request.resources?.diskMib ?? 0,
+          },
+          labels: request.labels,
+        });
+        return create(SpawnTenantResponseSchema, { tenant: toTenantMessage(tenant, config) });
+      },
+    );
+}

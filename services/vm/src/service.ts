@@ -1,0 +1,128 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type AuditSink, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
+import { createServiceClient } from "@lobsterd/chassis/client.ts";
+import { connectEvents } from "@lobsterd/chassis/events.ts";
+import { openForeignSpans } from "@lobsterd/chassis/foreign-spans.ts";
+import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
+import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
+import { createLogger, type Logger } from "@lobsterd/chassis/logger.ts";
+import { type RunningServer, startServer } from "@lobsterd/chassis/server.ts";
+import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+import { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
+import { RouteService } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { access } from "./access.ts";
+import { createAuditPolicy } from "./audit-policy.ts";
+import type { Config } from "./config.ts";
+import { createTenantEvents } from "./events.ts";
+import { openGuestAgents } from "./guest/agent.ts";
+import { type ImageCatalogue, openImageCatalogue } from "./guest/images.ts";
+import { reportGuestSpans } from "./guest/spans.ts";
+import { type BootQueue, createBootQueue } from "./lifecycle/boot-queue.ts";
+import type { HostParts } from "./lifecycle/host-parts.ts";
+import { openJournal, type StepObserver } from "./lifecycle/journal.ts";
+import { createLifecycle } from "./lifecycle/lifecycle.ts";
+import { createTenantOperations, type TenantOperations } from "./lifecycle/operations.ts";
+import { createRoutes } from "./routes.ts";
+import { migrations } from "./store/schema.ts";
+import { openSlotStore } from "./store/slots.ts";
+import { openTenantStore, type TenantStore } from "./store/tenants.ts";
+import { openLauncherClient } from "./vmm/launcher-client.ts";
+import type { VmmPort } from "./vmm/port.ts";
+
+/** What the RPCs work with. */
+export interface VmContext {
+  readonly config: Config;
+  readonly tenants: TenantStore;
+  readonly operations: TenantOperations;
+  readonly requests: RequestLog;
+  readonly bootQueue: BootQueue;
+  readonly images: ImageCatalogue;
+  readonly vmm: VmmPort;
+}
+
+/** Parts that a story across services may put in place of the real ones. */
+export interface Overrides {
+  readonly observeSteps?: StepObserver;
+}
+
+/** How long a spawn may take, waiting in the queue included; what a caller may ask for instead is bounded by the configuration. */
+const slowCallsMs = 240_000;
+
+/** Composition root: makes everything once and starts serving. */
+export async function startVm(config: Config, scope: ServiceScope, overrides: Overrides = {}): Promise<RunningServer> {
+  const logger = createLogger({ service: config.service, level: config.logLevel });
+  scope.useLogger(logger);
+  mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+  const database = openDatabase(join(config.stateDir, "vm.sqlite"), migrations);
+  scope.onClose(() => database.close());
+  const tenants = openTenantStore(database);
+  const slots = openSlotStore(database, config.slotCount, config.slotQuarantineMs);
+  const bus = config.events === undefined ? undefined : await connectEvents({ config, logger });
+  scope.onClose(() => bus?.close());
+  const parts = connectParts(config);
+  scope.onClose(() => parts.guests.close());
+  const { sink, spool } = openAudit(config, database, logger, scope);
+
+  const images = openImageCatalogue(config.imagesDir);
+  const bootQueue = createBootQueue(config.concurrentBoots, config.maxQueuedBoots);
+  const observe = overrides.observeSteps;
+  const journal = openJournal({
+    database,
+    tenants,
+    slots,
+    now: Date.now,
+    ...(observe === undefined ? {} : { observe }),
+  });
+  const events = createTenantEvents(bus, logger);
+  const life = createLifecycle({
+    ...{ config, logger, tenants, slots, journal, images, bootQueue, parts, events },
+    reportGuestSpans: reportGuestSpans(openForeignSpans("agent")),
+    now: Date.now,
+  });
+  const operations = createTenantOperations(life);
+  const requests = openRequestLog(database);
+  const context: VmContext = { config, tenants, operations, requests, bootQueue, images, vmm: parts.vmm };
+
+  every(config.reconcileIntervalMs, "reconcile", () => operations.reconcile(), { signal: scope.signal, logger });
+  const server = await startServer({
+    config,
+    logger,
+    routes: createRoutes(context),
+    access,
+    audit: createAuditPolicy(sink, spool),
+    methodDeadlinesMs: { SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs },
+  });
+  scope.onClose(() => server.close());
+  return server;
+}
+
+function connectParts(config: Config): HostParts {
+  const tls = { ...config.tls, trustDomain: config.trustDomain };
+  const { peers } = config;
+  return {
+    vmm: openLauncherClient({ socketPath: config.launcherSocketPath }),
+    net: createServiceClient(NetworkService, { service: "net", unixPath: peers.net }, tls),
+    proxy: createServiceClient(RouteService, { service: "proxy", unixPath: peers.proxy }, tls),
+    secrets: createServiceClient(SecretService, { service: "secrets", unixPath: peers.secrets }, tls, {
+      timeoutMs: 30_000,
+    }),
+    guests: openGuestAgents({ ...tls, guestCaPath: config.guestCaPath }),
+  };
+}
+
+function openAudit(
+  config: Config,
+  database: ReturnType<typeof openDatabase>,
+  logger: Logger,
+  scope: ServiceScope,
+): { sink: AuditSink; spool: AuditSink } {
+  const sink = createAuditClient({
+    peer: { service: "audit", unixPath: config.peers.audit },
+    tls: { ...config.tls, trustDomain: config.trustDomain },
+  });
+  const spool = openAuditSpool(database, sink, logger);
+  scope.onClose(() => spool.close());
+  return { sink, spool };
+}

@@ -1,0 +1,39 @@
+/**
+ * Tables of `vm`. A tenant's row, its slot and its journal entry are written in one transaction before the first side effect,
+ * so whatever exists on the host can be found from here after a crash.
+ */
+export const migrations: readonly string[] = [
+  `CREATE TABLE tenant (
+     name TEXT PRIMARY KEY,
+     vm_id TEXT NOT NULL UNIQUE,
+     request_id TEXT NOT NULL,
+     state TEXT NOT NULL CHECK (state IN ('spawning', 'running', 'evicting', 'failed')),
+     failure_reason TEXT NOT NULL DEFAULT '',
+     slot INTEGER NOT NULL UNIQUE,
+     generation INTEGER NOT NULL,
+     image TEXT NOT NULL,
+     vcpu_count INTEGER NOT NULL,
+     memory_mib INTEGER NOT NULL,
+     disk_mib INTEGER NOT NULL,
+     labels TEXT NOT NULL,
+     guest_address TEXT NOT NULL DEFAULT '',
+     create_time_ms INTEGER NOT NULL,
+     ready_time_ms INTEGER
+   ) STRICT;
+   CREATE TABLE freed_slot (
+     slot INTEGER PRIMARY KEY,
+     free_time_ms INTEGER NOT NULL
+   ) STRICT;
+   CREATE TABLE operation (
+     vm_id TEXT PRIMARY KEY REFERENCES tenant (vm_id) ON DELETE CASCADE,
+     kind TEXT NOT NULL CHECK (kind IN ('spawn', 'evict')),
+     start_time_ms INTEGER NOT NULL
+   ) STRICT;
+   CREATE TABLE operation_step (
+     vm_id TEXT NOT NULL REFERENCES operation (vm_id) ON DELETE CASCADE,
+     step TEXT NOT NULL,
+     state TEXT NOT NULL CHECK (state IN ('started', 'done')),
+     time_ms INTEGER NOT NULL,
+     PRIMARY KEY (vm_id, step)
+   ) STRICT`,
+];

@@ -1,0 +1,129 @@
+import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
+import { z } from "zod";
+
+/** Where a tenant is in its life. A spawn that fails ends in no row at all. */
+export type TenantPhase = "spawning" | "running" | "evicting" | "failed";
+
+/** What a tenant's microVM is given. */
+export interface Resources {
+  readonly vcpuCount: number;
+  readonly memoryMib: number;
+  readonly diskMib: number;
+}
+
+/** One tenant as `vm` knows it. `guestAddress` is empty until the network is attached. */
+export interface TenantRecord {
+  readonly name: string;
+  readonly vmId: string;
+  readonly requestId: string;
+  readonly phase: TenantPhase;
+  readonly failureReason: string;
+  readonly slot: number;
+  readonly generation: number;
+  readonly image: string;
+  readonly resources: Resources;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly guestAddress: string;
+  readonly createTimeMs: number;
+  readonly readyTimeMs: number | undefined;
+}
+
+/** The tenants of this host. Each write is durable on return. */
+export interface TenantStore {
+  find(name: string): TenantRecord | undefined;
+  findByVm(vmId: string): TenantRecord | undefined;
+  /** In the order of names, after `afterName`. */
+  page(afterName: string, limit: number): readonly TenantRecord[];
+  all(): readonly TenantRecord[];
+  count(): number;
+  insert(tenant: TenantRecord): void;
+  setGuestAddress(vmId: string, guestAddress: string): void;
+  markRunning(vmId: string, readyTimeMs: number): void;
+  markEvicting(vmId: string): void;
+  markFailed(vmId: string, reason: string): void;
+  remove(vmId: string): void;
+}
+
+const rowSchema = z.object({
+  name: z.string(),
+  vm_id: z.string(),
+  request_id: z.string(),
+  state: z.enum(["spawning", "running", "evicting", "failed"]),
+  failure_reason: z.string(),
+  slot: z.number(),
+  generation: z.number(),
+  image: z.string(),
+  vcpu_count: z.number(),
+  memory_mib: z.number(),
+  disk_mib: z.number(),
+  labels: z.string(),
+  guest_address: z.string(),
+  create_time_ms: z.number(),
+  ready_time_ms: z.number().nullable(),
+});
+
+function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
+  const columns = rowSchema.parse(row);
+  return {
+    name: columns.name,
+    vmId: columns.vm_id,
+    requestId: columns.request_id,
+    phase: columns.state,
+    failureReason: columns.failure_reason,
+    slot: columns.slot,
+    generation: columns.generation,
+    image: columns.image,
+    resources: { vcpuCount: columns.vcpu_count, memoryMib: columns.memory_mib, diskMib: columns.disk_mib },
+    labels: z.record(z.string(), z.string()).parse(JSON.parse(columns.labels)),
+    guestAddress: columns.guest_address,
+    createTimeMs: columns.create_time_ms,
+    readyTimeMs: columns.ready_time_ms ?? undefined,
+  };
+}
+
+export function openTenantStore(database: DatabaseSync): TenantStore {
+  const byName = database.prepare("SELECT * FROM tenant WHERE name = ?");
+  const byVm = database.prepare("SELECT * FROM tenant WHERE vm_id = ?");
+  const after = database.prepare("SELECT * FROM tenant WHERE name > ? ORDER BY name LIMIT ?");
+  const every = database.prepare("SELECT * FROM tenant ORDER BY name");
+  const counted = database.prepare("SELECT count(*) AS tenants FROM tenant");
+  const add = database.prepare(
+    `INSERT INTO tenant (name, vm_id, request_id, state, slot, generation, image, vcpu_count, memory_mib, disk_mib, labels,
+       create_time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  );
+  const address = database.prepare("UPDATE tenant SET guest_address = ? WHERE vm_id = ?");
+  const running = database.prepare("UPDATE tenant SET state = 'running', ready_time_ms = ? WHERE vm_id = ?");
+  const evicting = database.prepare("UPDATE tenant SET state = 'evicting' WHERE vm_id = ?");
+  const failed = database.prepare("UPDATE tenant SET state = 'failed', failure_reason = ? WHERE vm_id = ?");
+  const drop = database.prepare("DELETE FROM tenant WHERE vm_id = ?");
+  const one = (row: Record<string, SQLOutputValue> | undefined) => (row === undefined ? undefined : toRecord(row));
+  return {
+    find: (name) => one(byName.get(name)),
+    findByVm: (vmId) => one(byVm.get(vmId)),
+    page: (afterName, limit) => after.all(afterName, limit).map(toRecord),
+    all: () => every.all().map(toRecord),
+    count: () => Number(counted.get()?.["tenants"] ?? 0),
+    insert: (tenant) => {
+      const { vcpuCount, memoryMib, diskMib } = tenant.resources;
+      add.run(
+        tenant.name,
+        tenant.vmId,
+        tenant.requestId,
+        tenant.phase,
+        tenant.slot,
+        tenant.generation,
+        tenant.image,
+        vcpuCount,
+        memoryMib,
+        diskMib,
+        JSON.stringify(tenant.labels),
+        tenant.createTimeMs,
+      );
+    },
+    setGuestAddress: (vmId, guestAddress) => void address.run(guestAddress, vmId),
+    markRunning: (vmId, readyTimeMs) => void running.run(readyTimeMs, vmId),
+    markEvicting: (vmId) => void evicting.run(vmId),
+    markFailed: (vmId, reason) => void failed.run(reason, vmId),
+    remove: (vmId) => void drop.run(vmId),
+  };
+}

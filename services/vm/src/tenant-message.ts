@@ -1,0 +1,35 @@
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type Tenant, TenantSchema, TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import type { Config } from "./config.ts";
+import type { TenantPhase, TenantRecord } from "./store/tenants.ts";
+
+const states: Readonly<Record<TenantPhase, TenantState>> = {
+  spawning: TenantState.SPAWNING,
+  running: TenantState.RUNNING,
+  evicting: TenantState.EVICTING,
+  failed: TenantState.FAILED,
+};
+
+/** The wire form of a tenant. */
+export function toTenantMessage(
+  tenant: TenantRecord,
+  config: Pick<Config, "hostId" | "domain" | "publicHttpsPort">,
+): Tenant {
+  const port = config.publicHttpsPort === 443 ? "" : `:${config.publicHttpsPort}`;
+  return create(TenantSchema, {
+    name: tenant.name,
+    state: states[tenant.phase],
+    hostId: config.hostId,
+    vmId: tenant.vmId,
+    generation: tenant.generation,
+    image: tenant.image,
+    resources: tenant.resources,
+    url: `https://${tenant.name}.${config.domain}${port}/`,
+    labels: { ...tenant.labels },
+    createTime: timestampFromMs(tenant.createTimeMs),
+    ...(tenant.readyTimeMs === undefined ? {} : { readyTime: timestampFromMs(tenant.readyTimeMs) }),
+    failureReason: tenant.failureReason,
+    slot: tenant.slot,
+  });
+}

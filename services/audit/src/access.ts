@@ -1,0 +1,18 @@
+import { type AccessRule, allow } from "@lobsterd/chassis/access.ts";
+import { AuditService } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
+
+// Not even an operator may append: a record says what a service verified, and `writer` would then be a person's word.
+const writers = ["service:vm", "service:net", "service:proxy", "service:secrets"] as const;
+const readers = ["role:operator", "role:viewer"] as const;
+
+/** Who may call what. Anything not named here is refused before its body is read. */
+export const access: readonly AccessRule[] = [
+  allow(AuditService, {
+    appendRecord: writers,
+    queryRecords: readers,
+    tailRecords: readers,
+    getCheckpoint: readers,
+    getInclusionProof: readers,
+    getConsistencyProof: readers,
+  }),
+];

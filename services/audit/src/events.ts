@@ -1,0 +1,25 @@
+import type { Logger } from "@lobsterd/chassis/logger.ts";
+import type { LogObserver } from "./log/audit-log.ts";
+
+/**
+ * What happens to the log: one function per event. They go to the process log and not to the bus: audit stands on nothing but
+ * its disk, and none of them is about a tenant.
+ */
+export function createLogEvents(logger: Logger): LogObserver {
+  return {
+    recovered({ records, goodBytes, tornBytes, tornBecause }) {
+      logger.info({ records, bytes: goodBytes }, "log verified");
+      if (tornBytes > 0) logger.warn({ tornBytes, why: tornBecause, records }, "torn tail was cut off the log");
+    },
+    clockWentBack(byMs) {
+      logger.warn({ byMs }, "clock is behind the last record");
+    },
+    reserveChanged(low, freeBytes) {
+      if (low) logger.error({ freeBytes }, "disk is nearly full, appends are refused");
+      else logger.info({ freeBytes }, "disk has space again, appends are accepted");
+    },
+    failed(error) {
+      logger.fatal({ err: error }, "log failed, nothing is accepted any more");
+    },
+  };
+}

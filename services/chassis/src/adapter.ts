@@ -39,7 +39,9 @@ export function nodeListener(options: AdapterOptions): (request: NodeRequest, re
 
   return (request, response) => {
     const path = (request.url ?? "").split("?", 1)[0] ?? "";
-    response.once("finish", () => stopReading(request));
+    // The response of an HTTP/2 request reports its end only when the whole stream is closed; the stream itself is earlier.
+    if ("stream" in request) request.stream.once("finish", () => stopReading(request));
+    else response.once("finish", () => stopReading(request));
     serve(request, response, path).catch((error: unknown) => {
       options.onError(error, path);
       if (!response.writableEnded) response.destroy();

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Message } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Interceptor, type StreamRequest } from "@connectrpc/connect";
 import { uuidv7 } from "uuidv7";
@@ -12,7 +13,11 @@ import { currentTraceId } from "./tracing.ts";
 
 type Request = Parameters<ReturnType<Interceptor>>[0];
 
-const appendLimitMs = 2000;
+/** How long a widening call waits for audit, in all. */
+const wideningLimitMs = 2000;
+/** How long a narrowing call, or a finished one, waits for audit before its record goes to the spool. */
+const spoolAfterMs = 500;
+const retryMs = 100;
 
 /** Failures that say "not done because not allowed, not valid or not possible now", rather than "tried and failed". */
 const refusals = new Set([
@@ -34,11 +39,11 @@ const fail = defineErrors("lobsterd", { AUDIT_UNAVAILABLE: Code.Unavailable });
  *
  * 1. A widening call whose INTENT is not durable within 2 s is refused (UNAVAILABLE, AUDIT_UNAVAILABLE) and its handler
  *    never runs.
- * 2. A narrowing call never waits for audit to be there: its INTENT goes to the spool instead.
+ * 2. A narrowing call does not wait for audit to come back: its INTENT goes to the spool instead.
  * 3. An OUTCOME that audit does not take goes to the spool in both cases, since the effect has happened.
  * 4. A request that validation refuses after this point has an OUTCOME too.
  */
-export function auditCalls(policy: AuditPolicy, logger: Logger, limitMs = appendLimitMs): Interceptor {
+export function auditCalls(policy: AuditPolicy, logger: Logger, limitMs = wideningLimitMs): Interceptor {
   const recorder = createRecorder(policy, logger, limitMs);
   return (next) => async (request) => {
     const rule = policy.methods[request.method.name];
@@ -58,11 +63,15 @@ export function auditCalls(policy: AuditPolicy, logger: Logger, limitMs = append
 type Call = Omit<AuditEntry, "eventId" | "time" | "phase" | "outcome" | "reason">;
 
 function createRecorder(policy: AuditPolicy, logger: Logger, limitMs: number) {
-  const append = (sink: AuditSink, entry: AuditEntry) => within(limitMs, sink.append(entry));
-
-  async function spool(entry: AuditEntry): Promise<void> {
+  async function appendOrSpool(entry: AuditEntry): Promise<void> {
     try {
-      await append(policy.spool, entry);
+      await within(spoolAfterMs, policy.sink.append(entry));
+      return;
+    } catch (error) {
+      logger.warn({ err: error, action: entry.action }, "audit did not take a record, spooling it");
+    }
+    try {
+      await within(limitMs, policy.spool.append(entry));
     } catch (error) {
       // The last place that can hold the record is the log; a kill or an evict goes on regardless.
       logger.error({ err: error, record: entry }, "audit record could not be kept");
@@ -72,26 +81,20 @@ function createRecorder(policy: AuditPolicy, logger: Logger, limitMs: number) {
   async function intent(rule: AuditRule, request: Request, message: Message | undefined): Promise<Call> {
     const call = describeCall(rule, request, message, logger);
     const entry = stamp(call, { phase: "intent", outcome: "unspecified", reason: "" });
+    if (rule.kind === "narrowing") {
+      await appendOrSpool(entry);
+      return call;
+    }
     try {
-      await append(policy.sink, entry);
+      await within(limitMs, appendPatiently(policy.sink, entry, limitMs));
     } catch (error) {
-      if (rule.kind === "widening") {
-        throw fail("AUDIT_UNAVAILABLE", "the operation cannot be recorded, so it is not done", { cause: error });
-      }
-      logger.warn({ err: error, action: call.action }, "audit did not take a record, spooling it");
-      await spool(entry);
+      throw fail("AUDIT_UNAVAILABLE", "the operation cannot be recorded, so it is not done", { cause: error });
     }
     return call;
   }
 
   async function outcome(call: Call, error: unknown): Promise<void> {
-    const entry = stamp(call, outcomeOf(error));
-    try {
-      await append(policy.sink, entry);
-    } catch (cause) {
-      logger.warn({ err: cause, action: call.action }, "audit did not take a record, spooling it");
-      await spool(entry);
-    }
+    await appendOrSpool(stamp(call, outcomeOf(error)));
   }
 
   async function settle<T>(
@@ -166,6 +169,21 @@ async function takeFirst(request: StreamRequest): Promise<[Message | undefined, 
     }),
   };
   return [first.done === true ? undefined : first.value, messages];
+}
+
+/** Appends, again and again while audit is away: it may be restarting. */
+async function appendPatiently(sink: AuditSink, entry: AuditEntry, limitMs: number): Promise<void> {
+  const deadline = performance.now() + limitMs;
+  for (;;) {
+    try {
+      await sink.append(entry);
+      return;
+    } catch (error) {
+      const isAway = error instanceof ConnectError && error.code === Code.Unavailable;
+      if (!isAway || performance.now() + retryMs >= deadline) throw error;
+      await delay(retryMs);
+    }
+  }
 }
 
 async function within<T>(limitMs: number, promise: Promise<T>): Promise<T> {

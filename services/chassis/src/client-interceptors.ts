@@ -5,8 +5,10 @@ import { hookMessages, raceSignal } from "./streams.ts";
 
 type Request = Parameters<ReturnType<Interceptor>>[0];
 
-const maxAttempts = 4;
+/** With the back-offs below about 3.5 s: longer than a restart of a service takes. */
+const maxAttempts = 8;
 const firstBackoffMs = 50;
+const maxBackoffMs = 1000;
 
 const lostServerCodes = new Set([
   "ENOENT",
@@ -42,7 +44,7 @@ export const boundByDeadline: Interceptor = (next) => async (request) =>
   await raceSignal(request.signal, next(request));
 
 /**
- * Repeats a unary call that met UNAVAILABLE, with exponential back-off and jitter, within its deadline and at most three times. Only calls
+ * Repeats a unary call that met UNAVAILABLE, with exponential back-off and jitter, within its deadline and at most seven times. Only calls
  * that may be repeated: a method with an idempotency level, or a request with a `requestId`.
  */
 export const retryIdempotent: Interceptor = (next) => async (request) => {
@@ -53,7 +55,7 @@ export const retryIdempotent: Interceptor = (next) => async (request) => {
     } catch (error) {
       if (attempt >= attempts || request.signal.aborted || ConnectError.from(error).code !== Code.Unavailable)
         throw error;
-      const backoffMs = firstBackoffMs * 2 ** (attempt - 1) * (0.5 + Math.random());
+      const backoffMs = Math.min(firstBackoffMs * 2 ** (attempt - 1), maxBackoffMs) * (0.5 + Math.random());
       await raceSignal(request.signal, delay(backoffMs));
     }
   }

@@ -17,13 +17,14 @@ export type Peer =
 
 /**
  * A client of another service. It presents our certificate, demands the peer's exact identity, and reconnects by itself at the next call.
- * A unary call without a timeout gets `timeoutMs` (10 s); a stream gets none. Calls that may be repeated are, when the server is away.
+ * A unary call without a timeout gets `timeoutMs` (10 s); a stream gets none. Calls that may be repeated are, when the server is away,
+ * unless `retry` is false.
  */
 export function createServiceClient<S extends DescService>(
   service: S,
   peer: Peer,
   tls: TlsFiles & { readonly trustDomain: string },
-  options: { readonly timeoutMs?: number } = {},
+  options: { readonly timeoutMs?: number; readonly retry?: boolean } = {},
 ): Client<S> {
   const { transport } = createPeerTransport(
     {
@@ -33,7 +34,7 @@ export function createServiceClient<S extends DescService>(
       keyPath: tls.keyPath,
       caPath: tls.platformCaPath,
     },
-    { timeoutMs: options.timeoutMs ?? defaultTimeoutMs, maxReplyBytes: maxMessageBytes, retry: true },
+    { timeoutMs: options.timeoutMs ?? defaultTimeoutMs, maxReplyBytes: maxMessageBytes, retry: options.retry ?? true },
   );
   return createClient(service, transport);
 }

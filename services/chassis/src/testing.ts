@@ -10,8 +10,6 @@ import { createHandlers } from "./handlers.ts";
 import { createLogger, type Logger } from "./logger.ts";
 import type { Routes } from "./routes.ts";
 
-export { type TestAuthority, type TestLeaf, testCertificates } from "./testing-certificates.ts";
-
 const trustDomain = "test";
 const dayMs = 86_400_000;
 

@@ -1,0 +1,239 @@
+/**
+ * Caddy's whole configuration as a pure function of settings that change only with the instance, never with a tenant.
+ * Written for Caddy 2.6.2 (Debian 12).
+ *
+ *  1. Every document carries the admin block: a load without one removes the Unix socket and opens TCP 127.0.0.1:2019.
+ *  2. One route serves all tenants. A host name is served only if the whole of it matches `hostPattern` (so that nothing else
+ *     ever reaches a placeholder) and an empty file with the tenant's name lies in the names directory.
+ *  3. The guest is dialled by name. SNI and the name to verify come from the dialled name, so a wrong address meets a wrong
+ *     certificate and ends in 502. `server_name` with a placeholder does the same but gives up pooling (facts 5.3).
+ *  4. Withdrawing a name takes effect on the next request, whatever connections are pooled: the file is looked up first.
+ */
+
+import { guestZone, hostPattern } from "../tenant-name.ts";
+import type { Json } from "./canonical-json.ts";
+
+/** Paths are as Caddy's user sees them. */
+export type CaddySettings = {
+  readonly domain: string;
+  readonly adminSocketPath: string;
+  /** Caddy network addresses: `unix//run/x.sock`, `0.0.0.0:443`, `:443`. */
+  readonly httpsListen: readonly string[];
+  readonly redirectListen: readonly string[];
+  /** The port in `https://<tenant>.<domain>:<port>/` as people type it; 443 is left out of redirects. */
+  readonly publicHttpsPort: number;
+  readonly certificatePath: string;
+  readonly keyPath: string;
+  readonly guestCaPath: string;
+  readonly clientCertificatePath: string;
+  readonly clientKeyPath: string;
+  readonly namesDirectory: string;
+  readonly resolverPort: number;
+  readonly guestPort: number;
+  readonly limits: CaddyLimits;
+};
+
+export type CaddyLimits = {
+  readonly maxHeaderBytes: number;
+  readonly maxBodyBytes: number;
+  readonly readHeaderTimeoutMs: number;
+  /** For a whole request, body and all; answers and WebSockets may take longer. */
+  readonly readTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly dialTimeoutMs: number;
+  readonly responseHeaderTimeoutMs: number;
+  /** How long an unused connection to a guest is kept. */
+  readonly upstreamIdleMs: number;
+  readonly maxConnectionsPerTenant: number;
+};
+
+/** The document that `load` sends and `GET /config/` has to give back. */
+export function caddyConfig(settings: CaddySettings): Json {
+  return {
+    admin: { listen: `unix/${settings.adminSocketPath}`, config: { persist: false } },
+    logging: logging(),
+    apps: {
+      http: {
+        // Without a bound, a reload or a stop waits for as long as a client keeps a request open.
+        grace_period: "5s",
+        servers: { https: httpsServer(settings), redirect: redirectServer(settings) },
+      },
+      tls: {
+        certificates: {
+          load_files: [{ certificate: settings.certificatePath, key: settings.keyPath, tags: ["front"] }],
+        },
+      },
+    },
+  };
+}
+
+// With routes for errors Caddy tells their cause (refused, wrong certificate, no such name) at level DEBUG of one logger only.
+// What a tenant's user asked for (paths, tokens in queries, headers) is not ours to keep. The outside can cause an error with
+// each request, so their log is sampled.
+function logging(): Json {
+  const removed = ["request>uri", "request>headers"].map((field) => [field, { filter: "delete" }]);
+  const encoder = { format: "filter", wrap: { format: "json" }, fields: Object.fromEntries(removed) };
+  const nanosecondsPerSecond = 1_000_000_000;
+  return {
+    logs: {
+      default: { level: "INFO", encoder, exclude: ["http.log.error"] },
+      errors: {
+        level: "DEBUG",
+        encoder,
+        include: ["http.log.error"],
+        sampling: { interval: nanosecondsPerSecond, first: 10, thereafter: 1000 },
+      },
+    },
+  };
+}
+
+function httpsServer(settings: CaddySettings): Json {
+  const { limits } = settings;
+  return {
+    listen: [...settings.httpsListen],
+    // HTTP/3 is on by default and would open a UDP port that nothing here limits.
+    protocols: ["h1", "h2"],
+    automatic_https: { disable: true },
+    // A connection opened for one tenant must not carry requests for another: 421 makes a browser open its own.
+    strict_sni_host: true,
+    tls_connection_policies: [
+      { certificate_selection: { any_tag: ["front"] }, protocol_min: "tls1.2", alpn: ["h2", "http/1.1"] },
+    ],
+    max_header_bytes: limits.maxHeaderBytes,
+    read_header_timeout: duration(limits.readHeaderTimeoutMs),
+    read_timeout: duration(limits.readTimeoutMs),
+    idle_timeout: duration(limits.idleTimeoutMs),
+    routes: [
+      { handle: [frontHeaders()] },
+      { match: [tenantMatcher(settings)], handle: [subroute(publishedRoutes(settings))], terminal: true },
+      refuse(404, "NO_SUCH_HOST"),
+    ],
+    errors: { routes: [{ handle: [frontHeaders()] }, ...errorRoutes()] },
+  };
+}
+
+function publishedRoutes(settings: CaddySettings): Json[] {
+  return [
+    {
+      match: [{ file: { root: settings.namesDirectory, try_files: ["/{http.regexp.tenant.1}"] } }],
+      handle: [{ handler: "request_body", max_size: settings.limits.maxBodyBytes }, guestProxy(settings)],
+      terminal: true,
+    },
+    refuse(404, "NO_SUCH_TENANT"),
+  ];
+}
+
+function guestProxy(settings: CaddySettings): Json {
+  const { limits } = settings;
+  return {
+    handler: "reverse_proxy",
+    upstreams: [{ dial: `{http.regexp.tenant.1}.${guestZone}:${settings.guestPort}` }],
+    flush_interval: -1,
+    headers: {
+      request: {
+        set: { "X-Forwarded-Proto": ["https"], "X-Forwarded-Host": ["{http.request.host}"] },
+        delete: ["Forwarded", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip"],
+      },
+    },
+    transport: {
+      protocol: "http",
+      versions: ["1.1"],
+      compression: false,
+      resolver: { addresses: [`udp/127.0.0.1:${settings.resolverPort}`] },
+      dial_timeout: duration(limits.dialTimeoutMs),
+      response_header_timeout: duration(limits.responseHeaderTimeoutMs),
+      max_conns_per_host: limits.maxConnectionsPerTenant,
+      keep_alive: { enabled: true, idle_timeout: duration(limits.upstreamIdleMs), max_idle_conns_per_host: 32 },
+      tls: {
+        root_ca_pem_files: [settings.guestCaPath],
+        client_certificate_file: settings.clientCertificatePath,
+        client_certificate_key_file: settings.clientKeyPath,
+      },
+    },
+  };
+}
+
+function redirectServer(settings: CaddySettings): Json {
+  const { limits } = settings;
+  const port = settings.publicHttpsPort === 443 ? "" : `:${settings.publicHttpsPort}`;
+  return {
+    listen: [...settings.redirectListen],
+    protocols: ["h1"],
+    automatic_https: { disable: true },
+    max_header_bytes: limits.maxHeaderBytes,
+    read_header_timeout: duration(limits.readHeaderTimeoutMs),
+    read_timeout: duration(limits.readHeaderTimeoutMs),
+    write_timeout: duration(limits.readHeaderTimeoutMs),
+    idle_timeout: duration(limits.idleTimeoutMs),
+    routes: [
+      {
+        match: [tenantMatcher(settings)],
+        handle: [
+          {
+            handler: "static_response",
+            status_code: 308,
+            headers: { Location: [`https://{http.request.host}${port}{http.request.uri}`] },
+          },
+        ],
+        terminal: true,
+      },
+      refuse(404, "NO_SUCH_HOST"),
+    ],
+  };
+}
+
+/** Sets `{http.regexp.tenant.1}`. */
+function tenantMatcher(settings: CaddySettings): Json {
+  return { vars_regexp: { "{http.request.host}": { name: "tenant", pattern: hostPattern(settings.domain) } } };
+}
+
+// Deferred: the guest's own values of these headers are replaced at the moment the response is written.
+function frontHeaders(): Json {
+  return {
+    handler: "headers",
+    response: {
+      deferred: true,
+      set: { "Strict-Transport-Security": ["max-age=31536000"] },
+      delete: ["Server"],
+    },
+  };
+}
+
+function errorRoutes(): Json[] {
+  const reasons: readonly (readonly [readonly string[], string])[] = [
+    [["502", "503", "504"], "TENANT_UNREACHABLE"],
+    [["413"], "REQUEST_TOO_LARGE"],
+    [["421"], "WRONG_SERVER_NAME"],
+    [["400"], "BAD_REQUEST"],
+  ];
+  const status = "{http.error.status_code}";
+  return [
+    ...reasons.map(([codes, reason]) => ({
+      match: [{ vars: { [status]: [...codes] } }],
+      handle: [jsonBody(status, reason)],
+      terminal: true,
+    })),
+    { handle: [jsonBody("500", "INTERNAL")] },
+  ];
+}
+
+function refuse(statusCode: number, reason: string): Json {
+  return { handle: [jsonBody(statusCode, reason)], terminal: true };
+}
+
+function jsonBody(statusCode: number | string, reason: string): Json {
+  return {
+    handler: "static_response",
+    status_code: statusCode,
+    headers: { "Content-Type": ["application/json"], "Cache-Control": ["no-store"] },
+    body: `${JSON.stringify({ reason })}\n`,
+  };
+}
+
+function subroute(routes: Json[]): Json {
+  return { handler: "subroute", routes };
+}
+
+function duration(milliseconds: number): string {
+  return `${milliseconds}ms`;
+}

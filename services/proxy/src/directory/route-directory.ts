@@ -1,0 +1,105 @@
+/**
+ * Which tenant's name leads where: the store is the truth, the map in memory is what the resolver reads, the name files are
+ * what Caddy looks at. All of it is synchronous, so calls cannot interleave.
+ *
+ *  1. Widening is durable before it has an effect: store, then map, then name file.
+ *  2. Narrowing has its effect before anything that can be slow or fail: name file, then map, then store.
+ *  3. `reconcile` makes map and name files from the store; twice in a row changes nothing the second time.
+ */
+
+import { BlockList } from "node:net";
+import { fail } from "../errors.ts";
+import type { NameFiles } from "./name-files.ts";
+import type { RouteStore, StoredRoute } from "./route-store.ts";
+
+export type PublishRequest = Omit<StoredRoute, "publishedMs">;
+
+export interface RouteDirectory {
+  /** Throws STALE_GENERATION, ROUTE_TAKEN or NOT_A_GUEST_ADDRESS. `changed` is false for what was published already. */
+  publish(request: PublishRequest): { route: StoredRoute; changed: boolean };
+  /** Returns the route that was taken away: none if there was none, or if it leads to another microVM than `vmId`. */
+  withdraw(tenant: string, vmId: string): StoredRoute | undefined;
+  /** Throws ROUTE_NOT_FOUND. */
+  get(tenant: string): StoredRoute;
+  list(afterTenant: string, limit: number): StoredRoute[];
+  /** Guest address of a published tenant, from memory. */
+  addressOf(tenant: string): string | undefined;
+  /** Returns the names that had to be added and removed. */
+  reconcile(): { added: string[]; removed: string[] };
+}
+
+export function createRouteDirectory(parts: {
+  store: RouteStore;
+  names: NameFiles;
+  /** `10.201.0.0/16`: the only addresses a name may lead to. */
+  guestNetwork: string;
+  nowMs: () => number;
+}): RouteDirectory {
+  const { store, names } = parts;
+  const guests = networkOf(parts.guestNetwork);
+  const addresses = new Map<string, string>();
+
+  return {
+    publish(request) {
+      if (!guests.check(request.guestAddress, "ipv4")) {
+        throw fail("NOT_A_GUEST_ADDRESS", `${request.guestAddress} is not in ${parts.guestNetwork}`, {
+          metadata: { field: "guest_address" },
+        });
+      }
+      const current = store.get(request.tenant);
+      const changed = isChange(current, request);
+      const route = changed || current === undefined ? { ...request, publishedMs: parts.nowMs() } : current;
+      if (changed) store.put(route);
+      addresses.set(route.tenant, route.guestAddress);
+      names.add(route.tenant);
+      return { route, changed };
+    },
+    withdraw(tenant, vmId) {
+      const current = store.get(tenant);
+      if (current === undefined || (vmId !== "" && current.vmId !== vmId)) return undefined;
+      names.remove(tenant);
+      addresses.delete(tenant);
+      store.delete(tenant);
+      return current;
+    },
+    get(tenant) {
+      const route = store.get(tenant);
+      if (route === undefined) throw fail("ROUTE_NOT_FOUND", `${tenant} has no route`, { metadata: { tenant } });
+      return route;
+    },
+    list: (afterTenant, limit) => store.list(afterTenant, limit),
+    addressOf: (tenant) => addresses.get(tenant),
+    reconcile() {
+      const routes = store.all();
+      addresses.clear();
+      for (const route of routes) addresses.set(route.tenant, route.guestAddress);
+      const present = new Set(names.list());
+      const added = routes.map(({ tenant }) => tenant).filter((tenant) => !present.has(tenant));
+      const removed = [...present].filter((tenant) => !addresses.has(tenant));
+      for (const tenant of removed) names.remove(tenant);
+      for (const tenant of added) names.add(tenant);
+      return { added, removed };
+    },
+  };
+}
+
+/** Whether `request` replaces `current`; throws where it must not. */
+function isChange(current: StoredRoute | undefined, request: PublishRequest): boolean {
+  if (current === undefined) return true;
+  const metadata = { tenant: current.tenant, published_generation: String(current.generation) };
+  if (current.vmId !== request.vmId) {
+    throw fail("ROUTE_TAKEN", `${current.tenant} leads to another microVM`, { metadata });
+  }
+  const sameGeneration = current.generation === request.generation;
+  if (request.generation < current.generation || (sameGeneration && current.guestAddress !== request.guestAddress)) {
+    throw fail("STALE_GENERATION", `generation ${current.generation} of ${current.tenant} is published`, { metadata });
+  }
+  return !sameGeneration;
+}
+
+function networkOf(cidr: string): BlockList {
+  const [address, prefix] = cidr.split("/");
+  const network = new BlockList();
+  network.addSubnet(address ?? "", Number(prefix), "ipv4");
+  return network;
+}

@@ -1,0 +1,21 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import {
+  type PublishRouteRequest,
+  PublishRouteRequestSchema,
+  type PublishRouteResponse,
+  PublishRouteResponseSchema,
+} from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import { routeMessage } from "../route-message.ts";
+import type { ProxyContext } from "../service.ts";
+
+export function publishRoute({ directory, events, requests, domain }: ProxyContext) {
+  return (request: PublishRouteRequest): Promise<PublishRouteResponse> => {
+    const bytes = toBinary(PublishRouteRequestSchema, request);
+    return requests.run(request.requestId, "PublishRoute", bytes, PublishRouteResponseSchema, async () => {
+      const { tenant, vmId, generation, guestAddress } = request;
+      const { route, changed } = directory.publish({ tenant, vmId, generation, guestAddress });
+      if (changed) events.routePublished(route);
+      return create(PublishRouteResponseSchema, { route: routeMessage(route, domain) });
+    });
+  };
+}

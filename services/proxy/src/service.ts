@@ -1,0 +1,83 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
+import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
+import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
+import { createLogger } from "@lobsterd/chassis/logger.ts";
+import { type RunningServer, startServer } from "@lobsterd/chassis/server.ts";
+import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+import { access } from "./access.ts";
+import { caddyConfig } from "./caddy/caddy-config.ts";
+import { createKeeper } from "./caddy/keeper.ts";
+import type { Config } from "./config.ts";
+import { openNameFiles } from "./directory/name-files.ts";
+import { createRouteDirectory, type RouteDirectory } from "./directory/route-directory.ts";
+import { migrations, openRouteStore } from "./directory/route-store.ts";
+import { createProxyEvents, type ProxyEvents } from "./events.ts";
+import { startResolver } from "./resolver/resolver.ts";
+import { createRoutes } from "./routes.ts";
+
+/** What the RPCs work with. */
+export interface ProxyContext {
+  readonly directory: RouteDirectory;
+  readonly events: ProxyEvents;
+  readonly requests: RequestLog;
+  readonly domain: string;
+}
+
+/** How soon a restarted Caddy is noticed; it costs one stat(2). */
+const lookIntervalMs = 200;
+
+/**
+ * Composition root. Routes answer again as soon as the store is open, before anybody calls; health says SERVING only after
+ * Caddy ran the desired configuration once, since a route that was published before then would lead nowhere.
+ */
+export async function startProxy(
+  config: Config,
+  scope: ServiceScope,
+  overrides: { readonly bus?: EventBus } = {},
+): Promise<RunningServer> {
+  const logger = createLogger({ service: config.service, level: config.logLevel });
+  scope.useLogger(logger);
+  mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+  const database = openDatabase(join(config.stateDir, "routes.sqlite"), migrations);
+  scope.onClose(() => database.close());
+  const bus = overrides.bus ?? connectEvents({ config, logger });
+  scope.onClose(() => bus.close());
+
+  const events = createProxyEvents(bus, logger);
+  const directory = createRouteDirectory({
+    store: openRouteStore(database),
+    names: openNameFiles(config.namesDirectory),
+    guestNetwork: config.guestNetwork,
+    nowMs: Date.now,
+  });
+  repairNames(directory, events);
+  const resolver = await startResolver(config.resolverPort, directory.addressOf, logger);
+  scope.onClose(() => resolver.close());
+
+  const context = { directory, events, requests: openRequestLog(database), domain: config.domain };
+  const server = await startServer({ config, logger, routes: createRoutes(context), access });
+  server.setServing(false);
+  scope.onClose(() => server.close());
+
+  const { checkIntervalMs, ...caddy } = config.caddy;
+  const { domain, namesDirectory, guestPort } = config;
+  const desired = caddyConfig({ ...caddy, domain, namesDirectory, guestPort, resolverPort: resolver.port });
+  const keeper = createKeeper(desired, caddy.adminSocketPath);
+  const keepCaddy = async (): Promise<void> => {
+    const verdict = await keeper.checkIfDue(checkIntervalMs);
+    if (verdict === undefined) return;
+    events.caddyChecked(verdict);
+    if (verdict.kind === "equal" || verdict.kind === "loaded") server.setServing(true);
+  };
+  every(lookIntervalMs, "compare caddy's configuration", keepCaddy, { signal: scope.signal, logger });
+  const keepNames = async (): Promise<void> => repairNames(directory, events);
+  every(checkIntervalMs, "compare names with the store", keepNames, { signal: scope.signal, logger });
+  return server;
+}
+
+function repairNames(directory: RouteDirectory, events: ProxyEvents): void {
+  const { added, removed } = directory.reconcile();
+  if (added.length > 0 || removed.length > 0) events.namesRepaired(added, removed);
+}

@@ -1,0 +1,132 @@
+import { hostname } from "node:os";
+import { certificatePaths } from "./identities.ts";
+import { type Instance, innerPorts, type ServiceName } from "./instance.ts";
+import type { ProcessName } from "./processes.ts";
+import type { Accounts } from "./users.ts";
+
+/** The JSON that configures a process; `undefined` for one that has only its command line. */
+export type Configuration = Readonly<Record<string, unknown>>;
+
+/** Files that several configurations name. */
+export function instanceFiles(instance: Instance) {
+  return {
+    rolesPath: `${instance.runDir}/config/roles.json`,
+    rootKeyPath: `${instance.stateDir}/keys/secrets-root.key`,
+    launcherSocketPath: `${instance.runDir}/vm-launcher/launcher.sock`,
+    adminSocketPath: `${instance.runDir}/caddy-admin/admin.sock`,
+    imagesDir: `${instance.stateDir}/images`,
+    namesDirectory: `${instance.runDir}/caddy-names`,
+  };
+}
+
+/** Configuration of every process that reads one as JSON. */
+export function configurations(instance: Instance, accounts: Accounts): Partial<Record<ProcessName, Configuration>> {
+  return {
+    vm: vmConfiguration(instance),
+    "vm-launcher": launcherConfiguration(instance, accounts),
+    net: { ...common(instance, "net") },
+    proxy: proxyConfiguration(instance),
+    secrets: secretsConfiguration(instance),
+    audit: common(instance, "audit"),
+    caddy: caddyStart(instance),
+  };
+}
+
+function common(instance: Instance, service: ServiceName): Configuration {
+  const paths = certificatePaths(instance);
+  return {
+    service,
+    hostId: hostIdOf(hostname(), instance.name),
+    trustDomain: instance.domain,
+    listen: { unixPath: rpcSocketPath(instance, service) },
+    tls: { ...paths.leaf(service), platformCaPath: paths.platformCaPath },
+    stateDir: `${instance.stateDir}/${service}`,
+    rolesPath: instanceFiles(instance).rolesPath,
+    events: { servers: [`127.0.0.1:${innerPorts.nats}`] },
+  };
+}
+
+function vmConfiguration(instance: Instance): Configuration {
+  const files = instanceFiles(instance);
+  return {
+    ...common(instance, "vm"),
+    domain: instance.domain,
+    publicHttpsPort: instance.ports.https,
+    imagesDir: files.imagesDir,
+    launcherSocketPath: files.launcherSocketPath,
+    guestCaPath: certificatePaths(instance).guestCaPath,
+    slotCount: instance.slotCount,
+    peers: {
+      audit: rpcSocketPath(instance, "audit"),
+      net: rpcSocketPath(instance, "net"),
+      proxy: rpcSocketPath(instance, "proxy"),
+      secrets: rpcSocketPath(instance, "secrets"),
+    },
+  };
+}
+
+function proxyConfiguration(instance: Instance): Configuration {
+  const paths = certificatePaths(instance);
+  const files = instanceFiles(instance);
+  const client = paths.leaf("caddy");
+  return {
+    ...common(instance, "proxy"),
+    domain: instance.domain,
+    namesDirectory: files.namesDirectory,
+    caddy: {
+      adminSocketPath: files.adminSocketPath,
+      httpsListen: [`:${innerPorts.https}`],
+      redirectListen: [`:${innerPorts.http}`],
+      publicHttpsPort: instance.ports.https,
+      ...paths.leaf("web"),
+      guestCaPath: paths.guestCaPath,
+      clientCertificatePath: client.certificatePath,
+      clientKeyPath: client.keyPath,
+    },
+  };
+}
+
+function secretsConfiguration(instance: Instance): Configuration {
+  const paths = certificatePaths(instance);
+  return {
+    ...common(instance, "secrets"),
+    domain: instance.domain,
+    rootKeyPath: instanceFiles(instance).rootKeyPath,
+    guestCaCertificatePath: paths.guestCaPath,
+    guestCaKeyPath: paths.guestCaKeyPath,
+    peers: { audit: rpcSocketPath(instance, "audit") },
+  };
+}
+
+function launcherConfiguration(instance: Instance, accounts: Accounts): Configuration {
+  const files = instanceFiles(instance);
+  return {
+    instance: instance.name,
+    runDir: instance.runDir,
+    stateDir: instance.stateDir,
+    imagesDir: files.imagesDir,
+    uidBase: instance.firstJailUid,
+    slotCount: instance.slotCount,
+    cgroupParent: instance.cgroup,
+    socketPath: files.launcherSocketPath,
+    socketGroupId: accounts.account("lobsterd-vm").gid,
+  };
+}
+
+/**
+ * What Caddy starts with: the admin socket and nothing else, until `proxy` loads the rest. Without this block Caddy would
+ * open its admin API on TCP port 2019, without authentication.
+ */
+function caddyStart(instance: Instance): Configuration {
+  return { admin: { listen: `unix/${instanceFiles(instance).adminSocketPath}`, config: { persist: false } } };
+}
+
+export function rpcSocketPath(instance: Instance, service: ServiceName): string {
+  return `${instance.runDir}/${service}/rpc.sock`;
+}
+
+/** A stable name of this host for one instance, in the form that services accept. */
+export function hostIdOf(machine: string, instanceName: string): string {
+  const name = machine.toLowerCase().replaceAll(/[^a-z0-9.-]/g, "-");
+  return `${name.replace(/^[^a-z0-9]+/, "").slice(0, 50) || "host"}-${instanceName}`;
+}

@@ -1,0 +1,130 @@
+import { existsSync, readFileSync } from "node:fs";
+import { type Credential, isValidFor, type LeafRequest, makeAuthority, makeLeaf } from "./certificates.ts";
+import { ensureDirectory, writePrivate, writePublic } from "./files.ts";
+import { type Instance, serviceNames } from "./instance.ts";
+import type { Accounts } from "./users.ts";
+
+/** Client certificates of the development stack. `stranger` is signed by the same authority and has no role. */
+export const clientNames = ["operator", "viewer", "stranger"] as const;
+export type ClientName = (typeof clientNames)[number];
+
+/** A leaf of the platform CA: where it is, whose it is and what it says. */
+export interface Identity {
+  /** Directory below `certificates/`. */
+  readonly directory: string;
+  readonly owner: string;
+  readonly request: LeafRequest;
+}
+
+/** A leaf with less than this left is made anew at the next start. */
+const renewBeforeDays = 30;
+
+export interface CredentialPaths {
+  readonly certificatePath: string;
+  readonly keyPath: string;
+}
+
+/** Paths of the instance's certificates. */
+export function certificatePaths(instance: Instance) {
+  const root = `${instance.stateDir}/certificates`;
+  const leaf = (directory: string): CredentialPaths => ({
+    certificatePath: `${root}/${directory}/certificate.pem`,
+    keyPath: `${root}/${directory}/key.pem`,
+  });
+  return {
+    root,
+    platformCaPath: `${root}/platform-ca.pem`,
+    platformCaKeyPath: `${root}/platform-ca-key.pem`,
+    guestCaPath: `${root}/guest-ca.pem`,
+    // Signing guests is what `secrets` is for, so its key is that user's and not root's.
+    guestCaKeyPath: `${root}/secrets/guest-ca-key.pem`,
+    leaf,
+    client: (name: ClientName) => leaf(`clients/${name}`),
+  };
+}
+
+/** Every leaf that the platform CA signs. */
+export function platformIdentities(domain: string): Identity[] {
+  const local = { dnsNames: ["localhost"], ipAddresses: ["127.0.0.1"] };
+  return [
+    ...serviceNames.map((name): Identity => {
+      const request = { commonName: name, uri: `spiffe://${domain}/svc/${name}`, ...local };
+      return { directory: name, owner: `lobsterd-${name}`, request: { ...request, usages: ["server", "client"] } };
+    }),
+    {
+      directory: "nats",
+      owner: "lobsterd-nats",
+      request: { commonName: "nats", uri: `spiffe://${domain}/svc/nats`, ...local, usages: ["server"] },
+    },
+    {
+      directory: "caddy",
+      owner: "lobsterd-caddy",
+      request: { commonName: "caddy", uri: `spiffe://${domain}/svc/caddy`, usages: ["client"] },
+    },
+    {
+      directory: "web",
+      owner: "lobsterd-caddy",
+      request: { commonName: domain, dnsNames: [domain, `*.${domain}`], usages: ["server"] },
+    },
+    ...clientNames.map((name): Identity => {
+      const request: LeafRequest = { commonName: name, uri: `spiffe://${domain}/client/${name}`, usages: ["client"] };
+      return { directory: `clients/${name}`, owner: "root", request };
+    }),
+  ];
+}
+
+/** The roles file: a client that is not in it may call nothing. */
+export function rolesOf(domain: string): Record<string, "operator" | "viewer"> {
+  return { [`spiffe://${domain}/client/operator`]: "operator", [`spiffe://${domain}/client/viewer`]: "viewer" };
+}
+
+/** Makes the authorities and leaves that are missing or about to expire. Returns what it made. */
+export async function ensureIdentities(instance: Instance, accounts: Accounts): Promise<string[]> {
+  const paths = certificatePaths(instance);
+  const made: string[] = [];
+  const platform = await ensureAuthority("lobsterd platform CA (development)", paths.platformCaPath, {
+    path: paths.platformCaKeyPath,
+    owner: accounts.account("root"),
+  });
+  if (platform.made) made.push("platform CA");
+  for (const { directory, owner, request } of platformIdentities(instance.domain)) {
+    const account = accounts.account(owner);
+    const { certificatePath, keyPath } = paths.leaf(directory);
+    if (!platform.made && isUsable(certificatePath, keyPath)) continue;
+    if (directory.startsWith("clients/")) ensureDirectory(`${paths.root}/clients`, accounts.account("root"), 0o700);
+    ensureDirectory(`${paths.root}/${directory}`, account, 0o700);
+    const leaf = await makeLeaf(platform.credential, request);
+    writePrivate(keyPath, leaf.keyPem, account, 0o600);
+    writePrivate(certificatePath, leaf.certificatePem, account, 0o600);
+    made.push(directory);
+  }
+  const guest = await ensureAuthority("lobsterd guest CA (development)", paths.guestCaPath, {
+    path: paths.guestCaKeyPath,
+    owner: accounts.account("lobsterd-secrets"),
+  });
+  if (guest.made) made.push("guest CA");
+  return made;
+}
+
+async function ensureAuthority(
+  commonName: string,
+  certificatePath: string,
+  key: { readonly path: string; readonly owner: { readonly uid: number; readonly gid: number } },
+): Promise<{ made: boolean; credential: Credential }> {
+  if (isUsable(certificatePath, key.path)) {
+    const credential = {
+      certificatePem: readFileSync(certificatePath, "utf8"),
+      keyPem: readFileSync(key.path, "utf8"),
+    };
+    return { made: false, credential };
+  }
+  const credential = await makeAuthority(commonName);
+  writePrivate(key.path, credential.keyPem, key.owner, 0o600);
+  writePublic(certificatePath, credential.certificatePem);
+  return { made: true, credential };
+}
+
+function isUsable(certificatePath: string, keyPath: string): boolean {
+  if (!existsSync(certificatePath) || !existsSync(keyPath)) return false;
+  return isValidFor(readFileSync(certificatePath, "utf8"), renewBeforeDays);
+}

@@ -1,0 +1,93 @@
+import { fileURLToPath } from "node:url";
+
+export const instanceNames = ["dev", "test", "bench"] as const;
+export type InstanceName = (typeof instanceNames)[number];
+
+export const serviceNames = ["vm", "net", "proxy", "secrets", "audit"] as const;
+export type ServiceName = (typeof serviceNames)[number];
+
+/** Ports on the machine's loopback that the supervisor hands to the instance. */
+export type ForwardedPorts = Readonly<Record<ServiceName | "https" | "traces", number>>;
+
+/** Every name, path and number that belongs to one stack; all of it follows from `name`, except where the checkout is. */
+export interface Instance {
+  readonly name: InstanceName;
+  /** Root of this checkout. */
+  readonly checkout: string;
+  readonly domain: string;
+  readonly runDir: string;
+  readonly stateDir: string;
+  /** The checkout as the instance's processes see it. */
+  readonly appDir: string;
+  /** Network namespace that everything but the launcher lives in, and the file that holds it. */
+  readonly netns: string;
+  readonly netnsPath: string;
+  readonly cgroup: string;
+  /** The jail uid of slot 0. */
+  readonly firstJailUid: number;
+  readonly slotCount: number;
+  readonly ports: ForwardedPorts;
+  readonly controlSocketPath: string;
+  /** File of shell variables for clients. */
+  readonly environmentPath: string;
+}
+
+export const runRoot = "/run/lobsterd";
+export const stateRoot = "/var/lib/lobsterd";
+
+/** Ports inside the instance's namespace; instances do not share one, so the numbers need not differ. */
+export const innerPorts = { nats: 4222, traces: 4318, http: 80, https: 443 } as const;
+
+const jailUidBase = 900_000_000;
+/** More uids than an instance may have slots (32,768). */
+const jailUidsPerInstance = 100_000;
+
+const numbers: Readonly<
+  Record<InstanceName, { readonly firstPort: number; readonly https: number; readonly index: number }>
+> = {
+  dev: { firstPort: 7601, https: 8443, index: 0 },
+  test: { firstPort: 7651, https: 8453, index: 1 },
+  bench: { firstPort: 7671, https: 8473, index: 2 },
+};
+
+export const checkoutDir = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
+
+/** The instance of that name. `checkout` defaults to the one that this file is in. */
+export function describeInstance(name: InstanceName, checkout: string = checkoutDir): Instance {
+  const { firstPort, https, index } = numbers[name];
+  const runDir = `${runRoot}/${name}`;
+  const netns = `lobsterd-${name}`;
+  return {
+    name,
+    checkout,
+    domain: "lobsterd.localhost",
+    runDir,
+    stateDir: `${stateRoot}/${name}`,
+    appDir: `${runDir}/app`,
+    netns,
+    netnsPath: `/run/netns/${netns}`,
+    cgroup: `lobsterd-${name}`,
+    firstJailUid: jailUidBase + index * jailUidsPerInstance,
+    slotCount: 64,
+    ports: {
+      vm: firstPort,
+      net: firstPort + 1,
+      proxy: firstPort + 2,
+      secrets: firstPort + 3,
+      audit: firstPort + 4,
+      traces: firstPort + 5,
+      https,
+    },
+    controlSocketPath: `${runDir}/supervisor.sock`,
+    environmentPath: `${checkout}/.run/${name === "dev" ? "env" : `env.${name}`}`,
+  };
+}
+
+/** Whether `uid` is the jail uid of one of the instance's slots. */
+export function isJailUid(instance: Instance, uid: number): boolean {
+  return uid >= instance.firstJailUid && uid < instance.firstJailUid + jailUidsPerInstance;
+}
+
+export function isInstanceName(text: string): text is InstanceName {
+  return (instanceNames as readonly string[]).includes(text);
+}

@@ -1,0 +1,126 @@
+import { randomBytes } from "node:crypto";
+import { chmodSync, chownSync, closeSync, existsSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
+import { brokerConfiguration } from "./broker.ts";
+import { run } from "./command.ts";
+import { configurations, instanceFiles } from "./configuration.ts";
+import { ensureDirectory, writePrivate, writePublic } from "./files.ts";
+import { ensureIdentities, rolesOf } from "./identities.ts";
+import { type Instance, runRoot, serviceNames, stateRoot } from "./instance.ts";
+import { mountsBelow } from "./mounts.ts";
+import { configPath, isProcessName, logPath, processSpecs } from "./processes.ts";
+import { type Accounts, sharedGroup } from "./users.ts";
+
+const root = { uid: 0, gid: 0 };
+
+/** Makes every directory, mount and file that the instance starts from. Safe to repeat; never replaces a key. */
+export async function prepareLayout(
+  instance: Instance,
+  accounts: Accounts,
+  progress: (line: string) => void,
+): Promise<void> {
+  requireReadableCheckout(instance);
+  await mountRunDirectory(instance);
+  makeRunDirectories(instance, accounts);
+  makeStateDirectories(instance, accounts);
+  await mountCheckout(instance);
+  const made = await ensureIdentities(instance, accounts);
+  if (made.length > 0) progress(`certificates made: ${made.join(", ")}`);
+  ensureRootKey(instance, accounts);
+  writeConfigurations(instance, accounts);
+  prepareLogs(instance, accounts);
+}
+
+async function mountRunDirectory(instance: Instance): Promise<void> {
+  mkdirSync(runRoot, { recursive: true, mode: 0o755 });
+  ensureDirectory(runRoot, root, 0o755);
+  if (mountsBelow(instance.runDir).includes(instance.runDir)) return;
+  ensureDirectory(instance.runDir, root, 0o755);
+  const options = "mode=0755,nosuid,nodev,noexec";
+  await run(["mount", "-t", "tmpfs", "-o", options, instance.netns, instance.runDir]);
+  // Slots are mounted below; a shared mount would copy every one of them into each other mount namespace of the machine.
+  await run(["mount", "--make-private", instance.runDir]);
+}
+
+async function mountCheckout(instance: Instance): Promise<void> {
+  if (mountsBelow(instance.runDir).includes(instance.appDir)) return;
+  ensureDirectory(instance.appDir, root, 0o755);
+  await run(["mount", "--bind", instance.checkout, instance.appDir]);
+  await run(["mount", "-o", "remount,bind,ro,nosuid,nodev", instance.appDir]);
+}
+
+function makeRunDirectories(instance: Instance, accounts: Accounts): void {
+  const group = accounts.group(sharedGroup);
+  const { runDir } = instance;
+  for (const name of serviceNames) {
+    ensureDirectory(`${runDir}/${name}`, { uid: accounts.account(`lobsterd-${name}`).uid, gid: group }, 0o2750);
+  }
+  ensureDirectory(`${runDir}/vm-launcher`, { uid: 0, gid: accounts.account("lobsterd-vm").gid }, 0o750);
+  const caddyAdmin = { uid: accounts.account("lobsterd-caddy").uid, gid: accounts.account("lobsterd-proxy").gid };
+  ensureDirectory(`${runDir}/caddy-admin`, caddyAdmin, 0o2750);
+  const caddyNames = { uid: accounts.account("lobsterd-proxy").uid, gid: accounts.account("lobsterd-caddy").gid };
+  ensureDirectory(instanceFiles(instance).namesDirectory, caddyNames, 0o2710);
+  ensureDirectory(`${runDir}/netns`, accounts.account("lobsterd-net"), 0o755);
+  for (const name of ["jails", "config", "log"]) ensureDirectory(`${runDir}/${name}`, root, 0o711);
+  ensureDirectory(`${runDir}/process`, root, 0o700);
+}
+
+function makeStateDirectories(instance: Instance, accounts: Accounts): void {
+  const { stateDir } = instance;
+  mkdirSync(stateRoot, { recursive: true, mode: 0o755 });
+  ensureDirectory(stateRoot, root, 0o755);
+  ensureDirectory(stateDir, root, 0o711);
+  for (const name of [...serviceNames, "nats", "caddy"]) {
+    ensureDirectory(`${stateDir}/${name}`, accounts.account(`lobsterd-${name}`), 0o700);
+  }
+  for (const name of ["vms", "certificates", "keys"]) ensureDirectory(`${stateDir}/${name}`, root, 0o711);
+  ensureDirectory(`${stateDir}/images`, root, 0o755);
+}
+
+/** 32 random bytes that everything `secrets` stores hangs from; one that exists is kept, or every secret would be lost. */
+function ensureRootKey(instance: Instance, accounts: Accounts): void {
+  const { rootKeyPath } = instanceFiles(instance);
+  if (existsSync(rootKeyPath)) return;
+  const key = randomBytes(32);
+  writePrivate(rootKeyPath, key, accounts.account("lobsterd-secrets"), 0o400);
+  key.fill(0);
+}
+
+function writeConfigurations(instance: Instance, accounts: Accounts): void {
+  const users = new Map(processSpecs(instance).map(({ name, user }) => [name, user]));
+  const write = (name: string, text: string): void => {
+    if (!isProcessName(name)) throw new Error(`${name} is not a process`);
+    writePrivate(configPath(instance, name), text, accounts.account(users.get(name) ?? "root"), 0o400);
+  };
+  for (const [name, configuration] of Object.entries(configurations(instance, accounts))) {
+    write(name, `${JSON.stringify(configuration, undefined, 2)}\n`);
+  }
+  write("nats", brokerConfiguration(instance));
+  writePublic(instanceFiles(instance).rolesPath, `${JSON.stringify(rolesOf(instance.domain), undefined, 2)}\n`);
+}
+
+function prepareLogs(instance: Instance, accounts: Accounts): void {
+  for (const { name, user } of processSpecs(instance)) {
+    const path = logPath(instance, name);
+    closeSync(openSync(path, "a", 0o600));
+    const { uid, gid } = accounts.account(user);
+    chownSync(path, uid, gid);
+    chmodSync(path, 0o600);
+  }
+}
+
+/** Service users read the code through the bind mount, where only the modes inside the checkout count. */
+function requireReadableCheckout(instance: Instance): void {
+  const wanted = ["", "/services", "/services/chassis/src", "/proto/gen", "/deploy/dev", "/node_modules"];
+  const closed = wanted.filter((path) => (statSync(`${instance.checkout}${path}`).mode & 0o005) !== 0o005);
+  if (closed.length === 0) return;
+  const names = closed.map((path) => `${instance.checkout}${path}`).join(", ");
+  throw new Error(`service users cannot read ${names}: run chmod -R go+rX ${instance.checkout}`);
+}
+
+/** Removes the mounts and directories of the instance. Throws with what is in the way; safe to repeat. */
+export async function removeLayout(instance: Instance): Promise<void> {
+  for (const mount of mountsBelow(instance.runDir).reverse()) await run(["umount", "--", mount]);
+  rmSync(instance.runDir, { recursive: true, force: true });
+  rmSync(instance.stateDir, { recursive: true, force: true });
+  rmSync(instance.environmentPath, { force: true });
+}

@@ -1,0 +1,104 @@
+# Targets are listed by `make help` from the text after `##`. Everything that runs TypeScript uses Node 24 from npm, which the
+# first target installs; nothing else has to be on the machine but make, npm and (for real guests) root on Debian.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+MODULES := node_modules/.installed
+RUN := PATH="$(CURDIR)/node_modules/.bin:$$PATH"
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+$(MODULES): package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund
+	touch $(MODULES)
+
+.PHONY: install
+install: $(MODULES) ## install the npm packages of the lock file
+
+.PHONY: packages
+packages: $(MODULES) ## install the Debian packages that guests and tests need
+	$(RUN) node deploy/dev/main.ts packages
+
+.PHONY: images
+images: packages ## build the guest images base and probe (reproducible, cached)
+	$(RUN) node deploy/guest/image/build.ts --image base
+	$(RUN) node deploy/guest/image/build.ts --image probe
+
+.PHONY: demo
+demo: images ## the main job: spawn a tenant in a real guest, use it, print trace and audit records
+	$(RUN) node deploy/demo/main.ts
+
+.PHONY: up
+up: images ## start the development stack and write .run/env
+	$(RUN) node deploy/dev/main.ts up
+
+.PHONY: down
+down: $(MODULES) ## stop the development stack and remove every trace of it
+	$(RUN) node deploy/dev/main.ts down
+
+.PHONY: status
+status: $(MODULES) ## what runs
+	$(RUN) node deploy/dev/main.ts status
+
+.PHONY: generate
+generate: $(MODULES) ## generate TypeScript from the protos
+	$(RUN) buf format -w proto
+	$(RUN) buf generate
+
+.PHONY: format
+format: $(MODULES) ## format code and protos
+	$(RUN) biome check --write .
+	$(RUN) buf format -w proto
+
+.PHONY: lint
+lint: $(MODULES) ## lint code and protos, and check that services stay apart
+	$(RUN) biome check .
+	$(RUN) buf lint
+	$(RUN) node deploy/test/authority-imports.ts
+
+.PHONY: typecheck
+typecheck: $(MODULES) ## type-check everything
+	$(RUN) tsc --noEmit
+
+.PHONY: drift
+drift: $(MODULES) ## check that generated code matches the protos, and that no proto breaks its callers
+	$(RUN) node deploy/test/generated-drift.ts
+
+.PHONY: unit
+unit: $(MODULES) ## run the tests that need nothing
+	$(RUN) node deploy/test/main.ts unit
+
+.PHONY: check
+check: lint typecheck drift unit ## what every commit passes
+
+.PHONY: test-host
+test-host: images ## run the tests that need a Linux host and root
+	$(RUN) node deploy/test/main.ts host
+
+.PHONY: test-e2e
+test-e2e: images ## run the stories across services, with real guests
+	$(RUN) node deploy/test/main.ts e2e
+
+.PHONY: test
+test: images ## run every test: unit, host, e2e
+	$(RUN) node deploy/test/main.ts unit host e2e
+
+.PHONY: test-nightly
+test-nightly: images ## everything in `test`, and the slow tiers
+	$(RUN) node deploy/test/main.ts unit host e2e nightly
+
+.PHONY: ablation
+ablation: images ## switch each control off and show the test that turns red
+	$(RUN) node deploy/test/main.ts ablation
+
+.PHONY: bench
+bench: images ## measure, side by side in one run
+	$(RUN) node deploy/bench/main.ts
+
+.PHONY: clean
+clean: down ## remove downloads, images and packages
+	rm -rf .cache .run node_modules services/*/node_modules deploy/node_modules proto/node_modules

@@ -1,0 +1,105 @@
+/**
+ * Measures side by side in one run: a bare QEMU boot of the image to its first HTTP answer, and SpawnTenant to the first HTTPS
+ * answer; how much of a spawn is the control plane's own; and how fast an eviction cuts a tenant off. Rounds alternate, so that
+ * a busy machine slows both down.
+ */
+import { randomUUID } from "node:crypto";
+import { parseArgs } from "node:util";
+import { connectStack } from "../client/clients.ts";
+import { readStackEnv } from "../client/stack-env.ts";
+import { bringUp } from "../dev/stack.ts";
+import { measureBareBoot } from "./bare-boot.ts";
+import { measureEvict } from "./evict.ts";
+import { describeMachine } from "./machine.ts";
+import { measureSpawn, type SpawnTimes } from "./spawn.ts";
+import { median, spread } from "./statistics.ts";
+
+const usage = "usage: main.ts [--rounds N]\n\n  --rounds N  alternating rounds (default: 7)\n";
+
+const { values } = parseArgs({
+  options: { rounds: { type: "string", default: "7" }, help: { type: "boolean", short: "h", default: false } },
+});
+
+interface Goal {
+  readonly what: string;
+  readonly measured: number;
+  readonly limit: number;
+  readonly unit: string;
+}
+
+function report(name: string, samples: readonly number[]): void {
+  const { low, high } = spread(samples);
+  process.stdout.write(
+    `${name.padEnd(52)} median ${median(samples).toFixed(0).padStart(6)} ms   (${low.toFixed(0)} to ${high.toFixed(0)})\n`,
+  );
+}
+
+async function main(): Promise<number> {
+  if (values.help) {
+    process.stdout.write(usage);
+    return 0;
+  }
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1) {
+    process.stderr.write(usage);
+    return 2;
+  }
+  process.stdout.write(`${describeMachine()}\n`);
+  const stack = await bringUp({ instance: "bench", progress: (line) => process.stderr.write(`${line}\n`) });
+  try {
+    return await measure(rounds);
+  } finally {
+    await stack.down();
+  }
+}
+
+async function measure(rounds: number): Promise<number> {
+  const env = readStackEnv("bench");
+  const clients = connectStack(env);
+  const bare: number[] = [];
+  const spawns: SpawnTimes[] = [];
+  const evictions: { refusedMs: number; returnedMs: number }[] = [];
+  for (let round = 0; round < rounds; round++) {
+    bare.push(await measureBareBoot());
+    const tenant = `bench-${randomUUID().slice(0, 8)}`;
+    spawns.push(await measureSpawn(env, clients, tenant));
+    evictions.push(await measureEvict(env, clients, tenant));
+    process.stderr.write(`round ${round + 1} of ${rounds}\n`);
+  }
+  const total = spawns.map(({ totalMs }) => totalMs);
+  const own = spawns.map(({ controlPlaneMs }) => controlPlaneMs);
+  report("bare QEMU boot to first HTTP answer", bare);
+  report("SpawnTenant to first HTTPS answer", total);
+  report("of which the control plane's own", own);
+  report(
+    "EvictTenant to HTTPS refused",
+    evictions.map(({ refusedMs }) => refusedMs),
+  );
+  report(
+    "EvictTenant to its return",
+    evictions.map(({ returnedMs }) => returnedMs),
+  );
+  const goals: readonly Goal[] = [
+    { what: "spawn : bare boot", measured: median(total) / median(bare), limit: 1.35, unit: "" },
+    { what: "control plane's own share", measured: median(own), limit: 150, unit: " ms" },
+    {
+      what: "evict: HTTPS refused",
+      measured: median(evictions.map(({ refusedMs }) => refusedMs)),
+      limit: 100,
+      unit: " ms",
+    },
+    {
+      what: "evict: call returns",
+      measured: median(evictions.map(({ returnedMs }) => returnedMs)),
+      limit: 500,
+      unit: " ms",
+    },
+  ];
+  for (const { what, measured, limit, unit } of goals) {
+    const verdict = measured <= limit ? "met" : "MISSED";
+    process.stdout.write(`${what.padEnd(52)} ${measured.toFixed(2)}${unit} of at most ${limit}${unit}: ${verdict}\n`);
+  }
+  return goals.every(({ measured, limit }) => measured <= limit) ? 0 : 1;
+}
+
+process.exit(await main());

@@ -1,0 +1,13 @@
+/** Middle of the sorted samples; of two middles the mean. Throws on an empty list. */
+export function median(samples: readonly number[]): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const upper = sorted[Math.floor(sorted.length / 2)];
+  const lower = sorted[Math.floor((sorted.length - 1) / 2)];
+  if (upper === undefined || lower === undefined) throw new RangeError("no samples");
+  return (upper + lower) / 2;
+}
+
+/** Smallest and largest sample. */
+export function spread(samples: readonly number[]): { low: number; high: number } {
+  return { low: Math.min(...samples), high: Math.max(...samples) };
+}

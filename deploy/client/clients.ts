@@ -1,0 +1,44 @@
+import type { DescService } from "@bufbuild/protobuf";
+import type { Client } from "@connectrpc/connect";
+import { createServiceClient } from "@lobsterd/chassis/client.ts";
+import { AuditService } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
+import { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
+import { RouteService } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
+import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import type { StackEnv } from "./stack-env.ts";
+
+/** Clients of every service of a stack, with the certificate that the environment names. */
+export interface StackClients {
+  readonly tenants: Client<typeof TenantService>;
+  readonly host: Client<typeof HostService>;
+  readonly net: Client<typeof NetworkService>;
+  readonly routes: Client<typeof RouteService>;
+  readonly secrets: Client<typeof SecretService>;
+  readonly audit: Client<typeof AuditService>;
+}
+
+/** A spawn under emulation takes seconds, and several wait for one another. */
+const callLimitMs = 240_000;
+
+export function connectStack(env: StackEnv): StackClients {
+  const tls = {
+    certificatePath: env.LOBSTERD_CERT,
+    keyPath: env.LOBSTERD_KEY,
+    platformCaPath: env.LOBSTERD_CA,
+    trustDomain: env.LOBSTERD_DOMAIN,
+  };
+  const client = <S extends DescService>(service: S, name: string, address: string) => {
+    const [host = "", port = ""] = address.split(":");
+    return createServiceClient(service, { service: name, host, port: Number(port) }, tls, { timeoutMs: callLimitMs });
+  };
+  return {
+    tenants: client(TenantService, "vm", env.LOBSTERD_GRPC),
+    host: client(HostService, "vm", env.LOBSTERD_GRPC),
+    net: client(NetworkService, "net", env.LOBSTERD_GRPC_NET),
+    routes: client(RouteService, "proxy", env.LOBSTERD_GRPC_PROXY),
+    secrets: client(SecretService, "secrets", env.LOBSTERD_GRPC_SECRETS),
+    audit: client(AuditService, "audit", env.LOBSTERD_GRPC_AUDIT),
+  };
+}

@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, before, test } from "node:test";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { RecordOutcomeSchema, RecordPhaseSchema } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
+import { fetchTrace } from "../client/trace.ts";
+import { describeInstance } from "../dev/instance.ts";
+import { openStack } from "../dev/stack.ts";
+import {
+  assertUnchangedSince,
+  clients,
+  env,
+  eventually,
+  evict,
+  giveSecret,
+  instance,
+  settledInventory,
+  spawn,
+} from "./subject.ts";
+
+const stack = openStack(describeInstance(instance));
+let inventory: readonly string[] = [];
+
+before(async () => {
+  inventory = await settledInventory();
+});
+
+after(async () => {
+  await stack.restart("audit");
+  for (const name of ["recorded", "unrecorded"]) await evict(name);
+});
+
+async function recordsOf(tenant: string) {
+  const { records } = await clients.audit.queryRecords({ tenant, page: { pageSize: 500 } });
+  return records.map(({ draft, writer }) => ({
+    action: draft?.action ?? "",
+    phase: RecordPhaseSchema.value[draft?.phase ?? 0]?.localName,
+    outcome: RecordOutcomeSchema.value[draft?.outcome ?? 0]?.localName,
+    actor: draft?.actor ?? "",
+    traceId: draft?.traceId ?? "",
+    writer,
+  }));
+}
+
+test("a spawn is recorded before and after, with the caller that was verified, and so are injection and eviction", async () => {
+  await giveSecret("recorded", "api-key");
+  await spawn("recorded");
+  await evict("recorded");
+  const records = await recordsOf("recorded");
+  for (const action of ["SpawnTenant", "InjectSecrets", "EvictTenant"]) {
+    const phases = records.filter((record) => record.action === action).map(({ phase }) => phase);
+    assert.deepEqual(phases, ["INTENT", "OUTCOME"], `${action}: ${JSON.stringify(records)}`);
+  }
+  const domain = `spiffe://${env.LOBSTERD_DOMAIN}`;
+  for (const record of records) {
+    if (record.action === "SpawnTenant") {
+      assert.equal(record.actor, `${domain}/client/operator`);
+      assert.equal(record.writer, `${domain}/svc/vm`);
+    }
+    if (record.action === "InjectSecrets") assert.equal(record.actor, `${domain}/svc/vm`);
+  }
+  const order = records.map(({ action, phase }) => `${action} ${phase}`);
+  assert.ok(order.indexOf("SpawnTenant INTENT") < order.indexOf("InjectSecrets INTENT"));
+  assert.ok(order.indexOf("InjectSecrets OUTCOME") < order.indexOf("SpawnTenant OUTCOME"));
+});
+
+test("one trace shows the spawn in every service and in the guest's agent", async () => {
+  await spawn("recorded");
+  const spawned = (await recordsOf("recorded")).filter(({ action }) => action === "SpawnTenant").at(-1);
+  assert.ok(spawned !== undefined && /^[0-9a-f]{32}$/.test(spawned.traceId));
+  const services = ["vm", "net", "secrets", "proxy", "audit", "agent"];
+  const spans = await fetchTrace(env.LOBSTERD_TRACES, spawned.traceId, { services, waitMs: 10_000 });
+  assert.deepEqual(new Set(spans.map(({ service }) => service)), new Set(services));
+  const ids = new Set(spans.map(({ spanId }) => spanId));
+  const roots = spans.filter(({ parentSpanId }) => parentSpanId === "" || !ids.has(parentSpanId));
+  assert.equal(roots.length, 1, `one root: ${JSON.stringify(roots)}`);
+  await evict("recorded");
+});
+
+test("without audit a spawn is refused and changes nothing, and an eviction goes on and is recorded later", async () => {
+  await spawn("recorded");
+  const before = (await recordsOf("recorded")).length;
+  await stack.stop("audit");
+  const refused = clients.tenants.spawnTenant({ requestId: randomUUID(), name: "unrecorded" });
+  await assert.rejects(refused, (error) => reasonOf(error) === "AUDIT_UNAVAILABLE");
+  await evict("recorded");
+  const { tenants } = await clients.tenants.listTenants({});
+  assert.deepEqual(tenants, []);
+  await stack.restart("audit");
+  const records = await eventually("the spooled records", 30_000, async () => {
+    const found = await recordsOf("recorded");
+    return found.length >= before + 2 ? found : undefined;
+  });
+  const evictions = records.slice(before).filter(({ action }) => action === "EvictTenant");
+  assert.deepEqual(
+    evictions.map(({ phase }) => phase),
+    ["INTENT", "OUTCOME"],
+  );
+  await assertUnchangedSince(inventory);
+});

@@ -1,0 +1,114 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, before, test } from "node:test";
+import { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { askFront, hostOf } from "../client/front.ts";
+import {
+  ask,
+  assertUnchangedSince,
+  clients,
+  env,
+  evict,
+  giveSecret,
+  settledInventory,
+  spawn,
+  whoami,
+} from "./subject.ts";
+
+const names = ["alpha", "alpha-1", "beta", "b"] as const;
+let inventory: readonly string[] = [];
+const digests = new Map<string, string>();
+
+before(async () => {
+  inventory = await settledInventory();
+});
+
+after(async () => {
+  for (const name of names) await evict(name);
+});
+
+test("four tenants spawned in parallel all run", async () => {
+  for (const name of names) digests.set(name, (await giveSecret(name, "api-key")).digest);
+  const tenants = await Promise.all(names.map((name) => spawn(name)));
+  for (const tenant of tenants) {
+    assert.equal(tenant.state, TenantState.RUNNING);
+    assert.match(tenant.vmId, /^[0-9a-f]{32}$/);
+    assert.notEqual(tenant.hostId, "");
+  }
+  assert.equal(new Set(tenants.map(({ slot }) => slot)).size, names.length);
+});
+
+test("each answers over HTTPS with its own name and its own secret", async () => {
+  for (const name of names) {
+    const { status, headers } = await ask(name);
+    assert.equal(status, 200);
+    assert.ok(headers["strict-transport-security"] !== undefined, "HSTS");
+    const answer = await whoami(name);
+    assert.equal(answer.tenant, name);
+    assert.equal(answer.generation, 1);
+    assert.deepEqual(answer.secrets, { "api-key": digests.get(name) });
+  }
+});
+
+test("a tenant's token opens no other tenant", async () => {
+  const { token } = await clients.secrets.issueGatewayToken({ requestId: randomUUID(), tenant: "alpha" });
+  const authorization = `Bearer ${Buffer.from(token?.value ?? []).toString("utf8")}`;
+  for (const name of ["alpha-1", "beta", "b"]) {
+    const { status, body } = await ask(name, { path: "/whoami", headers: { authorization } });
+    assert.equal(status, 401, body);
+  }
+});
+
+test("a name never yields another tenant's answer, whatever Host says", async () => {
+  for (const [sni, host] of [
+    ["alpha", "beta"],
+    ["alpha", "alpha-1"],
+    ["b", "beta"],
+  ] as const) {
+    const port = env.LOBSTERD_HTTPS.split(":")[1];
+    const headers = { host: `${hostOf(env, host)}:${port}` };
+    const { status, body } = await askFront(env, hostOf(env, sni), { headers });
+    assert.notEqual(status, 200, `SNI ${sni} and Host ${host}: ${body}`);
+  }
+  for (const name of ["unknown", "alph", "alpha-2", "x.alpha"]) {
+    await askFront(env, hostOf(env, name)).then(
+      ({ status, body }) => {
+        assert.ok(status >= 400, `${name} answered ${status}`);
+        assert.doesNotMatch(body, /alpha-1|beta/);
+      },
+      // A name below a tenant's is in no certificate.
+      (error: Error) => assert.match(error.message, /altnames|alert|handshake/i),
+    );
+  }
+});
+
+test("lists are paged in the order of names, and one tenant can be asked for", async () => {
+  const seen: string[] = [];
+  let pageToken = "";
+  do {
+    const { tenants, page } = await clients.tenants.listTenants({ page: { pageSize: 3, pageToken } });
+    assert.ok(tenants.length <= 3);
+    seen.push(...tenants.map(({ name }) => name));
+    pageToken = page?.nextPageToken ?? "";
+  } while (pageToken !== "");
+  assert.deepEqual(seen, [...names].sort());
+  const { tenant } = await clients.tenants.getTenant({ name: "beta" });
+  assert.equal(tenant?.state, TenantState.RUNNING);
+  const { host } = await clients.host.getHost({});
+  assert.equal(host?.tenantCount, names.length);
+  assert.equal(host?.productionBoundary, false);
+});
+
+test("an evicted tenant is refused over HTTPS, others go on answering", async () => {
+  const evicting = evict("beta");
+  const { status } = await ask("alpha");
+  assert.equal(status, 200, "others go on answering");
+  await evicting;
+  const gone = await ask("beta").then(({ status }) => status);
+  assert.ok(gone >= 400, `answered ${gone}`);
+});
+
+test("after all are evicted the host is as it was", async () => {
+  await Promise.all(names.filter((name) => name !== "beta").map((name) => evict(name)));
+  await assertUnchangedSince(inventory);
+});

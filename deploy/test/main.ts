@@ -1,0 +1,89 @@
+/**
+ * Runs tiers of tests and prints one closing line for all of them: `N passed, N failed, N skipped`. A skipped test is listed
+ * by name with its reason; a tier that ran no test fails.
+ */
+import { globSync } from "node:fs";
+import { run } from "node:test";
+import { spec } from "node:test/reporters";
+import { withTestStack } from "./stack.ts";
+import { countEvents, type TierCounts } from "./tier-counts.ts";
+
+interface Tier {
+  readonly patterns: readonly string[];
+  readonly exclude: RegExp;
+  /** Files at once: tests that share the machine's cores with guests run one after the other. */
+  readonly concurrency: number;
+  readonly needsStack: boolean;
+}
+
+const inDependencies = /node_modules/;
+const tiers: Readonly<Record<string, Tier>> = {
+  unit: {
+    patterns: ["services/**/*.test.ts", "deploy/**/*.test.ts"],
+    exclude: /node_modules|\.host\.test\.ts$/,
+    concurrency: 2,
+    needsStack: false,
+  },
+  host: {
+    patterns: ["{services,deploy}/**/*.host.test.ts"],
+    exclude: inDependencies,
+    concurrency: 1,
+    needsStack: false,
+  },
+  e2e: { patterns: ["deploy/e2e/*.story.ts"], exclude: inDependencies, concurrency: 1, needsStack: true },
+  nightly: {
+    patterns: ["{services,deploy}/**/*.nightly.ts"],
+    exclude: inDependencies,
+    concurrency: 1,
+    needsStack: false,
+  },
+  ablation: {
+    patterns: ["{services,deploy}/**/*.ablation.ts"],
+    exclude: inDependencies,
+    concurrency: 1,
+    needsStack: false,
+  },
+};
+
+const testLimitMs = 900_000;
+
+async function runTier(name: string, tier: Tier): Promise<TierCounts> {
+  const files = tier.patterns
+    .flatMap((pattern) => globSync(pattern))
+    .filter((file) => !tier.exclude.test(file))
+    .sort();
+  process.stdout.write(`\n== ${name}: ${files.length} files\n`);
+  const stream = run({ files, concurrency: tier.concurrency, timeout: testLimitMs, execArgv: ["--test-force-exit"] });
+  const counts = countEvents(stream);
+  stream.compose(spec).pipe(process.stdout, { end: false });
+  return await counts;
+}
+
+async function main(names: readonly string[]): Promise<number> {
+  const unknown = names.filter((name) => !(name in tiers));
+  if (names.length === 0 || unknown.length > 0) {
+    process.stderr.write(`usage: main.ts <tier>...\ntiers: ${Object.keys(tiers).join(" ")}\n`);
+    return 2;
+  }
+  const results = new Map<string, TierCounts>();
+  for (const name of names) {
+    const tier = tiers[name];
+    if (tier === undefined) continue;
+    results.set(name, tier.needsStack ? await withTestStack(() => runTier(name, tier)) : await runTier(name, tier));
+  }
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  process.stdout.write("\n");
+  for (const [name, { passed, failed, skipped }] of results) {
+    process.stdout.write(`${name}: ${passed} passed, ${failed} failed, ${skipped.length} skipped\n`);
+    for (const line of skipped) process.stdout.write(`  skipped: ${line}\n`);
+    total.passed += passed;
+    total.failed += failed;
+    total.skipped += skipped.length;
+  }
+  const empty = [...results].filter(([, { passed, failed }]) => passed + failed === 0).map(([name]) => name);
+  if (empty.length > 0) process.stdout.write(`no test ran in: ${empty.join(", ")}\n`);
+  process.stdout.write(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
+  return total.failed > 0 || empty.length > 0 ? 1 : 0;
+}
+
+process.exitCode = await main(process.argv.slice(2));

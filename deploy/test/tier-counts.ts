@@ -1,0 +1,28 @@
+import type { run } from "node:test";
+
+/** What one tier came to. `skipped` holds `name: reason`. */
+export interface TierCounts {
+  passed: number;
+  failed: number;
+  skipped: string[];
+}
+
+/** Counts tests as they end. Suites are not tests; a file that could not be run at all is a failure. */
+export function countEvents(stream: ReturnType<typeof run>): Promise<TierCounts> {
+  const counts: TierCounts = { passed: 0, failed: 0, skipped: [] };
+  stream.on("test:pass", (event) => {
+    if (event.details.type === "suite") return;
+    if (event.skip !== undefined && event.skip !== false) {
+      counts.skipped.push(`${event.name}: ${event.skip === true ? "no reason given" : event.skip}`);
+    } else {
+      counts.passed++;
+    }
+  });
+  stream.on("test:fail", (event) => {
+    if (event.details.type !== "suite") counts.failed++;
+  });
+  return new Promise((resolve, reject) => {
+    stream.once("end", () => resolve(counts));
+    stream.once("error", reject);
+  });
+}

@@ -81,8 +81,8 @@ export class VmCgroups {
 
   constructor(root: string, parent: string, stateDir: string) {
     this.version = existsSync(`${root}/cgroup.controllers`) ? 2 : 1;
-    // The v1 freezer is what makes a kill exact, see kill().
-    const required = this.version === 2 ? [""] : ["cpu", "memory", "pids", "freezer"];
+    // The v1 freezer is what makes a kill exact, see kill(). It is joined first: what is in another hierarchy is in it.
+    const required = this.version === 2 ? [""] : ["freezer", "cpu", "memory", "pids"];
     const missing = required.filter((controller) => !existsSync(join(root, controller, "cgroup.procs")));
     if (missing.length > 0) throw new Error(`cgroup controllers not offered: ${missing.join(", ")}`);
     const optional = this.version === 1 && existsSync(`${root}/blkio/cgroup.procs`) ? ["blkio"] : [];
@@ -158,7 +158,7 @@ export class VmCgroups {
         const members = this.members(vmId);
         if ([...members.values()].every((pids) => pids.length === 0)) return true;
         if (this.version === 2) writeFileSync(join(this.#parents.get("") ?? "", vmId, "cgroup.kill"), "1");
-        else await this.#killFrozen(join(this.#parents.get("freezer") ?? "", vmId), members);
+        else await this.#killFrozen(join(this.#parents.get("freezer") ?? "", vmId), () => this.members(vmId));
         return undefined;
       },
       { timeoutMs: emptyWithinMs, intervalMs: 4 },
@@ -175,22 +175,17 @@ export class VmCgroups {
     }
   }
 
-  async #killFrozen(directory: string, members: Map<string, number[]>): Promise<void> {
-    const frozen = members.get("freezer") ?? [];
-    // A start that was cut off between two hierarchies left a process outside the freezer; it blocks on its input and ends by itself.
-    if (frozen.length === 0) return;
-    writeFileSync(`${directory}/freezer.state`, "FROZEN");
+  async #killFrozen(freezer: string, members: () => Map<string, number[]>): Promise<void> {
+    writeFileSync(`${freezer}/freezer.state`, "FROZEN");
     try {
       await waitFor(
-        `freezing of ${directory}`,
-        async () => readFileSync(`${directory}/freezer.state`, "utf8").trim() === "FROZEN" || undefined,
+        `freezing of ${freezer}`,
+        async () => readFileSync(`${freezer}/freezer.state`, "utf8").trim() === "FROZEN" || undefined,
         { timeoutMs: 2_000, intervalMs: 1 },
       );
-      for (const pid of readFileSync(`${directory}/cgroup.procs`, "utf8").trim().split("\n").filter(Boolean)) {
-        process.kill(Number(pid), "SIGKILL");
-      }
+      for (const pid of new Set([...members().values()].flat())) process.kill(pid, "SIGKILL");
     } finally {
-      writeFileSync(`${directory}/freezer.state`, "THAWED");
+      writeFileSync(`${freezer}/freezer.state`, "THAWED");
     }
   }
 

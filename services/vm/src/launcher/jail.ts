@@ -77,7 +77,15 @@ export function jailFaults(facts: ProcessFacts, expected: JailExpectation): stri
 }
 
 /** All the mounts a VMM sees. Only the overlay, its sockets' tmpfs and the root-owned /dev are writable. */
-const jailMounts = ["/ ro", "/dev rw", "/image ro", "/overlay.ext4 rw", "/proc rw", "/run rw", "/usr ro"].sort();
+const jailMounts = [
+  "/ ro,nosuid,nodev",
+  "/dev rw,nosuid,noexec",
+  "/image ro,nosuid,nodev,noexec",
+  "/overlay.ext4 rw,nosuid,nodev,noexec",
+  "/proc rw,nosuid,nodev,noexec,hidepid=invisible,subset=pid",
+  "/run rw,nosuid,nodev,noexec",
+  "/usr ro,nosuid,nodev",
+];
 
 /** Creates the jail's directory with its mount points, all root's: the VMM can write nothing in its root. Throws when it exists. */
 export function createJail(jail: string): void {
@@ -140,7 +148,7 @@ export function requireRootOnly(path: string): void {
   if (realpathSync(path) !== path) throw new LauncherError("HOST_UNSAFE", `${path} is not its real path`);
 }
 
-/** Deletes `path` and what is below it, without following links and without leaving its file system. Safe to repeat. */
+/** Deletes `path` and what is below it, in order of name, without following links and without leaving its file system. Safe to repeat. */
 export function removeTree(path: string, device = lstatSync(dirname(path)).dev): void {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
@@ -149,6 +157,6 @@ export function removeTree(path: string, device = lstatSync(dirname(path)).dev):
     unlinkSync(path);
     return;
   }
-  for (const name of readdirSync(path)) removeTree(`${path}/${name}`, device);
+  for (const name of readdirSync(path).sort()) removeTree(`${path}/${name}`, device);
   rmdirSync(path);
 }

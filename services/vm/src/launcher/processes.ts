@@ -38,7 +38,7 @@ export interface ProcessFacts {
   readonly namespaces: Namespaces;
   /** device:inode of its root directory. */
   readonly root: string;
-  /** Its mounts as "<mount point> <ro|rw>", sorted. */
+  /** Its mounts as "<mount point> <flags>", sorted. */
   readonly mounts: readonly string[];
   readonly limits: Readonly<Record<string, string>>;
 }
@@ -109,9 +109,18 @@ function statusFields(text: string): Map<string, string> {
   );
 }
 
+/** The access-time flags are the file system's own affair; of a file system's own options only those that confine matter. */
 function parseMounts(mountinfo: string): string[] {
-  const lines = mountinfo.trim().split("\n");
-  return lines.map((line) => `${line.split(" ")[4]} ${line.split(" ")[5]?.split(",")[0]}`).sort();
+  const described = mountinfo
+    .trim()
+    .split("\n")
+    .map((line) => {
+      const fields = line.split(" ");
+      const flags = (fields[5] ?? "").split(",").filter((flag) => !flag.endsWith("atime"));
+      const own = (fields.at(-1) ?? "").split(",").filter((option) => /^(hidepid|subset)=/.test(option));
+      return `${fields[4]} ${[...flags, ...own].join(",")}`;
+    });
+  return described.sort();
 }
 
 /** Soft limits; the hard ones are set together with them. */

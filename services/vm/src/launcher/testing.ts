@@ -9,8 +9,8 @@ export interface LauncherTestHost {
   installHaltingImage(name: string): void;
   /** Copies an image that the image builder made. */
   installImage(name: string, from: string): void;
-  /** Makes the slot's network namespace with its tap, as the network service does. */
-  addSlot(slot: number): void;
+  /** Makes the slot's network namespace with its tap, as the network service does. `owner` is the slot whose VM may open the tap. */
+  addSlot(slot: number, owner?: number): void;
   /** Ends every process in the test's cgroups and removes everything that it made. */
   close(): void;
 }
@@ -44,9 +44,9 @@ export function launcherTestHost(): LauncherTestHost {
       cpSync(from, `${stateDir}/images/${image}`, { recursive: true });
       chmodSync(`${stateDir}/images/${image}`, 0o755);
     },
-    addSlot(slot) {
+    addSlot(slot, owner = slot) {
       const path = `${runDir}/netns/slot-${slot}`;
-      const uid = String(config.uidBase + slot);
+      const uid = String(config.uidBase + owner);
       writeFileSync(path, "");
       sh(["unshare", `--net=${path}`, "true"]);
       slots.add(slot);

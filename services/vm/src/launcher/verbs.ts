@@ -194,17 +194,16 @@ async function inspect(host: LauncherHost, vmId: string): Promise<Result<"inspec
 async function emptyIdentityDrive(host: LauncherHost, vmId: string): Promise<Result<"emptyIdentityDrive">> {
   const { slot } = requireRecord(host, vmId);
   const { identity } = vmPaths(host.config, vmId);
-  if (existsSync(identity)) zeroIdentityDrive(identity, host.config.uidBase + slot);
+  if (lstatSync(identity, { throwIfNoEntry: false })) zeroIdentityDrive(identity, host.config.uidBase + slot);
   return {};
 }
 
-/** The record goes last: as long as anything of the VM is left, its slot and uid are taken and `list` names it. */
+/** The record goes last (`removeTree` goes by name): as long as anything of the VM is left, its slot and uid are taken. */
 async function remove({ config, cgroups }: LauncherHost, vmId: string): Promise<Result<"remove">> {
   const paths = vmPaths(config, vmId);
   await cgroups.kill(vmId);
   await cgroups.remove(vmId);
   removeTree(paths.jail);
-  removeTree(paths.overlay, statSync(`${config.stateDir}/vms`).dev);
   removeTree(paths.disk);
   return {};
 }

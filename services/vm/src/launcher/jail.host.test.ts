@@ -1,0 +1,139 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { after, before, suite, test } from "node:test";
+import { openHost } from "./main.ts";
+import { type LauncherTestHost, launcherTestHost } from "./testing.ts";
+import { type LauncherHost, launcherVerbs } from "./verbs.ts";
+
+const vmId = "00112233445566778899aabbccddeeff";
+const request = { vmId, slot: 0, image: "base", vcpuCount: 1, memoryMib: 64, identityDrive: "e30=" };
+const skip = process.getuid?.() === 0 ? false : "needs root";
+const becomeVmm = "  exec /usr/bin/setpriv";
+const sandboxOff = [becomeVmm, `  program=$1; shift 3; set -- "$program" "$@"\n${becomeVmm}`] as const;
+
+interface Ablation {
+  readonly property: string;
+  /** Text of jail.sh and what stands there instead. */
+  readonly edits: readonly (readonly [string, string])[];
+  readonly fault: RegExp;
+}
+
+const edit = (property: string, from: string, to: string, fault: RegExp): Ablation => ({
+  property,
+  edits: [[from, to]],
+  fault,
+});
+
+/** Runs before anything is mounted, while the process still sees the host. */
+const early = (property: string, command: string, fault: RegExp) =>
+  edit(property, '  mount --bind "$jail" "$jail"\n', `  ${command}\n  mount --bind "$jail" "$jail"\n`, fault);
+
+function ablations({ config }: LauncherTestHost, host: LauncherHost): Ablation[] {
+  const { cgroupRoot, cgroupParent } = config;
+  const other = `${config.runDir}/other-jail`;
+  const pivot = "  pivot_root . old\n";
+  const leave = host.cgroups
+    .hierarchies()
+    .map((hierarchy) =>
+      early(
+        `membership of the cgroup ${hierarchy}`,
+        `echo 0 >"${cgroupRoot}/${hierarchy}/cgroup.procs"`,
+        new RegExp(`cgroup ${hierarchy} is|no process`),
+      ),
+    );
+  const pids = host.cgroups.version === 1 ? "pids/" : "";
+  return [
+    edit("uid", '--reuid "$uid"', '--ruid 0 --euid "$uid"', /cannot read|uid is/),
+    edit("gid", '--regid "$uid"', '--rgid 0 --egid "$uid"', /cannot read|gid is/),
+    edit("no supplementary groups", "--clear-groups", "--groups 5", /groups is \[5\]/),
+    edit("empty bounding set", "--bounding-set=-all", "", /bounding capabilities is/),
+    {
+      property: "empty inheritable set",
+      edits: [
+        ["--inh-caps=-all --ambient-caps=-all", "--inh-caps=-all,+kill"],
+        ["--bounding-set=-all", "--bounding-set=-all,+kill"],
+      ],
+      fault: /inheritable capabilities is/,
+    },
+    { property: "seccomp", edits: [sandboxOff], fault: /seccomp is \[0/ },
+    // The VMM's own filter sets the flag as well, so both have to go.
+    { property: "no-new-privileges", edits: [sandboxOff, ["--no-new-privs", ""]], fault: /no-new-privileges is false/ },
+    edit("pid namespace", " --pid ", " ", /pid in its namespace is/),
+    edit("ipc namespace", " --ipc ", " ", /ipc namespace is/),
+    edit("uts namespace", " --uts ", " ", /uts namespace is/),
+    edit("cgroup namespace", " --cgroup ", " ", /cgroup namespace is/),
+    edit("the slot's own network", "netns=$3", `netns=${config.runDir}/netns/slot-1`, /network namespace of the slot/),
+    edit("old root unmounted", "  /usr/bin/umount -l /old\n", "", /mounts is .*\/old/),
+    edit("read-only root", '  mount -o remount,bind,ro,nosuid,nodev "$jail"\n', "", /mounts is .*"\/ rw/),
+    edit("read-only programs", 'ro,nosuid,nodev "$tree"', 'rw,nosuid,nodev "$tree"', /mounts is .*"\/usr rw/),
+    edit(
+      "read-only image",
+      'ro,nosuid,nodev,noexec "$image"',
+      'rw,nosuid,nodev,noexec "$image"',
+      /mounts is .*"\/image rw/,
+    ),
+    edit(
+      "no other mount",
+      pivot,
+      `  mount -t tmpfs -o size=4k extra old
+${pivot}`,
+      /mounts is .*"\/old rw/,
+    ),
+    edit("hidden processes", "hidepid=2,", "", /mounts is .*"\/proc/),
+    early("root is the jail", `cp -a "$jail" ${other}; jail=${other}`, /root is/),
+    edit("open files", "ulimit -n 256", "ulimit -n 257", /open files is "257"/),
+    edit("no core files", "ulimit -c 0", "ulimit -c 1", /core size is/),
+    edit("no locked memory", "ulimit -l 0", "ulimit -l 4", /locked memory is/),
+    edit("bounded files", '  ulimit -f "$fsize_blocks"\n', "", /file size is/),
+    early("cgroup limits", `echo 4096 >"${cgroupRoot}/${pids}${cgroupParent}/${vmId}/pids.max"`, /pids\.max is "4096"/),
+    ...leave,
+  ];
+}
+
+suite("read-back of the jail", { skip }, () => {
+  let testHost: LauncherTestHost;
+  let host: LauncherHost;
+  before(async () => {
+    testHost = launcherTestHost();
+    testHost.installHaltingImage("base");
+    testHost.addSlot(0);
+    testHost.addSlot(1, 0);
+    host = await openHost(testHost.config);
+    await launcherVerbs(host).prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+  });
+  after(() => testHost?.close());
+
+  test("a VM that lacks one property of its jail is killed before its guest runs", async (context) => {
+    const original = readFileSync(host.jailScript, "utf8");
+    const jailScript = `${testHost.config.runDir}/jail.sh`;
+    const identity = `${testHost.config.runDir}/jails/${vmId}/identity.img`;
+    for (const { property, edits, fault } of ablations(testHost, host)) {
+      await context.test(property, async () => {
+        writeFileSync(
+          jailScript,
+          edits.reduce((script, [from, to]) => {
+            assert.ok(script.includes(from), `jail.sh has no "${from}"`);
+            return script.replace(from, to);
+          }, original),
+        );
+        const verbs = launcherVerbs({ ...host, jailScript });
+        await assert.rejects(verbs.start(request), (error: Error & { reason?: string }) => {
+          assert.equal(error.reason, "JAIL_MISMATCH", error.message);
+          assert.match(error.message, fault);
+          return true;
+        });
+        assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "prepared" }] });
+        assert.ok(!existsSync(identity), "the identity drive was left");
+        rmSync(`${testHost.config.runDir}/other-jail`, { recursive: true, force: true });
+      });
+    }
+  });
+
+  test("the intact script starts the same VM", async () => {
+    const verbs = launcherVerbs(host);
+    await verbs.start(request);
+    assert.equal((await verbs.list({})).vms[0]?.state, "running");
+    await verbs.remove({ vmId });
+    assert.deepEqual(await verbs.list({}), { vms: [] });
+  });
+});

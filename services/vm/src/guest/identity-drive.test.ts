@@ -1,0 +1,69 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { IssueGuestIdentityResponseSchema } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import type { TenantRecord } from "../store/tenants.ts";
+import { composeIdentityDrive } from "./identity-drive.ts";
+
+const tenant: TenantRecord = {
+  name: "demo",
+  vmId: "0".repeat(32),
+  requestId: "",
+  phase: "spawning",
+  failureReason: "",
+  slot: 3,
+  generation: 2,
+  image: "base",
+  resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 },
+  labels: {},
+  guestAddress: "10.201.0.7",
+  createTimeMs: 0,
+  readyTimeMs: undefined,
+};
+
+const identity = (certificatePem: string) =>
+  create(IssueGuestIdentityResponseSchema, {
+    certificatePem,
+    privateKeyPem: { value: Buffer.from("private key") },
+    platformCaPem: "authority",
+  });
+
+const compose = (certificatePem: string) =>
+  composeIdentityDrive({
+    tenant,
+    identity: identity(certificatePem),
+    trustDomain: "lobsterd.test",
+    hostNames: ["demo.lobsterd.test", "demo.guest.internal"],
+    hostTimeMs: 1234,
+    traceparent: undefined,
+  });
+
+test("the drive is 64 KiB: a JSON document with the documented fields, then zero bytes", () => {
+  const drive = compose("certificate");
+  assert.equal(drive.length, 65_536);
+  const end = drive.indexOf(0);
+  assert.ok(drive.subarray(end).every((byte) => byte === 0));
+  const { seedBase64, ...document } = JSON.parse(drive.subarray(0, end).toString("utf8"));
+  assert.equal(Buffer.from(seedBase64, "base64").length, 64);
+  assert.deepEqual(document, {
+    version: 1,
+    tenant: "demo",
+    vmId: "0".repeat(32),
+    generation: 2,
+    trustDomain: "lobsterd.test",
+    hostNames: ["demo.lobsterd.test", "demo.guest.internal"],
+    certificatePem: "certificate",
+    privateKeyPem: "private key",
+    platformCaPem: "authority",
+    hostTimeMs: 1234,
+    expectInjection: true,
+  });
+});
+
+test("every drive has a seed of its own", () => {
+  assert.notDeepEqual(compose("certificate"), compose("certificate"));
+});
+
+test("a document that does not fit is refused, not cut", () => {
+  assert.throws(() => compose("x".repeat(65_536)), RangeError);
+});

@@ -1,12 +1,22 @@
+import { createHash } from "node:crypto";
 import { certificatePaths } from "./identities.ts";
 import { type Instance, innerPorts, type ServiceName, serviceNames } from "./instance.ts";
 
-/** The stream that holds every service's events; the chassis creates it. */
-export const eventStream = "events";
+/**
+ * Which service reads which events. The broker refuses any other consumer, so a service that begins to subscribe has its
+ * filter added here.
+ */
+export const subscriptions: Readonly<Record<ServiceName, readonly string[]>> = {
+  vm: [],
+  net: [],
+  proxy: [],
+  secrets: [],
+  audit: [],
+};
 
 /**
- * Configuration of the NATS server. The certificate's SPIFFE URI is the user; nobody else may connect. A service may
- * publish its own events, read everyone's by consumers that carry its own name, and acknowledge what those got.
+ * Configuration of the NATS server. The certificate's SPIFFE URI is the user; nobody else may connect. A service may make its
+ * own stream, publish its own events, and read through its own consumers; everything else is refused.
  */
 export function brokerConfiguration(instance: Instance): string {
   const paths = certificatePaths(instance);
@@ -49,29 +59,35 @@ interface BrokerUser {
 }
 
 function userOf(domain: string, name: ServiceName): BrokerUser {
-  const stream = eventStream;
   return {
     user: `spiffe://${domain}/svc/${name}`,
     permissions: {
       publish: {
         allow: [
           `${name}.v1.>`,
-          "$JS.API.INFO",
-          // Whichever service comes first makes the stream; the name is the only one that may be made.
-          `$JS.API.STREAM.CREATE.${stream}`,
-          `$JS.API.STREAM.UPDATE.${stream}`,
-          `$JS.API.STREAM.INFO.${stream}`,
-          "$JS.API.STREAM.NAMES",
-          `$JS.API.CONSUMER.CREATE.${stream}.${name}`,
-          `$JS.API.CONSUMER.CREATE.${stream}.${name}.>`,
-          `$JS.API.CONSUMER.DURABLE.CREATE.${stream}.${name}`,
-          `$JS.API.CONSUMER.INFO.${stream}.${name}`,
-          `$JS.API.CONSUMER.MSG.NEXT.${stream}.${name}`,
-          `$JS.ACK.${stream}.${name}.>`,
+          `$JS.API.STREAM.CREATE.${streamOf(name)}`,
+          ...subscriptions[name].flatMap((filter) => consumerSubjects(name, filter)),
         ],
       },
       // An inbox of its own: with a shared one a service could read the answers meant for another.
       subscribe: { allow: [`_INBOX_${name}.>`] },
     },
   };
+}
+
+/** What a durable pull consumer needs. Its name is the chassis' choice: service and digest of the filter. */
+export function consumerSubjects(name: ServiceName, filter: string): string[] {
+  const stream = streamOf(filter.split(".", 1)[0] ?? "");
+  const durable = `${name}-${createHash("sha256").update(filter).digest("hex").slice(0, 12)}`;
+  return [
+    `$JS.API.CONSUMER.CREATE.${stream}.${durable}.${filter}`,
+    `$JS.API.CONSUMER.INFO.${stream}.${durable}`,
+    `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`,
+    `$JS.ACK.${stream}.${durable}.>`,
+  ];
+}
+
+/** The stream of a service's events, as the chassis names it. */
+function streamOf(service: string): string {
+  return `LOBSTERD_${service.toUpperCase()}`;
 }

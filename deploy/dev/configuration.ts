@@ -24,7 +24,7 @@ export function configurations(instance: Instance, accounts: Accounts): Partial<
   return {
     vm: vmConfiguration(instance),
     "vm-launcher": launcherConfiguration(instance, accounts),
-    net: { ...common(instance, "net") },
+    net: netConfiguration(instance),
     proxy: proxyConfiguration(instance),
     secrets: secretsConfiguration(instance),
     audit: common(instance, "audit"),
@@ -62,6 +62,15 @@ function vmConfiguration(instance: Instance): Configuration {
       proxy: rpcSocketPath(instance, "proxy"),
       secrets: rpcSocketPath(instance, "secrets"),
     },
+  };
+}
+
+function netConfiguration(instance: Instance): Configuration {
+  return {
+    ...common(instance, "net"),
+    netnsDir: `${instance.runDir}/netns`,
+    slotCount: instance.slotCount,
+    jailUidBase: instance.firstJailUid,
   };
 }
 

@@ -12,6 +12,7 @@ import { processesInNamespace, removeNamespace } from "./network.ts";
 import { commandOf, endProcesses, identifyProcess, listPids, type ProcessIdentity, statusOf } from "./proc.ts";
 import { launchCommand, processSpecs } from "./processes.ts";
 import { recordedProcesses } from "./supervised-process.ts";
+import { restoreTunDevice } from "./tun-device.ts";
 import { type Progress, requireRoot } from "./up.ts";
 import { readAccounts, rememberedUsers, removeUsers } from "./users.ts";
 
@@ -116,6 +117,7 @@ function slotNamespaces(instance: Instance): string[] {
 /** Users and parent directories serve all instances: they go with the last one. */
 async function removeSharedTraces(progress: Progress): Promise<void> {
   if (instanceNames.some((name) => existsSync(`${runRoot}/${name}`) || existsSync(`${stateRoot}/${name}`))) return;
+  restoreTunDevice();
   const removed = await removeUsers();
   if (removed.length > 0) progress(`users removed: ${removed.join(", ")}`);
   for (const path of [runRoot, stateRoot]) {

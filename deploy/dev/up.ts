@@ -14,6 +14,7 @@ import { withLock, withSharedLock } from "./lock.ts";
 import { ensureNamespace } from "./network.ts";
 import { installPackages, machinePackages } from "./packages.ts";
 import type { ProcessName } from "./processes.ts";
+import { grantTunDevice } from "./tun-device.ts";
 import { createUsers, readAccounts } from "./users.ts";
 
 const healthLimitMs = 60_000;
@@ -48,6 +49,7 @@ export async function prepare(instance: Instance, progress: Progress): Promise<v
     await fetchPrograms(instance.checkout, progress);
     const created = await createUsers();
     if (created.length > 0) progress(`users created: ${created.join(", ")}`);
+    if (grantTunDevice(readAccounts().account("lobsterd-net"))) progress("/dev/net/tun opened to lobsterd-net");
   });
   await prepareLayout(instance, readAccounts(), progress);
   await ensureNamespace(instance);

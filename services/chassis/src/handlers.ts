@@ -1,5 +1,10 @@
 import { createConnectRouter } from "@connectrpc/connect";
-import type { UniversalHandler, UniversalServerRequest, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import {
+  type UniversalHandler,
+  type UniversalServerRequest,
+  type UniversalServerResponse,
+  uResponseMethodNotAllowed,
+} from "@connectrpc/connect/protocol";
 import { findTrailerError, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { compressionGzip } from "@connectrpc/connect-node";
 import { type AccessRule, indexRules } from "./access.ts";
@@ -66,6 +71,8 @@ export function createHandlers(options: HandlerOptions): { handlers: UniversalHa
  */
 function explainFailures(handler: UniversalHandler, domain: string, logger: Logger): UniversalHandler {
   const explained = async (request: UniversalServerRequest): Promise<UniversalServerResponse> => {
+    // Connect would take a call without side effects as GET, with its request in the URL, where proxies log it.
+    if (request.method !== "POST") return uResponseMethodNotAllowed;
     const answer = await handler(request);
     const { body, trailer } = answer;
     if (body === undefined || trailer === undefined) return answer;

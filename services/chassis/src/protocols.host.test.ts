@@ -52,19 +52,35 @@ test("gRPC, gRPC-Web and Connect share the port and the Unix socket", async (t) 
 
 test("plain JSON over HTTP/1.1, as a probe sends it", async (t) => {
   const { tcpPort } = await serve(t, ground);
-  const answer = await new Promise<string>((resolve, reject) => {
-    const request = https.request({
-      ...{ host: "127.0.0.1", port: tcpPort, method: "POST", path: "/grpc.health.v1.Health/Check" },
-      headers: { "content-type": "application/json" },
-      ca: readFileSync(ground.ca.caPath),
-      cert: readFileSync(ground.operator.certificatePath),
-      key: readFileSync(ground.operator.keyPath),
+  const send = async (
+    method: string,
+    path: string,
+    body?: string,
+  ): Promise<{ status: number | undefined; text: string }> =>
+    await new Promise((resolve, reject) => {
+      const request = https.request({
+        ...{ host: "127.0.0.1", port: tcpPort, method, path, headers: { "content-type": "application/json" } },
+        ca: readFileSync(ground.ca.caPath),
+        cert: readFileSync(ground.operator.certificatePath),
+        key: readFileSync(ground.operator.keyPath),
+      });
+      request.once("error", reject);
+      request.once("response", (response) => {
+        let text = "";
+        response.setEncoding("utf8").on("data", (chunk: string) => {
+          text += chunk;
+        });
+        response.once("end", () => resolve({ status: response.statusCode, text }));
+      });
+      request.end(body);
     });
-    request.once("error", reject);
-    request.once("response", (response) => response.setEncoding("utf8").once("data", resolve));
-    request.end("{}");
-  });
-  assert.deepEqual(JSON.parse(answer), { status: "SERVING" });
+  const { text } = await send("POST", "/grpc.health.v1.Health/Check", "{}");
+  assert.deepEqual(JSON.parse(text), { status: "SERVING" });
+  const get = await send(
+    "GET",
+    "/lobsterd.audit.v1.AuditService/GetCheckpoint?connect=v1&encoding=json&message=%7B%7D",
+  );
+  assert.equal(get.status, 405, "a request does not travel in a URL");
 });
 
 test("an independent client lists and calls services by reflection, v1 and v1alpha", async (t) => {

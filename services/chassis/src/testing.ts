@@ -1,7 +1,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, createContextValues, type Transport } from "@connectrpc/connect";
 import { createUniversalHandlerClient, type UniversalHandler } from "@connectrpc/connect/protocol";
-import { createTransport } from "@connectrpc/connect/protocol-grpc";
+import { createTransport } from "@connectrpc/connect/protocol-connect";
 import type { AccessRule } from "./access.ts";
 import type { AuditEntry, AuditPolicy, AuditSink } from "./audit.ts";
 import type { Peer, Role } from "./caller.ts";
@@ -105,6 +105,7 @@ function inMemoryTransport(handlers: readonly UniversalHandler[], peer: Peer): T
       handler,
     ),
   );
+  // Connect rather than gRPC: the in-memory HTTP client copies trailers before a stream has ended, and Connect needs none.
   return createTransport({
     httpClient: createUniversalHandlerClient(identified),
     baseUrl: "https://in-memory",

@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { z } from "zod";
+import { ConfigError, commonConfigSchema, describeConfig, parseConfig } from "./config.ts";
+
+const valid = {
+  ...{ service: "vm", hostId: "h1", trustDomain: "test", stateDir: "/s", rolesPath: "/r" },
+  listen: { unixPath: "/run/x.sock" },
+  tls: { certificatePath: "/c", keyPath: "/k", platformCaPath: "/ca" },
+};
+const schema = commonConfigSchema.extend({ slotCount: z.int().min(1).default(16).describe("slots on this host") });
+
+test("defaults are filled in and the whole is frozen", () => {
+  const config = parseConfig(schema, JSON.stringify(valid));
+  assert.deepEqual([config.slotCount, config.reflection, config.defaultDeadlineMs], [16, true, 30_000]);
+  assert.ok(Object.isFrozen(config) && Object.isFrozen(config.tls));
+});
+
+test("every fault is listed at once, unknown keys too", () => {
+  const text = JSON.stringify({
+    ...valid,
+    service: "Not A Name",
+    slotCount: 0,
+    typo: 1,
+    listen: { unixPath: "relative" },
+  });
+  assert.throws(
+    () => parseConfig(schema, text),
+    (error: unknown) => {
+      assert.ok(error instanceof ConfigError);
+      assert.equal(error.faults.length, 4);
+      for (const part of ["service", "slotCount", "typo", "listen.unixPath"]) {
+        assert.ok(
+          error.faults.some((fault) => fault.includes(part)),
+          part,
+        );
+      }
+      return true;
+    },
+  );
+  assert.throws(() => parseConfig(schema, "{"), ConfigError);
+});
+
+test("help has a line for each key with its default", () => {
+  const help = describeConfig(schema);
+  assert.match(help, /listen\.tcp\.port \(integer/);
+  assert.match(help, /slotCount \(integer, default 16\) slots on this host/);
+  assert.match(help, /hostId \(string, required\)/);
+});

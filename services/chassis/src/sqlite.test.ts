@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { openDatabase, transaction } from "./sqlite.ts";
+
+const first = "CREATE TABLE a (id INTEGER PRIMARY KEY) STRICT";
+const second = "CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a (id)) STRICT";
+
+test("the file is private, durable and migrated step by step", (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "lobsterd-sqlite-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, "store.sqlite");
+  openDatabase(path, [first]).close();
+  const database = openDatabase(path, [first, second]);
+  database.exec("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1, 1)");
+  assert.equal(database.prepare("PRAGMA synchronous").get()?.synchronous, 2);
+  assert.equal(database.prepare("PRAGMA journal_mode").get()?.journal_mode, "wal");
+  assert.throws(() => database.exec("INSERT INTO b VALUES (2, 99)"), /FOREIGN KEY/);
+  for (const suffix of ["", "-wal", "-shm"]) assert.equal(statSync(path + suffix).mode & 0o777, 0o600, suffix);
+  database.close();
+  assert.throws(() => openDatabase(path, [first]), /version 2, this program knows 1/);
+});
+
+test("a failed migration leaves the version before it", () => {
+  assert.throws(() => openDatabase(":memory:", [first, "CREATE TABLE c (id INTEGER); BROKEN"]), /syntax/);
+});
+
+test("a transaction is all or nothing", () => {
+  const database = openDatabase(":memory:", [first]);
+  const count = () => database.prepare("SELECT count(*) AS n FROM a").get()?.n;
+  const insert = (id: number) => database.prepare("INSERT INTO a VALUES (?)").run(id);
+  assert.throws(() =>
+    transaction(database, () => {
+      insert(1);
+      transaction(database, () => insert(2));
+      throw new Error("stop");
+    }),
+  );
+  assert.equal(count(), 0);
+  assert.throws(() => transaction(database, async () => void insert(3)), /synchronous/);
+  assert.equal(count(), 0);
+  assert.equal(
+    transaction(database, () => insert(4).changes),
+    1,
+  );
+  assert.equal(count(), 1);
+});

@@ -1,0 +1,124 @@
+import type { NetEvents } from "../events.ts";
+import type { Drift } from "../firewall/drift.ts";
+import type { Firewall } from "../firewall/firewall.ts";
+import { endFlows } from "../host/flows.ts";
+import { namespaceFiles, removeNamespaces } from "../host/namespace.ts";
+import type { ProcessRunner } from "../host/process.ts";
+import type { KeyedSerial } from "../host/serial.ts";
+import type { NetworkStore } from "../networks/network-store.ts";
+import { linkPrefix, namespacePath, namespacePrefix, planSlot, slotOfName } from "../slots/address-plan.ts";
+import type { SlotBuilder, SlotInventory } from "../slots/slot-builder.ts";
+import type { SlotPool } from "../slots/slot-pool.ts";
+
+/** Rules inside namespaces are read back for this many attached slots per run, in rotation: it costs a process each. */
+const rulesPerRun = 32;
+
+export interface ReconcilerOptions {
+  readonly runner: ProcessRunner;
+  readonly store: NetworkStore;
+  readonly firewall: Firewall;
+  readonly builder: SlotBuilder;
+  readonly pool: SlotPool;
+  readonly operations: KeyedSerial<number>;
+  readonly events: NetEvents;
+  readonly slotCount: number;
+  readonly netnsDir: string;
+}
+
+/**
+ * Makes the host what the store says it is, at the start and on a timer: the host's rules and elements, then what bears our
+ * names and belongs to no slot, then each attached slot. Idle slots are the pool's. Two runs in a row change nothing. Returns what it
+ * repaired; each was also published. What is not named like ours is not looked at.
+ */
+export function createReconciler(options: ReconcilerOptions): () => Promise<readonly Drift[]> {
+  const { runner, store, firewall, builder, pool, operations, events, slotCount, netnsDir } = options;
+  let nextVerified = 0;
+
+  async function reconcileFirewall(): Promise<readonly Drift[]> {
+    const { drifts, foreign } = await firewall.reconcile();
+    const slots = new Set(foreign.map(slotOfElement).filter((slot) => slot !== undefined));
+    // An element that nobody should have had: what passed through it ends with it.
+    for (const slot of slots) await endFlows(runner, planSlot(slot).guestAddress);
+    return drifts;
+  }
+
+  async function removeUnknown(inventory: SlotInventory): Promise<Drift[]> {
+    const links = [...inventory.links.keys()].filter((slot) => slot >= slotCount);
+    const files = (await namespaceFiles(netnsDir)).filter(
+      (name) => (slotOfName(namespacePrefix, name) ?? -1) >= slotCount,
+    );
+    for (const slot of links) await runner.run(["ip", "link", "delete", "dev", `${linkPrefix}${slot}`]);
+    await removeNamespaces(
+      runner,
+      files.map((name) => `${netnsDir}/${name}`),
+    );
+    return [
+      ...links.map((slot) => ({ kind: "unknown-link" as const, object: `${linkPrefix}${slot}` })),
+      ...files.map((object) => ({ kind: "unknown-namespace" as const, object })),
+    ];
+  }
+
+  function faultOf(slot: number, { links, namespaces }: SlotInventory): Drift | undefined {
+    const object = `${linkPrefix}${slot}`;
+    if (!namespaces.has(namespacePath(netnsDir, slot)))
+      return { kind: "missing-namespace", object: `${namespacePrefix}${slot}` };
+    const link = links.get(slot);
+    if (link === undefined) return { kind: "missing-link", object };
+    return link === "complete" ? undefined : { kind: "changed-link", object };
+  }
+
+  async function repairAttached(slot: number, inventory: SlotInventory): Promise<Drift[]> {
+    if (faultOf(slot, inventory) === undefined) return [];
+    return await operations.run(slot, async () => {
+      const fault = faultOf(slot, await builder.inventory());
+      if (fault === undefined || store.holderOf(slot) === undefined) return [];
+      if (fault.kind === "missing-namespace") await builder.make([slot]);
+      else await builder.relink(slot);
+      return [fault];
+    });
+  }
+
+  async function verifyRules(slots: readonly number[]): Promise<Drift[]> {
+    const drifts: Drift[] = [];
+    const count = Math.min(rulesPerRun, slots.length);
+    for (let step = 0; step < count; step += 1) {
+      const slot = slots[(nextVerified + step) % slots.length];
+      if (slot === undefined) continue;
+      const restored = await operations.run(
+        slot,
+        async () => store.holderOf(slot) !== undefined && (await builder.restoreRules(slot)),
+      );
+      if (restored) drifts.push({ kind: "changed-namespace", object: `${namespacePrefix}${slot}` });
+    }
+    nextVerified += count;
+    return drifts;
+  }
+
+  return async () => {
+    const drifts = [...(await reconcileFirewall())];
+    const warm = pool.warm();
+    const inventory = await builder.inventory();
+    drifts.push(...(await removeUnknown(inventory)));
+    const attached = store.all().map(({ slot }) => slot);
+    const busy = operations.busy();
+    for (const slot of attached) {
+      if (!busy.has(slot)) drifts.push(...(await repairAttached(slot, inventory)));
+    }
+    drifts.push(...(await verifyRules(attached.filter((slot) => !busy.has(slot)))));
+    const used = new Set(attached);
+    for (const [slot, made] of warm) {
+      if (used.has(slot) || operations.busy().has(slot) || pool.warm().get(slot) !== made) continue;
+      const fault = faultOf(slot, inventory);
+      if (fault === undefined) continue;
+      pool.invalidate(slot);
+      drifts.push(fault);
+    }
+    for (const drift of drifts) events.driftRepaired(drift);
+    return drifts;
+  };
+}
+
+function slotOfElement(element: string): number | undefined {
+  const name = /^"([^"]+)"/.exec(element)?.[1];
+  return name === undefined ? undefined : slotOfName(linkPrefix, name);
+}

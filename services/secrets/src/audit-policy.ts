@@ -1,0 +1,33 @@
+import type { Message } from "@bufbuild/protobuf";
+import type { AuditPolicy, AuditSink } from "@lobsterd/chassis/audit.ts";
+
+const widening = { kind: "widening", describe } as const;
+const narrowing = { kind: "narrowing", describe } as const;
+
+/** Which calls are recorded before and after: what gives a secret reach waits for audit, what destroys one does not. */
+export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolicy {
+  return {
+    sink,
+    spool,
+    methods: {
+      PutSecret: widening,
+      BindSecret: widening,
+      InjectSecrets: widening,
+      IssueGuestIdentity: widening,
+      IssueGatewayToken: widening,
+      ShredTenant: narrowing,
+      DeleteSecret: narrowing,
+    },
+  };
+}
+
+/** A request's tenant, and the secret's name or the microVM it acts on. */
+function describe(request: Message) {
+  const generation = "generation" in request && typeof request.generation === "number" ? request.generation : 0;
+  return { tenant: field(request, "tenant"), resource: field(request, "name") || field(request, "vmId"), generation };
+}
+
+function field(request: Message, name: string): string {
+  const value: unknown = name in request ? Reflect.get(request, name) : "";
+  return typeof value === "string" ? value : "";
+}

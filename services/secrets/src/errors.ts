@@ -1,0 +1,25 @@
+import { Code } from "@connectrpc/connect";
+import { defineErrors } from "@lobsterd/chassis/errors.ts";
+
+/** Makes every failure this service answers with. Messages name tenants, secrets and reasons, never a value. */
+export const fail = defineErrors("secrets.lobsterd", {
+  ADDRESS_NOT_A_GUEST: Code.InvalidArgument,
+  GUEST_IDENTITY_REFUSED: Code.FailedPrecondition,
+  GUEST_REFUSED: Code.FailedPrecondition,
+  // Not UNAVAILABLE, which clients repeat by themselves: the guest was tried until the time was over.
+  GUEST_UNREACHABLE: Code.Aborted,
+  LEASE_BUSY: Code.Aborted,
+  LEASE_EXPIRED: Code.FailedPrecondition,
+  LEASE_MISSING: Code.FailedPrecondition,
+  LEASE_USED: Code.FailedPrecondition,
+  NOT_IMPLEMENTED: Code.Unimplemented,
+  RESERVED_NAME: Code.InvalidArgument,
+  ROOT_KEY_UNAVAILABLE: Code.Unavailable,
+  SEAL_BROKEN: Code.DataLoss,
+  SECRET_LIMIT: Code.ResourceExhausted,
+  SECRET_NOT_FOUND: Code.NotFound,
+  SECRET_SIZE_LIMIT: Code.ResourceExhausted,
+  STALE_GENERATION: Code.FailedPrecondition,
+  TENANT_SHREDDED: Code.Aborted,
+  VM_OF_ANOTHER_TENANT: Code.FailedPrecondition,
+});

@@ -1,0 +1,36 @@
+import type { EventBus } from "@lobsterd/chassis/events.ts";
+import type { Logger } from "@lobsterd/chassis/logger.ts";
+import type { Delivered } from "./injection/injector.ts";
+import type { GuestName } from "./store/identity-store.ts";
+import type { SecretRecord } from "./store/secret-store.ts";
+
+/** What happens to secrets: one function per event, each feeding log and bus. None takes a value. */
+export interface SecretEvents {
+  secretStored(secret: SecretRecord): void;
+  secretBound(secret: SecretRecord): void;
+  identityIssued(guest: GuestName, serial: string, expireTimeMs: number): void;
+  secretsInjected(guest: GuestName, delivered: Delivered): void;
+  identitiesRevoked(tenant: string, vmIds: readonly string[]): void;
+  tenantShredded(tenant: string, tenantKeyId: string | undefined, vmIds: readonly string[]): void;
+}
+
+export function createSecretEvents(bus: EventBus, logger: Logger): SecretEvents {
+  function tell(tenant: string, name: string, message: string, data: Record<string, unknown>): void {
+    logger.info({ tenant, ...data }, message);
+    bus.publish({ tenant, name, data });
+  }
+  // The log has a field rule that hides what is called `secret`, so a secret's name is called `secretName`.
+  const facts = ({ name, version, target }: SecretRecord) => ({ secretName: name, version, target });
+  return {
+    secretStored: (secret) => tell(secret.tenant, "secret-stored", "secret stored", facts(secret)),
+    secretBound: (secret) => tell(secret.tenant, "secret-bound", "secret bound", facts(secret)),
+    identityIssued: ({ tenant, vmId, generation }, serial, expireTimeMs) =>
+      tell(tenant, "identity-issued", "guest identity issued", { vmId, generation, serial, expireTimeMs }),
+    secretsInjected: ({ tenant, vmId, generation }, delivered) =>
+      tell(tenant, "secrets-injected", "secrets injected", { vmId, generation, delivered }),
+    identitiesRevoked: (tenant, vmIds) =>
+      tell(tenant, "identities-revoked", "guest identities revoked", { vmIds: vmIds.slice(0, 64) }),
+    tenantShredded: (tenant, tenantKeyId, vmIds) =>
+      tell(tenant, "shredded", "tenant shredded", { tenantKeyId: tenantKeyId ?? "", vmIds: vmIds.slice(0, 64) }),
+  };
+}

@@ -1,0 +1,11 @@
+import { loadConfig } from "@lobsterd/chassis/config.ts";
+import { runService } from "@lobsterd/chassis/lifecycle.ts";
+import { configSchema } from "./config.ts";
+import { startSecrets } from "./service.ts";
+
+const config = loadConfig(configSchema);
+
+runService(async (scope) => {
+  scope.limitStop(config.shutdownGraceMs + 2000);
+  await startSecrets(config, scope);
+});

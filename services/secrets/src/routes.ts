@@ -1,0 +1,28 @@
+import { defineRoutes, type Routes, unimplemented } from "@lobsterd/chassis/routes.ts";
+import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { bindSecret } from "./rpc/bind-secret.ts";
+import { injectSecrets } from "./rpc/inject-secrets.ts";
+import { issueGatewayToken } from "./rpc/issue-gateway-token.ts";
+import { issueGuestIdentity } from "./rpc/issue-guest-identity.ts";
+import { listSecrets } from "./rpc/list-secrets.ts";
+import { putSecret } from "./rpc/put-secret.ts";
+import { shredTenant } from "./rpc/shred-tenant.ts";
+import type { SecretsContext } from "./service.ts";
+
+/** Every RPC of `secrets` and what answers it. */
+export function createRoutes(context: SecretsContext): readonly Routes[] {
+  return [
+    defineRoutes(SecretService, {
+      putSecret: putSecret(context),
+      listSecrets: listSecrets(context),
+      deleteSecret: unimplemented,
+      bindSecret: bindSecret(context),
+      injectSecrets: injectSecrets(context),
+      issueGuestIdentity: issueGuestIdentity(context),
+      createDataKey: unimplemented,
+      unwrapDataKey: unimplemented,
+      shredTenant: shredTenant(context),
+      issueGatewayToken: issueGatewayToken(context),
+    }),
+  ];
+}

@@ -1,0 +1,20 @@
+import { create } from "@bufbuild/protobuf";
+import { decodePageToken, encodePageToken, pageSizeOf } from "@lobsterd/chassis/pages.ts";
+import {
+  type ListSecretsRequest,
+  type ListSecretsResponse,
+  ListSecretsResponseSchema,
+} from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import type { SecretsContext } from "../service.ts";
+import { toSecretMetadata } from "./secret-metadata.ts";
+
+export function listSecrets({ sealed }: SecretsContext) {
+  return (request: ListSecretsRequest): ListSecretsResponse => {
+    const size = pageSizeOf(request);
+    const found = sealed.list(request.tenant, decodePageToken(request.page?.pageToken ?? ""), size + 1);
+    const shown = found.slice(0, size);
+    const last = shown.at(-1);
+    const nextPageToken = found.length > size && last !== undefined ? encodePageToken(last.name) : "";
+    return create(ListSecretsResponseSchema, { secrets: shown.map(toSecretMetadata), page: { nextPageToken } });
+  };
+}

@@ -1,0 +1,31 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import {
+  type ShredTenantRequest,
+  ShredTenantRequestSchema,
+  type ShredTenantResponse,
+  ShredTenantResponseSchema,
+} from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import type { SecretsContext } from "../service.ts";
+
+export function shredTenant({ requests, shred, identities, injector, events }: SecretsContext) {
+  return (request: ShredTenantRequest): Promise<ShredTenantResponse> =>
+    requests.run(
+      request.requestId,
+      "ShredTenant",
+      toBinary(ShredTenantRequestSchema, request),
+      ShredTenantResponseSchema,
+      async () => {
+        const { tenant, vmId } = request;
+        if (vmId === "") {
+          const { tenantKeyId, vmIds } = shred(tenant);
+          injector.cut(vmIds);
+          events.tenantShredded(tenant, tenantKeyId, vmIds);
+        } else {
+          const vmIds = identities.revoke(tenant, vmId);
+          injector.cut(vmIds);
+          events.identitiesRevoked(tenant, vmIds);
+        }
+        return create(ShredTenantResponseSchema);
+      },
+    );
+}

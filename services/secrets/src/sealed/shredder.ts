@@ -1,0 +1,35 @@
+import type { DatabaseSync } from "node:sqlite";
+import { transaction } from "@lobsterd/chassis/sqlite.ts";
+import { emptyWriteAheadLog } from "../store/database.ts";
+import type { IdentityStore } from "../store/identity-store.ts";
+import type { SecretStore } from "../store/secret-store.ts";
+import type { TenantKeyStore } from "../store/tenant-key-store.ts";
+
+/** What a shred did. */
+export interface Shredded {
+  /** `undefined` if the tenant had no key. */
+  readonly tenantKeyId: string | undefined;
+  readonly vmIds: readonly string[];
+}
+
+/** Destroys a tenant's key and everything under it. Durable on return, safe to repeat; needs no root key. */
+export type Shred = (tenant: string) => Shredded;
+
+export function shredder(parts: {
+  database: DatabaseSync;
+  keyStore: TenantKeyStore;
+  secrets: SecretStore;
+  identities: IdentityStore;
+}): Shred {
+  const { database, keyStore, secrets, identities } = parts;
+  return (tenant) => {
+    // The key first and durable by itself: from here on the rest is noise, whatever happens to this process.
+    const { tenantKeyId, vmIds } = transaction(database, () => ({
+      tenantKeyId: keyStore.delete(tenant),
+      vmIds: identities.revoke(tenant),
+    }));
+    transaction(database, () => secrets.deleteTenant(tenant));
+    emptyWriteAheadLog(database);
+    return { tenantKeyId, vmIds };
+  };
+}

@@ -1,0 +1,137 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type AuditSink, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
+import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
+import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
+import type { ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
+import { createLogger, type Logger } from "@lobsterd/chassis/logger.ts";
+import { type RunningServer, startServer } from "@lobsterd/chassis/server.ts";
+import { access } from "./access.ts";
+import { createAuditPolicy } from "./audit-policy.ts";
+import type { Config } from "./config.ts";
+import { createSecretEvents, type SecretEvents } from "./events.ts";
+import { openGuestAuthority } from "./identity/guest-authority.ts";
+import { type IssueIdentity, identityIssuer } from "./identity/issuer.ts";
+import { openGuestDelivery } from "./injection/guest-delivery.ts";
+import { guestNetwork } from "./injection/guest-network.ts";
+import { type Injector, openInjector } from "./injection/injector.ts";
+import { openFileRootKey } from "./root-key/file-provider.ts";
+import type { RootKeyProvider } from "./root-key/provider.ts";
+import { createRoutes } from "./routes.ts";
+import { openSealedSecrets, type SealedSecrets } from "./sealed/sealed-secrets.ts";
+import { type Shred, shredder } from "./sealed/shredder.ts";
+import { openTenantKeys } from "./sealed/tenant-keys.ts";
+import { openSecretDatabase } from "./store/database.ts";
+import { type IdentityStore, openIdentityStore } from "./store/identity-store.ts";
+import { openSecretStore } from "./store/secret-store.ts";
+import { openTenantKeyStore } from "./store/tenant-key-store.ts";
+
+/** What the RPCs work with. */
+export interface SecretsContext {
+  readonly config: Config;
+  readonly requests: RequestLog;
+  readonly sealed: SealedSecrets;
+  readonly identities: IdentityStore;
+  readonly issueIdentity: IssueIdentity;
+  readonly injector: Injector;
+  readonly shred: Shred;
+  readonly events: SecretEvents;
+}
+
+/** Parts that a test may put in place of the real ones. */
+export interface Overrides {
+  readonly logger?: Logger;
+  readonly audit?: AuditSink;
+  readonly bus?: EventBus;
+  readonly now?: () => number;
+}
+
+type Database = ReturnType<typeof openSecretDatabase>;
+
+/** Composition root: makes everything once and starts serving. */
+export async function startSecrets(
+  config: Config,
+  scope: Pick<ServiceScope, "onClose" | "useLogger">,
+  overrides: Overrides = {},
+): Promise<RunningServer> {
+  const logger = overrides.logger ?? createLogger({ service: config.service, level: config.logLevel });
+  scope.useLogger(logger);
+  const provider = openFileRootKey(config.rootKeyPath);
+  await checkRootKey(provider, logger);
+  mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+  const database = openSecretDatabase(join(config.stateDir, "secrets.sqlite"));
+  scope.onClose(() => database.close());
+  const bus = overrides.bus ?? connectEvents({ config, logger });
+  scope.onClose(() => bus.close());
+  const events = createSecretEvents(bus, logger);
+  const context = await createContext({ config, database, provider, events, now: overrides.now ?? Date.now });
+
+  const sink =
+    overrides.audit ??
+    createAuditClient({
+      peer: { service: "audit", unixPath: config.peers.audit },
+      tls: { ...config.tls, trustDomain: config.trustDomain },
+    });
+  const spool = openAuditSpool(database, sink, logger);
+  scope.onClose(() => spool.close());
+  const server = await startServer({
+    config,
+    logger,
+    routes: createRoutes(context),
+    access,
+    audit: createAuditPolicy(sink, spool),
+  });
+  scope.onClose(() => server.close());
+  return server;
+}
+
+async function createContext(parts: {
+  config: Config;
+  database: Database;
+  provider: RootKeyProvider;
+  events: SecretEvents;
+  now: () => number;
+}): Promise<SecretsContext> {
+  const { config, database, provider, events, now } = parts;
+  const keyStore = openTenantKeyStore(database);
+  const secrets = openSecretStore(database);
+  const identities = openIdentityStore(database);
+  const keys = openTenantKeys(keyStore, provider, now);
+  const sealed = openSealedSecrets({ database, keys, keyStore, secrets, now });
+  const authority = await openGuestAuthority({
+    certificatePath: config.guestCaCertificatePath,
+    keyPath: config.guestCaKeyPath,
+    trustDomain: config.trustDomain,
+    domain: config.domain ?? config.trustDomain,
+    lifetimeMs: config.guestCertificateHours * 3_600_000,
+    backdateMs: config.guestCertificateBackdateSeconds * 1000,
+  });
+  const deliver = openGuestDelivery({
+    trustDomain: config.trustDomain,
+    certificatePath: config.tls.certificatePath,
+    keyPath: config.tls.keyPath,
+    guestCaPath: config.guestCaCertificatePath,
+    port: config.guestAgentPort,
+  });
+  return {
+    config,
+    requests: openRequestLog(database),
+    sealed,
+    identities,
+    issueIdentity: identityIssuer({ authority, identities, leaseMs: config.leaseSeconds * 1000, now }),
+    injector: openInjector({ identities, sealed, refuseOutside: guestNetwork(config.guestNetwork), deliver, now }),
+    shred: shredder({ database, keyStore, secrets, identities }),
+    events,
+  };
+}
+
+/** An unsafe key file is a fault to be mended before anything is sealed with it; an absent one may still come. */
+async function checkRootKey(provider: RootKeyProvider, logger: Logger): Promise<void> {
+  const health = await provider.health();
+  if (health.state === "unsafe") throw new Error(`root key is refused: ${health.detail}`);
+  if (health.state === "unavailable") {
+    logger.warn({ provider: provider.kind, detail: health.detail }, "root key is not there, secrets stay sealed");
+  } else {
+    logger.info({ provider: provider.kind, rootKeyId: health.rootKeyId }, "root key is there");
+  }
+}

@@ -1,0 +1,48 @@
+import type { DatabaseSync } from "node:sqlite";
+import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+
+const migrations = [
+  `CREATE TABLE tenant_key (
+     tenant TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, root_key_id TEXT NOT NULL, wrapped BLOB NOT NULL,
+     create_time_ms INTEGER NOT NULL
+   ) STRICT;
+   CREATE TABLE secret (
+     tenant TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, target TEXT,
+     tenant_key_id TEXT NOT NULL, data_key_id TEXT NOT NULL, wrapped_data_key BLOB NOT NULL, ciphertext BLOB NOT NULL,
+     create_time_ms INTEGER NOT NULL, update_time_ms INTEGER NOT NULL,
+     PRIMARY KEY (tenant, name)
+   ) STRICT;
+   CREATE TABLE gateway_token (
+     tenant TEXT PRIMARY KEY, tenant_key_id TEXT NOT NULL, data_key_id TEXT NOT NULL, wrapped_data_key BLOB NOT NULL,
+     ciphertext BLOB NOT NULL, create_time_ms INTEGER NOT NULL
+   ) STRICT;
+   CREATE TABLE guest_identity (
+     vm_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, generation INTEGER NOT NULL, serial TEXT NOT NULL,
+     issue_time_ms INTEGER NOT NULL, expire_time_ms INTEGER NOT NULL, lease_expire_time_ms INTEGER NOT NULL,
+     inject_time_ms INTEGER
+   ) STRICT;
+   CREATE INDEX guest_identity_tenant ON guest_identity (tenant);`,
+];
+
+/**
+ * Opens the store of this service. What is deleted is overwritten with zeros in its page (`secure_delete`), and rows whose
+ * tenant key is gone, left by a crash in the middle of a shred, are deleted.
+ */
+export function openSecretDatabase(path: string): DatabaseSync {
+  const database = openDatabase(path, migrations);
+  database.exec("PRAGMA secure_delete = ON");
+  database.exec(`
+    DELETE FROM secret WHERE tenant_key_id NOT IN (SELECT id FROM tenant_key);
+    DELETE FROM gateway_token WHERE tenant_key_id NOT IN (SELECT id FROM tenant_key);`);
+  emptyWriteAheadLog(database);
+  return database;
+}
+
+/**
+ * Ends the write-ahead log: it still holds pages from before a deletion. Returns false while a reader keeps it alive; then the next
+ * checkpoint ends it.
+ */
+export function emptyWriteAheadLog(database: DatabaseSync): boolean {
+  const row = database.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get();
+  return row?.busy === 0;
+}

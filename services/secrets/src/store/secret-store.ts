@@ -1,0 +1,118 @@
+import type { DatabaseSync } from "node:sqlite";
+import type { SealedValue } from "../envelope/sealed-value.ts";
+import { integer, type Row, sealedValue, text } from "./rows.ts";
+
+/** Where a secret goes in the guest. */
+export type Target = "file";
+
+/** What may be known about a secret. */
+export interface SecretRecord {
+  readonly tenant: string;
+  readonly name: string;
+  readonly version: number;
+  readonly target: Target | undefined;
+  readonly createTimeMs: number;
+  readonly updateTimeMs: number;
+}
+
+export interface SecretStore {
+  find(tenant: string, name: string): SecretRecord | undefined;
+  /** At most `limit` secrets of the tenant whose name comes after `afterName`, by name. */
+  list(tenant: string, afterName: string, limit: number): SecretRecord[];
+  /** How many secrets the tenant has, how many are bound, and the bytes of their boxes. */
+  usage(tenant: string): { count: number; boundCount: number; boxBytes: number };
+  /** Replaces the sealed value, so that no older version's ciphertext is kept. The target stays. */
+  write(record: { tenant: string; name: string; version: number }, sealed: SealedValue, nowMs: number): SecretRecord;
+  bind(tenant: string, name: string, target: Target, nowMs: number): SecretRecord | undefined;
+  listBound(tenant: string): { name: string; version: number; sealed: SealedValue }[];
+  findToken(tenant: string): SealedValue | undefined;
+  writeToken(tenant: string, sealed: SealedValue, nowMs: number): void;
+  deleteTenant(tenant: string): void;
+}
+
+const columns = "tenant, name, version, target, create_time_ms, update_time_ms";
+
+export function openSecretStore(database: DatabaseSync): SecretStore {
+  const find = database.prepare(`SELECT ${columns} FROM secret WHERE tenant = ? AND name = ?`);
+  const list = database.prepare(`SELECT ${columns} FROM secret WHERE tenant = ? AND name > ? ORDER BY name LIMIT ?`);
+  const usage = database.prepare(
+    `SELECT count(*) AS count, count(target) AS bound_count, ifnull(sum(length(ciphertext)), 0) AS box_bytes
+     FROM secret WHERE tenant = ?`,
+  );
+  const write = database.prepare(
+    `INSERT INTO secret (tenant, name, version, tenant_key_id, data_key_id, wrapped_data_key, ciphertext,
+       create_time_ms, update_time_ms)
+     VALUES (:tenant, :name, :version, :tenantKeyId, :dataKeyId, :wrappedDataKey, :ciphertext, :nowMs, :nowMs)
+     ON CONFLICT (tenant, name) DO UPDATE SET version = excluded.version, tenant_key_id = excluded.tenant_key_id,
+       data_key_id = excluded.data_key_id, wrapped_data_key = excluded.wrapped_data_key,
+       ciphertext = excluded.ciphertext, update_time_ms = excluded.update_time_ms
+     RETURNING ${columns}`,
+  );
+  const bind = database.prepare(
+    `UPDATE secret SET target = ?, update_time_ms = ? WHERE tenant = ? AND name = ? RETURNING ${columns}`,
+  );
+  const listBound = database.prepare("SELECT * FROM secret WHERE tenant = ? AND target IS NOT NULL ORDER BY name");
+  const findToken = database.prepare("SELECT * FROM gateway_token WHERE tenant = ?");
+  const writeToken = database.prepare(
+    `INSERT INTO gateway_token (tenant, tenant_key_id, data_key_id, wrapped_data_key, ciphertext, create_time_ms)
+     VALUES (:tenant, :tenantKeyId, :dataKeyId, :wrappedDataKey, :ciphertext, :nowMs)`,
+  );
+  const deleteSecrets = database.prepare("DELETE FROM secret WHERE tenant = ?");
+  const deleteToken = database.prepare("DELETE FROM gateway_token WHERE tenant = ?");
+
+  return {
+    find: (tenant, name) => optional(find.get(tenant, name), secretRecord),
+    list: (tenant, afterName, limit) => list.all(tenant, afterName, limit).map(secretRecord),
+    usage(tenant) {
+      const row = usage.get(tenant) ?? {};
+      return {
+        count: integer(row, "count"),
+        boundCount: integer(row, "bound_count"),
+        boxBytes: integer(row, "box_bytes"),
+      };
+    },
+    write(record, sealed, nowMs) {
+      const row = write.get({ ...record, ...parameters(sealed), nowMs });
+      if (row === undefined) throw new Error("an upsert returned no row");
+      return secretRecord(row);
+    },
+    bind: (tenant, name, target, nowMs) => optional(bind.get(target, nowMs, tenant, name), secretRecord),
+    listBound: (tenant) =>
+      listBound.all(tenant).map((row) => ({
+        name: text(row, "name"),
+        version: integer(row, "version"),
+        sealed: sealedValue(row),
+      })),
+    findToken: (tenant) => optional(findToken.get(tenant), sealedValue),
+    writeToken(tenant, sealed, nowMs) {
+      writeToken.run({ tenant, ...parameters(sealed), nowMs });
+    },
+    deleteTenant(tenant) {
+      deleteSecrets.run(tenant);
+      deleteToken.run(tenant);
+    },
+  };
+}
+
+function secretRecord(row: Row): SecretRecord {
+  const target = row.target;
+  if (target !== null && target !== "file") throw new TypeError("column target is not a known target");
+  return {
+    tenant: text(row, "tenant"),
+    name: text(row, "name"),
+    version: integer(row, "version"),
+    target: target ?? undefined,
+    createTimeMs: integer(row, "create_time_ms"),
+    updateTimeMs: integer(row, "update_time_ms"),
+  };
+}
+
+// Spelled out: a named parameter that the statement does not have is an error in SQLite.
+function parameters(sealed: SealedValue) {
+  const { tenantKeyId, dataKeyId, wrappedDataKey, ciphertext } = sealed;
+  return { tenantKeyId, dataKeyId, wrappedDataKey, ciphertext };
+}
+
+function optional<T>(row: Row | undefined, read: (row: Row) => T): T | undefined {
+  return row === undefined ? undefined : read(row);
+}

@@ -1,0 +1,161 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Client } from "@connectrpc/connect";
+import { createServiceClient } from "@lobsterd/chassis/client.ts";
+import { parseConfig } from "@lobsterd/chassis/config.ts";
+import type { OutgoingEvent } from "@lobsterd/chassis/events.ts";
+import { createLogger } from "@lobsterd/chassis/logger.ts";
+import { fakeAuditSink } from "@lobsterd/chassis/testing.ts";
+import { type TestAuthority, testCertificates } from "@lobsterd/chassis/testing-certificates.ts";
+import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { type Config, configSchema } from "../config.ts";
+import { makeRootKey } from "../root-key/make-root-key.ts";
+import { startSecrets } from "../service.ts";
+
+/** The trust domain of the tests. */
+export const trustDomain = "dev.test";
+
+/** Who calls: a client with that role, a service, or a client without a role. */
+export type CallerName = "operator" | "viewer" | "vm" | "net" | "stranger";
+
+/** A whole `secrets` service in this process, behind its real socket, with everything it says captured. */
+export interface RunningService {
+  readonly directory: string;
+  readonly config: Config;
+  readonly platform: TestAuthority;
+  readonly audit: ReturnType<typeof fakeAuditSink>;
+  readonly events: readonly OutgoingEvent[];
+  /** Every line of the log at trace level, as printed. */
+  readonly logLines: readonly string[];
+  /** Moves the service's clock, which otherwise follows the real one. */
+  advance(ms: number): void;
+  as(caller: CallerName): Client<typeof SecretService>;
+  restart(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Starts the service in a fresh directory. `change` overrides configuration keys. */
+export async function runningService(change: Record<string, unknown> = {}): Promise<RunningService> {
+  const directory = mkdtempSync(join(tmpdir(), "secrets-"));
+  const platform = testCertificates(join(directory, "platform"));
+  testCertificates(join(directory, "guests"), "guest-ca");
+  makeRootKey(join(directory, "root.key"));
+  mkdirSync(join(directory, "run"));
+  writeFileSync(
+    join(directory, "roles.json"),
+    JSON.stringify({ [clientUri("operator")]: "operator", [clientUri("viewer")]: "viewer" }),
+  );
+  const own = platform.issue("secrets", [`spiffe://${trustDomain}/svc/secrets`]);
+  const config = parseConfig(
+    configSchema,
+    JSON.stringify({
+      service: "secrets",
+      hostId: "host-1",
+      trustDomain,
+      logLevel: "trace",
+      listen: { unixPath: join(directory, "run", "rpc.sock") },
+      tls: { ...own, platformCaPath: platform.caPath },
+      stateDir: join(directory, "state"),
+      rolesPath: join(directory, "roles.json"),
+      rootKeyPath: join(directory, "root.key"),
+      guestCaCertificatePath: join(directory, "guests", "guest-ca.pem"),
+      guestCaKeyPath: join(directory, "guests", "guest-ca.key.pem"),
+      guestNetwork: "127.0.0.0/8",
+      guestAgentPort: await freePort(),
+      injectLimitMs: 3000,
+      shutdownGraceMs: 500,
+      peers: { audit: join(directory, "run", "audit.sock") },
+      ...change,
+    }),
+  );
+
+  const audit = fakeAuditSink();
+  const events: OutgoingEvent[] = [];
+  const logLines: string[] = [];
+  let skewMs = 0;
+  let stop = await start();
+
+  async function start(): Promise<() => Promise<void>> {
+    const steps: (() => void | Promise<void>)[] = [];
+    const logger = createLogger(
+      { service: "secrets", level: config.logLevel },
+      { write: (line) => void logLines.push(line) },
+    );
+    const close = async () => {
+      for (let step = steps.pop(); step !== undefined; step = steps.pop()) await step();
+    };
+    try {
+      await startSecrets(
+        config,
+        { onClose: (step) => void steps.push(step), useLogger: () => undefined },
+        {
+          logger,
+          audit,
+          bus: {
+            publish: (event) => void events.push(event),
+            subscribe: async () => ({ close: async () => undefined }),
+            close: async () => undefined,
+          },
+          now: () => Date.now() + skewMs,
+        },
+      );
+    } catch (error) {
+      await close();
+      throw error;
+    }
+    return close;
+  }
+
+  const clients = new Map<CallerName, Client<typeof SecretService>>();
+  return {
+    directory,
+    config,
+    platform,
+    audit,
+    events,
+    logLines,
+    advance(ms) {
+      skewMs += ms;
+    },
+    as(caller) {
+      const known = clients.get(caller);
+      if (known !== undefined) return known;
+      const leaf = platform.issue(`caller-${caller}`, [callerUri(caller)]);
+      const client = createServiceClient(
+        SecretService,
+        { service: "secrets", unixPath: config.listen.unixPath },
+        { ...leaf, platformCaPath: platform.caPath, trustDomain },
+      );
+      clients.set(caller, client);
+      return client;
+    },
+    async restart() {
+      await stop();
+      stop = await start();
+    },
+    async close() {
+      await stop();
+      rmSync(directory, { recursive: true });
+    },
+  };
+}
+
+function clientUri(name: string): string {
+  return `spiffe://${trustDomain}/client/${name}`;
+}
+
+function callerUri(caller: CallerName): string {
+  return caller === "vm" || caller === "net" ? `spiffe://${trustDomain}/svc/${caller}` : clientUri(caller);
+}
+
+/** A port that is free on every loopback address now. Agents of different guests listen on different addresses. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}

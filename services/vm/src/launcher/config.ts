@@ -12,7 +12,7 @@ export const launcherConfigSchema = z.strictObject({
   stateDir: path.describe("durable directory of the instance: vms/<vmId> and vmm/<digest> are written"),
   imagesDir: path.describe("installed guest images, <image>/{vmlinux,initrd.cpio,rootfs.erofs}"),
   uidBase: z.int().min(100_000).max(4_000_000_000).describe("jail uid and gid of a slot are uidBase + slot"),
-  slotCount: z.int().min(1).max(65_536).describe("slots 0 to slotCount - 1 exist"),
+  slotCount: z.int().min(1).max(2_048).describe("slots 0 to slotCount - 1 exist"),
   cgroupParent: z
     .string()
     .regex(/^[a-z][a-z0-9-]{0,62}$/)

@@ -31,7 +31,8 @@ build() {
   mount -o remount,bind,ro,nosuid,nodev "$jail"
   pivot_root . old
   cd /
-  /usr/bin/umount -l /old
+  /usr/bin/umount -n -l /old
+  unset OLDPWD
   ulimit -n 256
   ulimit -c 0
   ulimit -l 0

@@ -65,6 +65,8 @@ export function jailFaults(facts: ProcessFacts, expected: JailExpectation): stri
   check("network namespace of the slot", facts.namespaces.net === expected.network, facts.namespaces.net);
   check("root", facts.root === expected.root, facts.root);
   check("mounts", facts.mounts.join("\n") === jailMounts.join("\n"), facts.mounts);
+  const foreign = facts.descriptors.filter((target) => !ownDescriptor.test(target));
+  check("descriptors", foreign.length === 0, foreign);
   check("open files", facts.limits["open files"] === "256", facts.limits["open files"]);
   check("core size", facts.limits["core file size"] === "0", facts.limits["core file size"]);
   check("locked memory", facts.limits["locked memory"] === "0", facts.limits["locked memory"]);
@@ -75,6 +77,10 @@ export function jailFaults(facts: ProcessFacts, expected: JailExpectation): stri
   }
   return [...faults, ...expected.cgroupFaults];
 }
+
+/** A VMM inherits nothing but its start-up monitor and its error output, both sockets of the launcher's. */
+const ownDescriptor =
+  /^(\/dev\/(null|urandom|net\/tun)|\/image\/[a-z.]+|\/overlay\.ext4|\/identity\.img|socket:\[\d+\]|anon_inode:\S+)$/;
 
 /** All the mounts a VMM sees. Only the overlay, its sockets' tmpfs and the root-owned /dev are writable. */
 const jailMounts = [

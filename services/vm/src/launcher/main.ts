@@ -5,7 +5,7 @@ import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { VmCgroups } from "./cgroup.ts";
 import { type LauncherConfig, launcherConfigSchema } from "./config.ts";
 import { requireRootOnly } from "./jail.ts";
-import { run } from "./processes.ts";
+import { closeInheritedDescriptors, run } from "./processes.ts";
 import { tscKhzFromCpuinfo } from "./qemu.ts";
 import { serve } from "./server.ts";
 import { type LauncherHost, launcherVerbs } from "./verbs.ts";
@@ -13,6 +13,7 @@ import { buildVmmTree } from "./vmm-tree.ts";
 
 /** Makes the launcher's directories and cgroups and reads what it needs to know of the host. Throws HOST_UNSAFE. */
 export async function openHost(config: LauncherConfig): Promise<LauncherHost> {
+  closeInheritedDescriptors();
   for (const directory of [`${config.runDir}/jails`, `${config.stateDir}/vms`]) {
     mkdirSync(directory, { recursive: true });
     chmodSync(directory, 0o711);

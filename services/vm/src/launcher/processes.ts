@@ -1,8 +1,10 @@
 import { execFile } from "node:child_process";
-import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { closeSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { promisify } from "node:util";
 
 const execFileAsync = promisify(execFile);
+/** O_CLOEXEC, which Node does not export. */
+const closeOnExec = 0o2000000;
 export const namespaceNames = ["mnt", "pid", "net", "ipc", "uts", "cgroup"] as const;
 export type Namespaces = Readonly<Record<(typeof namespaceNames)[number], string>>;
 
@@ -41,6 +43,8 @@ export interface ProcessFacts {
   /** Its mounts as "<mount point> <flags>", sorted. */
   readonly mounts: readonly string[];
   readonly limits: Readonly<Record<string, string>>;
+  /** What its open descriptors refer to, as /proc prints it. */
+  readonly descriptors: readonly string[];
 }
 
 /**
@@ -50,12 +54,13 @@ export interface ProcessFacts {
  */
 export function readProcess(pid: number, uid: number): ProcessFacts {
   const proc = `/proc/${pid}`;
-  const { namespaces, root, mountinfo } = withIds(uid, () => {
+  const { namespaces, root, mountinfo, descriptors } = withIds(uid, () => {
     const { dev, ino } = statSync(`${proc}/root`);
     return {
       namespaces: namespacesOf(proc),
       root: `${dev}:${ino}`,
       mountinfo: readFileSync(`${proc}/mountinfo`, "utf8"),
+      descriptors: eachOf(`${proc}/fd`, (path) => readlinkSync(path)),
     };
   });
   const status = statusFields(readFileSync(`${proc}/status`, "utf8"));
@@ -73,15 +78,40 @@ export function readProcess(pid: number, uid: number): ProcessFacts {
       ambient: status.get("CapAmb") ?? "",
     },
     noNewPrivileges: status.get("NoNewPrivs") === "1",
-    seccompModes: readdirSync(`${proc}/task`).map((task) =>
-      Number(statusFields(readFileSync(`${proc}/task/${task}/status`, "utf8")).get("Seccomp")),
+    seccompModes: eachOf(`${proc}/task`, (path) =>
+      Number(statusFields(readFileSync(`${path}/status`, "utf8")).get("Seccomp")),
     ),
     pidPerNamespace: numbers("NSpid"),
     namespaces,
     root,
     mounts: parseMounts(mountinfo),
     limits: parseLimits(readFileSync(`${proc}/limits`, "utf8")),
+    descriptors,
   };
+}
+
+/** Reads every entry of a directory of /proc, without those that ended between its listing and its reading. */
+function eachOf<T>(directory: string, read: (path: string) => T): T[] {
+  return readdirSync(directory).flatMap((name) => {
+    try {
+      return [read(`${directory}/${name}`)];
+    } catch (error) {
+      if (["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return [];
+      throw error;
+    }
+  });
+}
+
+/**
+ * Closes what this process inherited beside its standard streams: Node opens its own descriptors close-on-exec, so one without that
+ * flag came from the parent and would go on into every VMM.
+ */
+export function closeInheritedDescriptors(): void {
+  const inherited = eachOf("/proc/self/fdinfo", (path) => {
+    const flags = Number.parseInt(/^flags:\s*(\d+)$/m.exec(readFileSync(path, "utf8"))?.[1] ?? "", 8);
+    return (flags & closeOnExec) === 0 ? Number(path.split("/").at(-1)) : -1;
+  });
+  for (const descriptor of inherited) if (descriptor > 2) closeSync(descriptor);
 }
 
 /** Inode numbers of the namespaces of the process that `proc` (`/proc/<pid>` or `/proc/self`) shows. */

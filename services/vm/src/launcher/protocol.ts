@@ -43,7 +43,7 @@ export const verbResults = {
     cores: z.int(),
     memoryMib: z.int(),
   }),
-  list: z.strictObject({ vms: z.array(listed).max(4096) }),
+  list: z.strictObject({ vms: z.array(listed).max(2_500) }),
   prepare: z.strictObject({}),
   start: z.strictObject({ stagesMs: z.strictObject({ prepare: z.number(), vmm: z.number(), readBack: z.number() }) }),
   inspect: z.strictObject({

@@ -84,7 +84,7 @@ export interface VmmPort {
    */
   start(start: VmStart): Promise<VmStartReport>;
 
-  /** Every VM of which anything is left, at most 4,096. */
+  /** Every VM of which anything is left, at most 2,500. */
   list(): Promise<readonly VmSummary[]>;
 
   /** Errors: NOT_FOUND when there is no such VM or it does not run, JAIL_MISMATCH when its process cannot be read as its own. */

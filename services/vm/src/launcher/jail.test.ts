@@ -1,0 +1,127 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type JailExpectation, jailFaults } from "./jail.ts";
+import type { ProcessFacts } from "./processes.ts";
+
+const none = "0000000000000000";
+const confined: ProcessFacts = {
+  pid: 700,
+  uids: [900_000_001, 900_000_001, 900_000_001, 900_000_001],
+  gids: [900_000_001, 900_000_001, 900_000_001, 900_000_001],
+  groups: [],
+  capabilities: { inheritable: none, permitted: none, effective: none, bounding: none, ambient: none },
+  noNewPrivileges: true,
+  seccompModes: [2, 2],
+  pidPerNamespace: [700, 1],
+  namespaces: { mnt: "11", pid: "12", net: "13", ipc: "14", uts: "15", cgroup: "16" },
+  root: "0:99",
+  mounts: [
+    "/ ro,nosuid,nodev",
+    "/dev rw,nosuid,noexec",
+    "/image ro,nosuid,nodev,noexec",
+    "/overlay.ext4 rw,nosuid,nodev,noexec",
+    "/proc rw,nosuid,nodev,noexec,hidepid=invisible,subset=pid",
+    "/run rw,nosuid,nodev,noexec",
+    "/usr ro,nosuid,nodev",
+  ],
+  limits: { "open files": "256", "core file size": "0", "locked memory": "0", "file size": "1048576" },
+  descriptors: [
+    "/dev/null",
+    "/dev/net/tun",
+    "/image/rootfs.erofs",
+    "/overlay.ext4",
+    "socket:[1]",
+    "anon_inode:[eventfd]",
+  ],
+};
+const expected: JailExpectation = {
+  uid: 900_000_001,
+  root: "0:99",
+  network: "13",
+  launcher: { mnt: "1", pid: "2", net: "3", ipc: "4", uts: "5", cgroup: "6" },
+  fileSizeBytes: 1_048_576,
+  members: new Map([
+    ["memory", [700]],
+    ["pids", [700]],
+  ]),
+  hierarchies: ["memory", "pids"],
+  cgroupFaults: [],
+};
+
+test("a process that is as its jail describes has no fault", () => {
+  assert.deepEqual(jailFaults(confined, expected), []);
+});
+
+const capability = (set: keyof ProcessFacts["capabilities"]) => ({
+  capabilities: { ...confined.capabilities, [set]: "0000000000000020" },
+});
+const namespace = (name: keyof ProcessFacts["namespaces"]) => ({
+  namespaces: { ...confined.namespaces, [name]: expected.launcher[name] },
+});
+
+/** Includes what cannot be taken from a real jail in a test: without its own mount namespace the script would unmount the host. */
+const differences: readonly (readonly [string, Partial<ProcessFacts>, Partial<JailExpectation>?])[] = [
+  ["uid", { uids: [900_000_001, 900_000_001, 0, 900_000_001] }],
+  ["gid", { gids: [900_000_001, 0, 900_000_001, 900_000_001] }],
+  ["uid", { uids: [] }],
+  ["groups", { groups: [108] }],
+  ...(["inheritable", "permitted", "effective", "bounding", "ambient"] as const).map(
+    (set) => [`${set} capabilities`, capability(set)] as const,
+  ),
+  ["inheritable capabilities", { capabilities: { ...confined.capabilities, inheritable: "" } }],
+  ["no-new-privileges", { noNewPrivileges: false }],
+  ["seccomp", { seccompModes: [2, 0] }],
+  ["seccomp", { seccompModes: [] }],
+  ["seccomp", { seccompModes: [1] }],
+  ["pid in its namespace", { pidPerNamespace: [700] }],
+  ["pid in its namespace", { pidPerNamespace: [700, 7] }],
+  ["pid in its namespace", { pidPerNamespace: [1] }],
+  ...(["mnt", "pid", "net", "ipc", "uts", "cgroup"] as const).map(
+    (name) => [`${name} namespace`, namespace(name)] as const,
+  ),
+  ["mnt namespace", { namespaces: { ...confined.namespaces, mnt: "" } }],
+  ["network namespace of the slot", { namespaces: { ...confined.namespaces, net: "77" } }],
+  ["root", { root: "0:2" }],
+  ["mounts", { mounts: confined.mounts.slice(1) }],
+  ["mounts", { mounts: [...confined.mounts, "/old rw"] }],
+  ["mounts", { mounts: confined.mounts.map((mount) => mount.replace("/usr ro", "/usr rw")) }],
+  ["descriptors", { descriptors: ["/dev/null", "/etc/shadow"] }],
+  ["descriptors", { descriptors: ["/image/../etc/shadow"] }],
+  ["descriptors", { descriptors: ["pipe:[7]"] }],
+  ["open files", { limits: { ...confined.limits, "open files": "1024" } }],
+  ["core size", { limits: { ...confined.limits, "core file size": "unlimited" } }],
+  ["locked memory", { limits: { ...confined.limits, "locked memory": "65536" } }],
+  ["file size", { limits: { ...confined.limits, "file size": "unlimited" } }],
+  ["cgroup pids", {}, { members: new Map([["memory", [700]]]) }],
+  [
+    "cgroup pids",
+    {},
+    {
+      members: new Map([
+        ["memory", [700]],
+        ["pids", [700, 701]],
+      ]),
+    },
+  ],
+  [
+    "cgroup memory",
+    {},
+    {
+      members: new Map([
+        ["memory", [701]],
+        ["pids", [700]],
+      ]),
+    },
+  ],
+  ["pids.max", {}, { cgroupFaults: ["pids.max is 4096"] }],
+];
+
+test("every difference is a fault that names its property", () => {
+  for (const [property, facts, expectation] of differences) {
+    const faults = jailFaults({ ...confined, ...facts }, { ...expected, ...expectation });
+    assert.ok(
+      faults.some((fault) => fault.startsWith(`${property} is`)),
+      `${property}: ${JSON.stringify(faults)}`,
+    );
+  }
+});

@@ -1,18 +1,17 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import * as net from "node:net";
 import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import * as grpc from "@grpc/grpc-js";
 import { AuditService, QueryRecordsRequestSchema } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { createServiceClient } from "./client.ts";
 import { defineErrors } from "./errors.ts";
+import { startProcess } from "./process-fixture.ts";
 import { clientFor, configFor, type Ground, makeGround, serve } from "./server-fixture.ts";
 
 let ground: Ground;
@@ -56,12 +55,13 @@ test("an outside client's retry policy bridges a restart", async (t) => {
 
 test("a killed server is UNAVAILABLE, and its successor takes over the socket it left", async (t) => {
   const unixPath = join(ground.directory, "killed", "rpc.sock");
-  const first = await startChild(t, unixPath);
+  const first = (await startProcess(t, ground, unixPath)).child;
   assert.equal(statSync(unixPath).mode & 0o777, 0o660);
   const client = clientFor(ground, unixPath);
-  await client.queryRecords({});
+  await client.getInclusionProof({ treeSize: 1n }).catch(() => undefined);
 
   const inFlight = client.tailRecords({})[Symbol.asyncIterator]();
+  await inFlight.next();
   await inFlight.next();
   const cut = codeOf(inFlight.next());
   first.kill("SIGKILL");
@@ -73,7 +73,7 @@ test("a killed server is UNAVAILABLE, and its successor takes over the socket it
   const missing = clientFor(ground, join(ground.directory, "killed", "other.sock"));
   assert.equal(await codeOf(missing.appendRecord({}, { timeoutMs: 500 })), Code.Unavailable, "a missing socket");
 
-  await startChild(t, unixPath);
+  await startProcess(t, ground, unixPath);
   await client.queryRecords({});
 });
 
@@ -146,27 +146,6 @@ test("a stop lets a running call finish and ends a stream and an idle connection
   assert.ok(performance.now() - startMs < 2500, `the stop took ${performance.now() - startMs} ms`);
   assert.ok(!existsSync(config.listen.unixPath));
 });
-
-async function startChild(t: TestContext, unixPath: string): Promise<ChildProcess> {
-  const config = configFor(ground, "child", { listen: { unixPath } });
-  const path = join(ground.directory, "child.json");
-  writeFileSync(path, JSON.stringify(config));
-  const main = fileURLToPath(new URL("./server-fixture-main.ts", import.meta.url));
-  const child = spawn(process.execPath, [main, "--config", path], { stdio: ["ignore", "pipe", "inherit"] });
-  t.after(async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    child.kill("SIGTERM");
-    await once(child, "exit");
-    assert.equal(child.exitCode, 0, "a graceful stop");
-  });
-  await new Promise<void>((resolve, reject) => {
-    child.stdout.on("data", (chunk: Buffer) => {
-      if (chunk.includes('"serving"')) resolve();
-    });
-    child.once("exit", (code) => reject(new Error(`server ended with ${code}`)));
-  });
-  return child;
-}
 
 /** A client as an outside service writes it: generic gRPC, its own retry policy, nothing of this repository's. */
 function grpcJsClient(t: TestContext, port: number): { query(): Promise<void> } {

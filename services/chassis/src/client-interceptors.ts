@@ -56,10 +56,7 @@ export const retryIdempotent: Interceptor = (next) => async (request) => {
       if (attempt >= attempts || request.signal.aborted || ConnectError.from(error).code !== Code.Unavailable)
         throw error;
       const backoffMs = Math.min(firstBackoffMs * 2 ** (attempt - 1), maxBackoffMs) * (0.5 + Math.random());
-      // At the deadline the caller is told why there is no answer, not only that there is none.
-      await raceSignal(request.signal, delay(backoffMs)).catch(() => {
-        throw error;
-      });
+      await raceSignal(request.signal, delay(backoffMs));
     }
   }
 };

@@ -101,7 +101,12 @@ export async function serve(
   return { server, tcpPort: server.tcpPort ?? 0, logs, client: clientFor(ground, config.listen.unixPath) };
 }
 
-export function clientFor(ground: Ground, unixPath: string, leaf: TestLeaf = ground.vm): Client<typeof AuditService> {
-  const tls = { ...leaf, platformCaPath: ground.ca.caPath, trustDomain: "test" };
-  return createServiceClient(AuditService, { service: "audit", unixPath }, tls);
+/** A client of the server at `unixPath` with the certificate of the vm service. */
+export function clientFor(
+  ground: Ground,
+  unixPath: string,
+  options: { retry?: boolean } = {},
+): Client<typeof AuditService> {
+  const tls = { ...ground.vm, platformCaPath: ground.ca.caPath, trustDomain: "test" };
+  return createServiceClient(AuditService, { service: "audit", unixPath }, tls, options);
 }

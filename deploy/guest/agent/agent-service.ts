@@ -1,0 +1,132 @@
+import { create } from "@bufbuild/protobuf";
+import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import {
+  type AgentService,
+  FinishedSpanSchema,
+  type HealthRequest,
+  HealthResponseSchema,
+  type InjectedSecret,
+  InjectSecretsResponseSchema,
+  ShutdownResponseSchema,
+  WorkloadState as WireState,
+} from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import { fail } from "./errors.ts";
+import type { Identity } from "./identity.ts";
+import type { SecretFile, SecretFiles } from "./secret-files.ts";
+import { type Finished, parseTraceparent, type Tracer } from "./tracer.ts";
+import type { Workload, WorkloadState } from "./workload.ts";
+
+export type AgentParts = {
+  readonly identity: Identity;
+  readonly workload: Workload;
+  readonly secretFiles: SecretFiles;
+  readonly tracer: Tracer;
+  /** Ends the machine; resolves when the workload has stopped and the disk is written. */
+  readonly powerOff: () => Promise<void>;
+};
+
+const maximumWaitMs = 10_000;
+const maximumSecrets = 64;
+const maximumSecretBytes = 65_536;
+const secretName = /^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/;
+
+const wireStates: Readonly<Record<WorkloadState, WireState>> = {
+  "waiting-for-secrets": WireState.WAITING_FOR_SECRETS,
+  starting: WireState.STARTING,
+  healthy: WireState.HEALTHY,
+  unhealthy: WireState.UNHEALTHY,
+  failed: WireState.FAILED,
+};
+
+function toWireSpan(span: Finished) {
+  const { startMs, endMs, ...rest } = span;
+  const startTime = timestampFromMs(startMs);
+  const endTime = timestampFromMs(endMs);
+  return create(FinishedSpanSchema, { ...rest, startTime, endTime });
+}
+
+function invalid(field: string, message: string) {
+  return fail("INVALID_FIELD", `${field}: ${message}`, { field });
+}
+
+/** The rules of the proto, by hand: the validation library would double what the agent loads. */
+function checkedWaitMs(request: HealthRequest): number {
+  const waitMs = request.wait === undefined ? 0 : durationMs(request.wait);
+  if (!(waitMs >= 0 && waitMs <= maximumWaitMs)) throw invalid("wait", "must be 0 s to 10 s");
+  if (!/^([0-9a-f]{32})?$/.test(request.traceId)) throw invalid("trace_id", "must be 32 hexadecimal digits");
+  return waitMs;
+}
+
+function checkedSecrets(secrets: readonly InjectedSecret[]): readonly SecretFile[] {
+  if (secrets.length > maximumSecrets) throw invalid("secrets", "at most 64");
+  const seen = new Set<string>();
+  return secrets.map((secret) => {
+    const value = secret.value?.value ?? new Uint8Array(0);
+    if (!secretName.test(secret.name)) throw invalid("secrets.name", "malformed");
+    if (seen.has(secret.name)) throw invalid("secrets.name", "there twice");
+    if (secret.version < 1) throw invalid("secrets.version", "must be at least 1");
+    if (value.length < 1 || value.length > maximumSecretBytes)
+      throw invalid("secrets.value", "must be 1 byte to 64 KiB");
+    seen.add(secret.name);
+    return { name: secret.name, value };
+  });
+}
+
+async function notImplemented(): Promise<never> {
+  throw fail("NOT_IMPLEMENTED", "this RPC is not implemented");
+}
+
+// biome-ignore lint/correctness/useYield: it ends the stream before its first message
+async function* notImplementedStream(): AsyncGenerator<never> {
+  throw fail("NOT_IMPLEMENTED", "this RPC is not implemented");
+}
+
+/** AgentService over the parts of this guest. */
+export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentService> {
+  const { identity, workload, secretFiles, tracer } = parts;
+  // Two injections at once must not mix their sets: each waits for the one before, whatever became of it.
+  let injecting: Promise<unknown> = Promise.resolve();
+  return {
+    async health(request, context) {
+      const waitMs = checkedWaitMs(request);
+      if (waitMs > 0) await workload.settled(waitMs, context.signal);
+      return create(HealthResponseSchema, {
+        vmId: identity.vmId,
+        generation: identity.generation,
+        workloadState: wireStates[workload.state],
+        guestTime: timestampFromMs(Date.now()),
+        spans: request.traceId === "" ? [] : tracer.take(request.traceId).map(toWireSpan),
+      });
+    },
+    async injectSecrets(request, context) {
+      const secrets = checkedSecrets(request.secrets);
+      const parent = parseTraceparent(context.requestHeader.get("traceparent"));
+      const span = tracer.start("AgentService/InjectSecrets", parent);
+      try {
+        const written = injecting.then(() => secretFiles.replace(secrets));
+        injecting = written.catch(() => undefined);
+        await written;
+      } catch (error) {
+        span?.end({ failed: true });
+        throw error;
+      } finally {
+        for (const secret of secrets) secret.value.fill(0);
+      }
+      span?.end();
+      workload.start(span?.context ?? parseTraceparent(identity.traceparent));
+      return create(InjectSecretsResponseSchema, { workloadState: wireStates[workload.state] });
+    },
+    async shutdown() {
+      await parts.powerOff();
+      return create(ShutdownResponseSchema);
+    },
+    exec: notImplementedStream,
+    streamLogs: notImplementedStream,
+    getActivity: notImplemented,
+    acquireHold: notImplemented,
+    releaseHold: notImplemented,
+    prepareSuspend: notImplemented,
+    completeResume: notImplemented,
+  };
+}

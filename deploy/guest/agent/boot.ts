@@ -1,0 +1,34 @@
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { type Identity, parseIdentity } from "./identity.ts";
+import type { WorkloadManifest } from "./workload-manifest.ts";
+
+const identityPath = "/run/lobsterd-agent/identity.json";
+const manifestPath = "/opt/agent/workload.json";
+
+/** Reads who this guest is and mixes the host's seed into the kernel's entropy pool. Throws when the identity is not whole. */
+export function readIdentity(): Identity {
+  const identity = parseIdentity(readFileSync(identityPath, "utf8"));
+  writeFileSync("/dev/urandom", identity.seed);
+  return identity;
+}
+
+export function readWorkloadManifest(): WorkloadManifest {
+  return JSON.parse(readFileSync(manifestPath, "utf8")) as WorkloadManifest;
+}
+
+/** Gives the workload's user its home on the tenant's disk and what it may know of its guest. */
+export function prepareWorkload(identity: Identity, manifest: WorkloadManifest): void {
+  const { uid, gid } = manifest.user;
+  // The image's files all belong to root; this one change is made on the overlay, where it lasts.
+  if (manifest.environment.HOME !== undefined) chownSync(manifest.environment.HOME, uid, gid);
+  const path = manifest.configurationPath;
+  mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o755 });
+  const { tenant, vmId, generation } = identity;
+  writeFileSync(path, `${JSON.stringify({ tenant, vmId, generation })}\n`, { mode: 0o444 });
+}
+
+/** When this kernel started, in milliseconds since 1970. */
+export function kernelStartMs(): number {
+  const uptimeSeconds = Number.parseFloat(readFileSync("/proc/uptime", "latin1"));
+  return performance.timeOrigin + performance.now() - uptimeSeconds * 1000;
+}

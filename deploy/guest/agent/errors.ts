@@ -1,0 +1,21 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts";
+
+const reasons = {
+  NOT_IMPLEMENTED: Code.Unimplemented,
+  INVALID_FIELD: Code.InvalidArgument,
+  NO_CERTIFICATE: Code.Unauthenticated,
+  NOT_ALLOWED: Code.PermissionDenied,
+  SHUTTING_DOWN: Code.Unavailable,
+} as const;
+
+export type Reason = keyof typeof reasons;
+
+/** An error as callers see it: a code, and ErrorInfo with a stable reason in the domain agent.lobsterd. */
+export function fail(reason: Reason, message: string, metadata: Readonly<Record<string, string>> = {}): ConnectError {
+  const info = create(ErrorInfoSchema, { reason, domain: "agent.lobsterd", metadata });
+  const error = new ConnectError(message, reasons[reason]);
+  error.details.push({ desc: ErrorInfoSchema, value: info });
+  return error;
+}

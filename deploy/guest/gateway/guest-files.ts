@@ -1,0 +1,43 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+/** Where the agent puts files for a workload; docs/architecture.md and the image's manifest name the same paths. */
+const secretsDirectory = "/run/secrets";
+const configurationPath = "/run/workload/configuration.json";
+
+export const tokenName = "gateway-token";
+
+export type Configuration = { readonly tenant: string; readonly vmId: string; readonly generation: number };
+export type Secrets = {
+  readonly token: Buffer | undefined;
+  /** SHA-256 in hexadecimal of every secret but the token. */
+  readonly digests: Readonly<Record<string, string>>;
+};
+
+export async function readConfiguration(): Promise<Configuration> {
+  return JSON.parse(await readFile(configurationPath, "utf8")) as Configuration;
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return []; // nothing was injected
+    throw error;
+  }
+}
+
+/** Reads the injected secrets anew: an injection replaces them while the gateway runs. */
+export async function readSecrets(directory = secretsDirectory): Promise<Secrets> {
+  let token: Buffer | undefined;
+  const digests: Record<string, string> = {};
+  for (const name of (await namesIn(directory)).sort()) {
+    // The agent's half-written files begin with a dot; no secret's name does.
+    if (name.startsWith(".")) continue;
+    const value = await readFile(join(directory, name));
+    if (name === tokenName) token = value;
+    else digests[name] = createHash("sha256").update(value).digest("hex");
+  }
+  return { token, digests };
+}

@@ -1,0 +1,53 @@
+#!/bin/busybox sh
+# PID 1 of the initramfs. Every external command costs a fork and an exec of busybox under TCG, so files are written by the
+# shell itself and busybox is called as few times as possible. Any failure ends PID 1: the kernel panics, panic=-1
+# resets the machine and -no-reboot ends the VMM, which the host's boot watchdog sees.
+set -e
+bb=/bin/busybox
+umask 022
+$bb mount -t devtmpfs -o nosuid,noexec dev /dev
+# Without a serial port there is no console to open, and programs that start with closed descriptors misuse the first file they open.
+if echo -n 2>/dev/null >/dev/console; then exec </dev/null >/dev/console 2>&1; else exec </dev/null >/dev/null 2>&1; fi
+# hidepid=2: an ordinary user sees its own processes only.
+$bb mount -t proc -o nosuid,nodev,noexec,hidepid=2 proc /proc
+$bb mount -t sysfs -o nosuid,nodev,noexec sys /sys
+
+for module in /modules/*; do $bb insmod "$module"; done
+
+sysctl=/proc/sys
+echo guest >$sysctl/kernel/hostname
+echo 1 >$sysctl/kernel/dmesg_restrict
+echo 2 >$sysctl/kernel/kptr_restrict
+echo 2 >$sysctl/kernel/perf_event_paranoid
+echo 1 >$sysctl/kernel/kexec_load_disabled
+echo 1 >$sysctl/kernel/modules_disabled
+if [ -e $sysctl/kernel/yama/ptrace_scope ]; then echo 2 >$sysctl/kernel/yama/ptrace_scope; fi
+# User namespaces hand an ordinary user the kernel's whole mount and network code.
+echo 0 >$sysctl/user/max_user_namespaces
+echo 1 >$sysctl/net/ipv6/conf/all/disable_ipv6
+echo 1 >$sysctl/net/ipv6/conf/default/disable_ipv6
+
+$bb ifconfig lo 127.0.0.1 up
+$bb ifconfig eth0 10.77.0.2 netmask 255.255.255.252 up
+$bb route add default gw 10.77.0.1
+
+$bb mount -t erofs -o ro,nosuid,nodev /dev/vda /ro
+$bb mount -t ext4 -o noatime,nosuid,nodev /dev/vdb /rw
+$bb mkdir -p /rw/upper /rw/work
+# The flags of the upper file system do not carry over: a device node on a nodev upper opens through an overlay without nodev.
+$bb mount -t overlay -o noatime,nosuid,nodev,lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work root /new
+$bb mount -t tmpfs -o nosuid,nodev,noexec,size=16m,mode=755 run /new/run
+$bb mount -t tmpfs -o nosuid,nodev,size=64m,mode=1777 tmp /new/tmp
+
+# The identity drive is one JSON document padded with zero bytes. Its disk goes away before anything but this script runs.
+$bb mkdir -m 700 /new/run/lobsterd-agent
+(umask 077 && $bb tr -d '\000' </dev/vdc >/new/run/lobsterd-agent/identity.json)
+device=$($bb readlink /sys/block/vdc/device)
+echo "${device##*/}" >/sys/bus/virtio/drivers/virtio_blk/unbind
+$bb mount -o remount,ro /sys
+[ ! -e /dev/vdc ]
+
+$bb mount -o move /dev /new/dev
+$bb mount -o move /proc /new/proc
+$bb mount -o move /sys /new/sys
+exec $bb switch_root /new /usr/bin/tini -- /usr/bin/node /opt/agent/agent.js

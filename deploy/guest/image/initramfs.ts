@@ -1,0 +1,46 @@
+import { readFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { type CpioEntry, writeCpio } from "./cpio.ts";
+
+/** Loaded in this order: a module that comes before what it uses fails with "Unknown symbol". */
+export const kernelModules = [
+  "drivers/virtio/virtio_ring.ko",
+  "drivers/virtio/virtio.ko",
+  "drivers/virtio/virtio_mmio.ko",
+  "drivers/block/virtio_blk.ko",
+  "net/core/failover.ko",
+  "drivers/net/net_failover.ko",
+  "drivers/net/virtio_net.ko",
+  "lib/libcrc32c.ko",
+  "fs/erofs/erofs.ko",
+  "fs/overlayfs/overlay.ko",
+] as const;
+
+const initPath = new URL("./init.sh", import.meta.url).pathname;
+
+/**
+ * The initramfs: busybox, the modules and init. It is freed at switch_root, so its busybox (which holds wget, nc and telnet
+ * whether linked or not) is never within a workload's reach.
+ */
+export async function buildInitramfs(busyboxPath: string, modulesRoot: string): Promise<Buffer> {
+  const entries: CpioEntry[] = ["bin", "dev", "modules", "new", "proc", "ro", "rw", "sys"].map((path) => ({
+    kind: "directory",
+    path,
+    mode: 0o755,
+  }));
+  entries.push({ kind: "file", path: "bin/busybox", mode: 0o755, content: await readFile(busyboxPath) });
+  entries.push({ kind: "symlink", path: "bin/sh", target: "busybox" });
+  entries.push({ kind: "file", path: "init", mode: 0o755, content: await readFile(initPath) });
+  // The kernel opens /dev/console before init can mount devtmpfs.
+  entries.push({ kind: "device", path: "dev/console", mode: 0o600, major: 5, minor: 1 });
+  for (const [index, module] of kernelModules.entries()) {
+    const name = `modules/${String(index).padStart(2, "0")}-${basename(module)}`;
+    entries.push({
+      kind: "file",
+      path: name,
+      mode: 0o644,
+      content: await readFile(join(modulesRoot, "kernel", module)),
+    });
+  }
+  return writeCpio(entries);
+}

@@ -49,8 +49,8 @@ export async function bootVmm(
   });
   const monitorSocket = child.stdio[3] as Socket;
   const errors = collectErrors(child);
-  const ended = once(child, "exit");
-  ended.catch(() => {}); // a program that could not be started is reported by the monitor's end
+  const ended = once(child, "exit", { signal: AbortSignal.timeout(bootWithinMs) });
+  ended.catch(() => {}); // awaited below; a program that could not be started is reported by the monitor's end
   const monitor = openMonitor(monitorSocket);
   const release = () => {
     monitorSocket.destroy();

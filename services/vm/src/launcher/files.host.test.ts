@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import {
   chmodSync,
+  chownSync,
   existsSync,
   linkSync,
   lstatSync,
@@ -45,15 +46,16 @@ suite("files that the launcher did not make", { skip }, () => {
   });
   after(() => host?.close());
 
-  /** A canary on the file system of `below`, so that a hard link to it can be made there. */
-  const withCanary = async (below: string, work: (canary: string) => Promise<void>) => {
+  /** A canary on the file system of `below`, so that a hard link to it can be made there. It has the identity drive's size. */
+  const withCanary = async (below: string, owner: number, work: (canary: string) => Promise<void>) => {
     const directory = `${below}/canary`;
     mkdirSync(directory, { mode: 0o700 });
     writeFileSync(`${directory}/file`, canaryText, { mode: 0o600 });
+    chownSync(`${directory}/file`, owner, owner);
     try {
       await work(`${directory}/file`);
       assert.equal(readFileSync(`${directory}/file`, "utf8"), canaryText);
-      assert.equal(lstatSync(`${directory}/file`).uid, 0);
+      assert.equal(lstatSync(`${directory}/file`).uid, owner);
       assert.equal(lstatSync(`${directory}/file`).mode & 0o777, 0o600);
     } finally {
       rmSync(directory, { recursive: true });
@@ -67,7 +69,7 @@ suite("files that the launcher did not make", { skip }, () => {
         [runDir, `${runDir}/jails/${vmId}`],
         [stateDir, `${stateDir}/vms/${vmId}`],
       ] as const) {
-        await withCanary(below, async (canary) => {
+        await withCanary(below, 0, async (canary) => {
           make(at, canary);
           await assert.rejects(verbs.prepare(preparation), { reason: "ALREADY_EXISTS" });
           assert.ok(lstatSync(at, { throwIfNoEntry: false }), "the refused object was removed");
@@ -79,7 +81,8 @@ suite("files that the launcher did not make", { skip }, () => {
 
     test(`emptyIdentityDrive refuses ${name} in the drive's place, and remove deletes no more than it`, async () => {
       const jail = `${host.config.runDir}/jails/${vmId}`;
-      await withCanary(host.config.runDir, async (canary) => {
+      // With the drive's owner, too: only what kind of object it is tells it from the drive.
+      await withCanary(host.config.runDir, host.config.uidBase, async (canary) => {
         await verbs.prepare(preparation);
         make(`${jail}/identity.img`, canary);
         await assert.rejects(verbs.emptyIdentityDrive({ vmId })).finally(() => verbs.remove({ vmId }));

@@ -64,7 +64,7 @@ function ablations({ config }: LauncherTestHost, host: LauncherHost): Ablation[]
     edit("cgroup namespace", " --cgroup ", " ", /cgroup namespace is/),
     edit("the slot's own network", "netns=$3", `netns=${config.runDir}/netns/slot-1`, /network namespace of the slot/),
     edit("old root unmounted", "  /usr/bin/umount -n -l /old\n", "", /mounts is .*\/old/),
-    edit("read-only root", '  mount -o remount,bind,ro,nosuid,nodev "$jail"\n', "", /mounts is .*"\/ rw/),
+    edit("read-only root", '  mount -o remount,bind,ro,nosuid,nodev,noexec "$jail"\n', "", /mounts is .*"\/ rw/),
     edit("read-only programs", 'ro,nosuid,nodev "$tree"', 'rw,nosuid,nodev "$tree"', /mounts is .*"\/usr rw/),
     edit(
       "read-only image",

@@ -28,7 +28,7 @@ build() {
   # A tmpfs of its own: the VMM's sockets are in no directory that a privileged process ever looks a path up in.
   mount -t tmpfs -o "size=64k,nr_inodes=16,mode=0700,uid=$uid,gid=$uid,nosuid,nodev,noexec" run run
   mount -t proc -o nosuid,nodev,noexec,hidepid=2,subset=pid proc proc
-  mount -o remount,bind,ro,nosuid,nodev "$jail"
+  mount -o remount,bind,ro,nosuid,nodev,noexec "$jail"
   pivot_root . old
   cd /
   /usr/bin/umount -n -l /old

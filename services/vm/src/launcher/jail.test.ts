@@ -16,7 +16,7 @@ const confined: ProcessFacts = {
   namespaces: { mnt: "11", pid: "12", net: "13", ipc: "14", uts: "15", cgroup: "16" },
   root: "0:99",
   mounts: [
-    "/ ro,nosuid,nodev",
+    "/ ro,nosuid,nodev,noexec",
     "/dev rw,nosuid,noexec",
     "/image ro,nosuid,nodev,noexec",
     "/overlay.ext4 rw,nosuid,nodev,noexec",

@@ -84,7 +84,7 @@ const ownDescriptor =
 
 /** All the mounts a VMM sees. Only the overlay, its sockets' tmpfs and the root-owned /dev are writable. */
 const jailMounts = [
-  "/ ro,nosuid,nodev",
+  "/ ro,nosuid,nodev,noexec",
   "/dev rw,nosuid,noexec",
   "/image ro,nosuid,nodev,noexec",
   "/overlay.ext4 rw,nosuid,nodev,noexec",

@@ -82,6 +82,8 @@ async function endVmm(port: VmmPort, vmId: string): Promise<void> {
 const reaped = (pid: number) =>
   waitFor(`end of ${pid}`, async () => !existsSync(`/proc/${pid}`) || undefined, { timeoutMs: 5_000, intervalMs: 5 });
 
+const sessionOf = (pid: number) => readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ")[3];
+
 if (root) {
   vmmConformance("QEMU through the launcher", async () => {
     const { host, launcher } = await openHost((fresh) => fresh.installHaltingImage("base"));
@@ -107,6 +109,11 @@ suite("the launcher's process", { skip: notRoot }, () => {
       await current.port.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
       await current.port.start(start(vmId));
       const before = await current.port.inspect(vmId);
+      assert.notEqual(
+        sessionOf(before.pid),
+        sessionOf(process.pid),
+        "a signal to the launcher's group would reach the guest",
+      );
       await stopLauncher(current, "SIGKILL");
       await assert.rejects(current.port.list(), { reason: "UNAVAILABLE" });
       assert.ok(existsSync(`/proc/${before.pid}`), "the guest ended with the launcher");

@@ -39,7 +39,7 @@ const caddySchema = z.strictObject({
     .int()
     .min(100)
     .max(10_000)
-    .default(10_000)
+    .default(5000)
     .describe("how often the running configuration is compared"),
   limits: limitsSchema.prefault({}).describe("bounds of requests and connections"),
 });

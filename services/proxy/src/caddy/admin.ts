@@ -43,7 +43,10 @@ export async function loadConfig(endpoint: AdminEndpoint, config: Json): Promise
 
 async function exchange(endpoint: AdminEndpoint, method: "GET" | "POST", path: string, body: string): Promise<string> {
   // Over a Unix socket Caddy 2.6 accepts only an empty Host, unless its configuration names origins.
-  const host = "socketPath" in endpoint ? "" : `${endpoint.host}:${endpoint.port}`;
+  const host =
+    "socketPath" in endpoint
+      ? ""
+      : `${endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host}:${endpoint.port}`;
   try {
     return await exchangeAs(endpoint, method, path, body, host);
   } catch (error) {

@@ -91,7 +91,7 @@ function httpsServer(settings: CaddySettings): Json {
   const { limits } = settings;
   return {
     listen: [...settings.httpsListen],
-    // HTTP/3 is on by default and would open a UDP port that nothing here limits.
+    // Debian builds Caddy without HTTP/3; another build would open a UDP port that nothing here limits.
     protocols: ["h1", "h2"],
     automatic_https: { disable: true },
     // A connection opened for one tenant must not carry requests for another: 421 makes a browser open its own.

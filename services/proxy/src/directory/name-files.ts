@@ -19,7 +19,7 @@ export interface NameFiles {
 export function openNameFiles(directory: string): NameFiles {
   if (!statSync(directory).isDirectory()) throw new Error(`${directory} is not a directory`);
   return {
-    add: (tenant) => writeFileSync(join(directory, tenant), "", { mode: 0o400 }),
+    add: (tenant) => writeFileSync(join(directory, tenant), "", { mode: 0o600 }),
     remove: (tenant) => rmSync(join(directory, tenant), { force: true }),
     list: () => readdirSync(directory),
   };

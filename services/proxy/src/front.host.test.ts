@@ -1,0 +1,133 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, before, describe, it } from "node:test";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { ask, echo, openWebSocket } from "./testing/https-client.ts";
+import * as probes from "./testing/probes.ts";
+import { findCaddy } from "./testing/programs.ts";
+import { domain } from "./testing/scene-paths.ts";
+import { openServiceStage, vmIdOf } from "./testing/stages.ts";
+
+const caddy = await findCaddy();
+
+describe("proxy in front of tenants, with real Caddy", { skip: "reason" in caddy && caddy.reason }, () => {
+  let stage: Awaited<ReturnType<typeof openServiceStage>>;
+  before(async () => {
+    stage = await openServiceStage("path" in caddy ? caddy.path : "");
+  });
+  after(() => stage.scene.close());
+
+  for (const probe of [
+    probes.anUnknownTenantIsRefused,
+    probes.eachTenantGetsItsOwnAnswer,
+    probes.anAddressOfAnotherTenantIsRefused,
+    probes.aCertificateOfAnotherAuthorityIsRefused,
+    probes.onlyTenantNamesAreOurs,
+    probes.theHostMustBeTheServerName,
+    probes.aWithdrawnNameIsRefusedOverPooledConnections,
+    probes.webSocketsPassThrough,
+    probes.aBodyOverTheLimitIsRefused,
+    probes.answersCarryOurHeadersAndNotTheServers,
+    probes.nothingListensButWhatIsConfigured,
+    probes.strangersCannotOpenTheAdminSocket,
+    probes.oldTlsIsRefused,
+  ]) {
+    it(
+      probe.name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`),
+      () => probe(stage),
+    );
+  }
+
+  it("refuses a withdrawn name within 100 ms of the call", async (test) => {
+    const samples: number[] = [];
+    for (let round = 0; round < 7; round += 1) samples.push(await probes.msUntilRefused(stage));
+    samples.sort((a, b) => a - b);
+    test.diagnostic(`ms from call to first refusal: ${samples.map((ms) => ms.toFixed(0)).join(" ")}`);
+    assert.ok((samples[3] ?? Number.POSITIVE_INFINITY) < 100);
+  });
+
+  it("publishes 100 names without loading a configuration or cutting a WebSocket", async () => {
+    const loads = (): number => stage.caddy.output().split('"load complete"').length - 1;
+    await stage.publish("foo-ws");
+    const socket = await openWebSocket(stage.front, probes.hostOf("foo-ws"));
+    const before = loads();
+    assert.equal(before, 1);
+    for (let index = 0; index < 100; index += 1) {
+      const route = {
+        tenant: `t-${index}`,
+        vmId: vmIdOf(`t-${index}`),
+        generation: 1,
+        guestAddress: `10.201.1.${index}`,
+      };
+      await stage.routes.publishRoute({ requestId: randomUUID(), ...route });
+    }
+    for (let index = 0; index < 100; index += 1) await stage.withdraw(`t-${index}`);
+    assert.equal(loads(), before);
+    assert.equal(await echo(socket, "still here"), "foo-ws:still here");
+    socket.terminate();
+  });
+
+  it("says where people came from only in its own words", async () => {
+    await stage.publish("alpha");
+    const forged = {
+      "X-Forwarded-For": "6.6.6.6",
+      "X-Real-IP": "6.6.6.6",
+      Forwarded: "for=6.6.6.6",
+      "X-Forwarded-Proto": "ftp",
+    };
+    const answer = await ask(stage.front, probes.hostOf("alpha"), { headers: forged });
+    assert.deepEqual(JSON.parse(answer.text).forwarded, {
+      "x-forwarded-host": probes.hostOf("alpha"),
+      "x-forwarded-proto": "https",
+    });
+    const script = `require("node:https").get({ host: "127.0.0.1", servername: "${probes.hostOf("alpha")}", rejectUnauthorized: false,
+      headers: { Host: "${probes.hostOf("alpha")}", "X-Forwarded-For": "6.6.6.6" } }, (response) => response.pipe(process.stdout))`;
+    const overTcp = JSON.parse(await stage.runInside(process.execPath, "-e", script));
+    assert.equal(overTcp.forwarded["x-forwarded-for"], "127.0.0.1");
+  });
+
+  it("redirects plain HTTP to HTTPS for tenants only", async () => {
+    const script = `for (const host of ["alpha.${domain}", "other.example", "alpha.${domain}.evil.example"])
+      require("node:http").get({ host: "127.0.0.1", path: "/a?b=c", agent: false, headers: { Host: host } },
+        (response) => console.log(host, response.statusCode, response.headers.location ?? "-"))`;
+    const lines = (await stage.runInside(process.execPath, "-e", script)).trim().split("\n").sort();
+    assert.deepEqual(lines, [
+      `alpha.${domain} 308 https://alpha.${domain}:8443/a?b=c`,
+      `alpha.${domain}.evil.example 404 -`,
+      "other.example 404 -",
+    ]);
+  });
+
+  it("keeps what people asked for out of Caddy's log, and the cause of a failure in it", async () => {
+    await stage.publish("crossed");
+    await ask(stage.front, probes.hostOf("crossed"), {
+      path: "/?token=canary-5ecret",
+      headers: { "X-Canary": "canary-5ecret" },
+    });
+    assert.match(stage.caddy.output(), /certificate is valid for alpha\.guest\.internal, not crossed\.guest\.internal/);
+    assert.doesNotMatch(stage.caddy.output(), /canary-5ecret/);
+  });
+
+  it("lets only vm publish and withdraw, and viewers look", async () => {
+    const { viewerLeaf, netLeaf } = stage.paths;
+    const publish = {
+      requestId: randomUUID(),
+      tenant: "x",
+      vmId: vmIdOf("x"),
+      generation: 1,
+      guestAddress: "10.201.0.1",
+    };
+    const withdraw = { requestId: randomUUID(), tenant: "alpha", vmId: "" };
+    for (const leaf of [viewerLeaf, netLeaf]) {
+      const client = stage.clientAs(leaf);
+      await assert.rejects(
+        client.publishRoute(publish),
+        (error) => reasonOf(error) !== undefined && /permission/i.test(String(error)),
+      );
+      await assert.rejects(client.withdrawRoute(withdraw), /permission/i);
+    }
+    await stage.publish("alpha");
+    const { route } = await stage.clientAs(viewerLeaf).getRoute({ tenant: "alpha" });
+    assert.equal(route?.hostName, `alpha.${domain}`);
+  });
+});

@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import { programEnvironment } from "./processes.ts";
 import { LauncherError } from "./protocol.ts";
 
-const bootWithinMs = 10_000;
+const bootWithinMs = 15_000;
 const maxMonitorBytes = 64 * 1024;
 const maxErrorBytes = 4 * 1024;
 

@@ -14,9 +14,9 @@ import {
 } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { access } from "./access.ts";
 import { encodeLeaf, leafHash } from "./log/canonical.ts";
-import { openTestLog } from "./log/testing.ts";
 import { draftOf } from "./record-message.ts";
 import { createRoutes } from "./routes.ts";
+import { openTestLog } from "./testing/test-log.ts";
 
 async function start() {
   const { log, clock } = await openTestLog();

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { SimulatedDisk } from "../testing/simulated-disk.ts";
+import { draft, eventIdsOf, everything, openTestLog, writer } from "../testing/test-log.ts";
 import { decodeLeaf, encodeLeaf, leafHash } from "./canonical.ts";
 import { fileHeader } from "./frame.ts";
 import { RecordIndex } from "./record-index.ts";
-import { SimulatedDisk } from "./simulated-disk.ts";
-import { draft, eventIdsOf, everything, openTestLog, writer } from "./testing.ts";
 
 const reason = (expected: string) => (error: unknown) => reasonOf(error) === expected;
 

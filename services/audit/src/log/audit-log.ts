@@ -152,9 +152,13 @@ export class AuditLog {
   async close(): Promise<void> {
     this.#closed = true;
     await this.#queue.drained();
-    this.#indexDurable();
-    this.#options.index.close();
-    await this.#options.file.close();
+    try {
+      // A failed log leaves its index as it is: the next start fills it from the file.
+      if (this.#failure === undefined) this.#indexDurable();
+    } finally {
+      this.#options.index.close();
+      await this.#options.file.close();
+    }
   }
 
   async #commit(items: readonly Append[]): Promise<readonly Receipt[]> {

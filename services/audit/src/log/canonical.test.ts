@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
+import { draft } from "../testing/test-log.ts";
 import { decodeLeaf, encodeLeaf, type Instant, type LogRecord, leafHash, maxCanonicalBytes } from "./canonical.ts";
-import { draft } from "./testing.ts";
 
 type Text<T> = { [K in keyof T]: T[K] extends Instant ? { seconds: string; nanos: number } : T[K] };
 type Vector = {

@@ -1,46 +1,28 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, it, type TestContext } from "node:test";
+import { describe, it } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { describeLogFile } from "../testing/log-file.conformance.ts";
+import { smallDisk, temporaryDirectory } from "../testing/small-disk.ts";
+import { draft, eventIdsOf, openTestLog, writer } from "../testing/test-log.ts";
 import { openFileOnDisk } from "./file-on-disk.ts";
 import { fileHeader } from "./frame.ts";
-import { describeLogFile } from "./log-file.conformance.ts";
 import { RecordIndex } from "./record-index.ts";
-import { draft, eventIdsOf, openTestLog, writer } from "./testing.ts";
 
 const mebibyte = 1024 * 1024;
-
-function directory(context: TestContext): string {
-  const path = mkdtempSync(join(tmpdir(), "lobsterd-audit-"));
-  context.after(() => rmSync(path, { recursive: true, force: true }));
-  return path;
-}
-
-/** A directory on a file system of its own of `sizeMib`. */
-function smallDisk(context: TestContext, sizeMib: number): string {
-  const path = mkdtempSync(join(tmpdir(), "lobsterd-audit-"));
-  execFileSync("mount", ["-t", "tmpfs", "-o", `size=${sizeMib}m,mode=0700`, "tmpfs", path], { timeout: 10_000 });
-  context.after(() => {
-    execFileSync("umount", [path], { timeout: 10_000 });
-    rmSync(path, { recursive: true });
-  });
-  return path;
-}
 
 async function openLog(path: string, reserveBytes = 0) {
   const index = new RecordIndex(join(path, "index.sqlite"));
   return openTestLog(await openFileOnDisk(join(path, "records.log")), { index, reserveBytes });
 }
 
-describeLogFile("file on disk", (context) => openFileOnDisk(join(directory(context), "records.log")));
+describeLogFile("file on disk", (context) => openFileOnDisk(join(temporaryDirectory(context), "records.log")));
 
 describe("file on disk", () => {
   it("is private, and what was there is kept", async (context) => {
-    const path = join(directory(context), "records.log");
+    const path = join(temporaryDirectory(context), "records.log");
     const file = await openFileOnDisk(path);
     await file.append(Buffer.from("x"));
     await file.close();
@@ -51,15 +33,15 @@ describe("file on disk", () => {
   });
 
   it("is not opened through a symbolic link", async (context) => {
-    const path = directory(context);
+    const path = temporaryDirectory(context);
     const target = await openFileOnDisk(join(path, "target"));
     await target.close();
-    execFileSync("ln", ["-s", "target", join(path, "records.log")], { timeout: 5000 });
+    symlinkSync("target", join(path, "records.log"));
     await assert.rejects(openFileOnDisk(join(path, "records.log")), /ELOOP/);
   });
 
   it("starts again after a crash while it was made", async (context) => {
-    const path = join(directory(context), "records.log");
+    const path = join(temporaryDirectory(context), "records.log");
     writeFileSync(`${path}.new`, fileHeader.subarray(0, 5));
     const file = await openFileOnDisk(path);
     assert.deepEqual(await file.read(0, 100), fileHeader);
@@ -69,7 +51,7 @@ describe("file on disk", () => {
 
 describe("log and index on disk", () => {
   it("are there again after a restart, and one process has them at a time", async (context) => {
-    const path = directory(context);
+    const path = temporaryDirectory(context);
     const { log } = await openLog(path);
     await Promise.all([1, 2, 3].map((number) => log.append(draft(number), writer)));
     assert.throws(
@@ -86,7 +68,7 @@ describe("log and index on disk", () => {
   });
 
   it("survive a torn tail at every byte of the last record", async (context) => {
-    const path = directory(context);
+    const path = temporaryDirectory(context);
     const { log } = await openLog(path);
     await log.append(draft(1), writer);
     await log.close();
@@ -104,7 +86,7 @@ describe("log and index on disk", () => {
   });
 
   it("refuse while the disk is below its reserve", async (context) => {
-    const path = smallDisk(context, 8);
+    const { path } = smallDisk(context, 8);
     const { log } = await openLog(path, 4 * mebibyte);
     await log.append(draft(1), writer);
     writeFileSync(join(path, "filler"), Buffer.alloc(5 * mebibyte));
@@ -117,7 +99,7 @@ describe("log and index on disk", () => {
   });
 
   it("lose nothing acknowledged when the disk is full, and start again once there is space", async (context) => {
-    const path = smallDisk(context, 4);
+    const { path, grow } = smallDisk(context, 16);
     const { log, reported } = await openLog(path);
     const acknowledged: string[] = [];
     const appendUntilFull = async (writerNumber: number): Promise<void> => {
@@ -130,8 +112,8 @@ describe("log and index on disk", () => {
     const ends = await Promise.allSettled([1, 2, 3, 4].map(appendUntilFull));
     for (const end of ends) assert.ok(end.status === "rejected" && reasonOf(end.reason) === "LOG_FAILED");
     assert.equal(reported.failed.length, 1);
-    await log.close().catch(() => undefined);
-    execFileSync("mount", ["-o", "remount,size=16m", path], { timeout: 10_000 });
+    await log.close();
+    grow(64);
     const { log: restarted } = await openLog(path);
     const found = new Set(await eventIdsOf(restarted));
     assert.ok(acknowledged.length > 1000);

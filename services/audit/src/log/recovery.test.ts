@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { SimulatedDisk } from "../testing/simulated-disk.ts";
+import { draft, eventIdsOf, openTestLog, writer } from "../testing/test-log.ts";
 import { encodeLeaf, leafHash } from "./canonical.ts";
 import { encodeFrame, fileHeader, frameHeaderBytes, maxBatchBytes } from "./frame.ts";
 import { RecordIndex } from "./record-index.ts";
 import { rowOf } from "./recovery.ts";
 import { scanLog } from "./scan.ts";
-import { SimulatedDisk } from "./simulated-disk.ts";
-import { draft, eventIdsOf, openTestLog, writer } from "./testing.ts";
 
 const reason = (expected: string) => (error: unknown) => reasonOf(error) === expected;
 

@@ -1,5 +1,5 @@
 import { type DiskFaults, SimulatedDisk } from "./simulated-disk.ts";
-import { draft, eventIdsOf, openTestLog, seededRandom, writer } from "./testing.ts";
+import { draft, eventIdsOf, openTestLog, seededRandom, writer } from "./test-log.ts";
 
 /** What a machine that lost power over and over had promised, and which of it was gone or doubled afterwards. */
 export type PowerCutReport = {
@@ -9,6 +9,9 @@ export type PowerCutReport = {
   /** A start that failed counts as the loss of everything. */
   readonly refusedStarts: number;
 };
+
+// The power goes within 20 fsyncs, each of which covers every writer: a log that appends more has none.
+const maxAppendsPerLife = 1000;
 
 /**
  * Runs `rounds` lives of one log on a simulated disk. In each, `writers` append until the power goes at a random fsync; then
@@ -31,8 +34,10 @@ export async function cutPower(options: {
       return { acknowledged: acknowledged.size, lost: [...acknowledged], doubled, refusedStarts: 1 };
     const { log } = opened;
     const power = powerSwitch(disk, random);
+    const lastNumber = number + maxAppendsPerLife;
     const appendUntilCut = async (): Promise<void> => {
       while (power.on()) {
+        if (number === lastNumber) throw new Error("the log never syncs its file");
         number += 1;
         const one = draft(number);
         await log.append(one, writer);

@@ -1,7 +1,7 @@
-import { AuditLog, type AuditLogOptions, type LogObserver } from "./audit-log.ts";
-import type { Draft } from "./canonical.ts";
-import type { LogFile } from "./log-file.ts";
-import { RecordIndex } from "./record-index.ts";
+import { AuditLog, type AuditLogOptions, type LogObserver } from "../log/audit-log.ts";
+import type { Draft } from "../log/canonical.ts";
+import type { LogFile } from "../log/log-file.ts";
+import { RecordIndex } from "../log/record-index.ts";
 import { SimulatedDisk } from "./simulated-disk.ts";
 
 /** SPIFFE URI of the writer in tests. */

@@ -1,5 +1,5 @@
-import { fileHeader } from "./frame.ts";
-import type { LogFile } from "./log-file.ts";
+import { fileHeader } from "../log/frame.ts";
+import type { LogFile } from "../log/log-file.ts";
 
 const pageBytes = 4096;
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
-import { fileHeader } from "./frame.ts";
-import type { LogFile } from "./log-file.ts";
+import { fileHeader } from "../log/frame.ts";
+import type { LogFile } from "../log/log-file.ts";
 
 /** What every log file does; `open` gives a fresh one and cleans up after the test. */
 export function describeLogFile(name: string, open: (context: TestContext) => Promise<LogFile>): void {

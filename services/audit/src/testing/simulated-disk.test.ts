@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { fileHeader } from "./frame.ts";
+import { fileHeader } from "../log/frame.ts";
 import { describeLogFile } from "./log-file.conformance.ts";
 import { SimulatedDisk } from "./simulated-disk.ts";
 

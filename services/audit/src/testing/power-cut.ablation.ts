@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { cutPower } from "./power-cut.ts";
 
-// Run by itself: node --test services/audit/src/log/power-cut.ablation.ts. It passes if the durability test would fail.
+// Run by itself: node --test services/audit/src/testing/power-cut.ablation.ts. It passes if the durability test would fail.
 describe("without fsync, the control that power-cut.test.ts is about", () => {
   for (const seed of [1, 2, 3, 4]) {
     it(`acknowledged records are lost (seed ${seed})`, async () => {

@@ -25,7 +25,6 @@ export function slotRuleset({ connectionLimit }: SlotRulesetOptions): Ruleset {
           base: `type filter hook ingress device "${tap}" priority filter; policy drop;`,
           rules: [
             { id: "spoofed-mac", control: "NET-03", text: `ether saddr != ${guestMac} counter drop` },
-            { id: "tagged", control: "NET-06", text: "vlan id 0-4095 counter drop" },
             {
               id: "arp",
               control: "NET-03",

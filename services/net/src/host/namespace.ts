@@ -67,8 +67,8 @@ function switches(): string[] {
   return hasIpv6() ? [...ipv6Switches, forwardingSwitch] : [forwardingSwitch];
 }
 
-// A kernel booted with ipv6.disable=1 has neither IPv6 nor the switches.
-function hasIpv6(): boolean {
+/** A kernel booted with ipv6.disable=1 has neither IPv6 nor its switches. */
+export function hasIpv6(): boolean {
   return existsSync("/proc/sys/net/ipv6");
 }
 

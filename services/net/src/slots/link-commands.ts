@@ -1,3 +1,4 @@
+import { hasIpv6 } from "../host/namespace.ts";
 import { inner, namespacePath, planSlot } from "./address-plan.ts";
 
 /**
@@ -9,8 +10,7 @@ export function pair(slot: number, netnsDir: string): string[] {
   const { hostInterface, hostMac, slotMac } = planSlot(slot);
   return [
     `link add name ${hostInterface} address ${hostMac} type veth peer name ${inner.uplink} netns ${namespacePath(netnsDir, slot)} address ${slotMac}`,
-    // At creation the kernel refuses this attribute for a link that has no IPv6 state yet.
-    `link set dev ${hostInterface} addrgenmode none`,
+    ...silence(hostInterface),
   ];
 }
 
@@ -19,6 +19,7 @@ export function tap(ownerId: number): string[] {
   return [
     `tuntap add dev ${inner.tap} mode tap user ${ownerId} group ${ownerId}`,
     `link set dev ${inner.tap} address ${inner.gatewayMac}`,
+    ...silence(inner.tap),
     `address add ${inner.gatewayAddress}/${inner.prefixLength} dev ${inner.tap}`,
     `link set dev ${inner.tap} up`,
     // Permanent: the guest's ARP can neither add to nor change what is known about it.
@@ -29,6 +30,7 @@ export function tap(ownerId: number): string[] {
 export function uplink(slot: number): string[] {
   const { hostAddress, hostMac, guestAddress } = planSlot(slot);
   return [
+    ...silence(inner.uplink),
     `address add ${guestAddress}/31 dev ${inner.uplink}`,
     `link set dev ${inner.uplink} up`,
     `neighbour replace ${hostAddress} lladdr ${hostMac} nud permanent dev ${inner.uplink}`,
@@ -43,4 +45,10 @@ export function raise(slot: number): string[] {
     `address add ${hostAddress}/31 dev ${hostInterface}`,
     `neighbour replace ${guestAddress} lladdr ${slotMac} nud permanent dev ${hostInterface}`,
   ];
+}
+
+// No link-local address, even if somebody turned IPv6 on later. At creation the kernel refuses this attribute for a
+// link that has no IPv6 state yet, and always when it runs without IPv6.
+function silence(link: string): string[] {
+  return hasIpv6() ? [`link set dev ${link} addrgenmode none`] : [];
 }

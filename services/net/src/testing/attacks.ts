@@ -18,11 +18,15 @@ export interface Scene {
 /** What passed, counted behind our rules by tables of the test's own. */
 const probes = `
 table inet probe {
+  counter arrived { }
   counter raw { }
   counter ipv6 { }
   counter input { }
   counter outside { }
-  counter hairpin { }
+  counter unmasked { }
+  chain arrival { type filter hook prerouting priority -350;
+    iifname "lob-*" counter name arrived
+  }
   chain prerouting { type filter hook prerouting priority -290;
     iifname "lob-*" counter name raw
     iifname "lob-*" meta nfproto ipv6 counter name ipv6
@@ -32,6 +36,7 @@ table inet probe {
   }
   chain postrouting { type filter hook postrouting priority 200;
     oifname != "lob-*" counter name outside
+    oifname != "lob-*" ip saddr 10.0.0.0/8 counter name unmasked
   }
 }
 `;
@@ -58,14 +63,14 @@ async function passed({ ground }: Scene, name: string): Promise<number> {
   return Number(/packets (\d+)/.exec(text)?.[1] ?? Number.NaN);
 }
 
-/** Sends `frame` from a guest and returns how many got past the counter. */
-async function fromGuest(scene: Scene, guest: Guest, frames: readonly Buffer[], counter: string): Promise<number> {
-  await passed(scene, counter);
+/** Sends frames from a guest and returns how many left its namespace. */
+async function fromGuest(scene: Scene, guest: Guest, frames: readonly Buffer[]): Promise<number> {
+  await passed(scene, "arrived");
   await sendFrames(guest.runner, "eth0", frames);
-  return await settled(scene, counter);
+  return await settled(scene, "arrived");
 }
 
-/** The same from inside the slot's namespace, behind its rules: only the host's are left. */
+/** Sends frames from inside the slot's namespace, behind its rules, and returns how many got past the host's counter. */
 async function fromSlot(scene: Scene, guest: Guest, frames: readonly Buffer[], counter: string): Promise<number> {
   await passed(scene, counter);
   await sendFrames(guest.slot, inner.uplink, frames);
@@ -93,11 +98,12 @@ async function neighbours(runner: ProcessRunner, link: string): Promise<number> 
   return text.split("\n").filter((line) => line !== "" && !line.includes("PERMANENT")).length;
 }
 
-function forgedArp(target: string, destinationMac: string): Buffer[] {
+/** Requests for `target` that claim thirty addresses, in frames of the real sender. */
+function forgedArp(target: string, sourceMac: string): Buffer[] {
   return Array.from({ length: 30 }, (_, at) => {
     const senderMac = `06:00:00:00:01:${(at + 16).toString(16)}`;
     const sender = `${target.slice(0, target.lastIndexOf("."))}.${at + 100}`;
-    return arpRequestFrame({ destinationMac, sourceMac: senderMac, senderMac, sender, target });
+    return arpRequestFrame({ destinationMac: "ff:ff:ff:ff:ff:ff", sourceMac, senderMac, sender, target });
   });
 }
 
@@ -167,7 +173,7 @@ export const attacks = {
   },
   async "forged arp senders at the host"(scene: Scene) {
     const { hostAddress, hostInterface } = scene.first.plan;
-    await sendFrames(scene.first.slot, inner.uplink, forgedArp(hostAddress, "ff:ff:ff:ff:ff:ff"));
+    await sendFrames(scene.first.slot, inner.uplink, forgedArp(hostAddress, scene.first.plan.slotMac));
     const count = await neighbours(scene.ground.host, hostInterface);
     return count;
   },
@@ -196,30 +202,30 @@ export const attacks = {
   async "forged mac"(scene: Scene) {
     const fields = { ...guestMacs, source: inner.guestAddress, destination: world.internet, port: ports.counted };
     const frame = datagramFrame({ ...fields, sourceMac: "06:00:00:00:00:99" });
-    return await fromGuest(scene, scene.first, many(frame), "raw");
+    return await fromGuest(scene, scene.first, many(frame));
   },
   async "forged address"(scene: Scene) {
     const fields = { ...guestMacs, destination: world.internet, port: ports.counted };
     const sources = ["10.77.0.99", "10.201.0.3", "45.0.0.77", "127.0.0.1"];
     const frames = sources.map((source) => datagramFrame({ ...fields, source }));
-    return await fromGuest(scene, scene.first, frames, "raw");
+    return await fromGuest(scene, scene.first, frames);
   },
   async "tagged frames"(scene: Scene) {
     const fields = { ...guestMacs, source: inner.guestAddress, destination: world.internet, port: ports.counted };
     const frames = [datagramFrame({ ...fields, vlan: 0 }), datagramFrame({ ...fields, vlan: 5 })];
-    return await fromGuest(scene, scene.first, frames, "raw");
+    return await fromGuest(scene, scene.first, frames);
   },
   async "tunnelled protocol"(scene: Scene) {
     const fields = { ...guestMacs, source: inner.guestAddress, destination: world.internet, port: ports.counted };
     const frames = [41, 4, 47, 50, 132].map((protocol) => datagramFrame({ ...fields, protocol }));
-    return await fromGuest(scene, scene.first, frames, "raw");
+    return await fromGuest(scene, scene.first, frames);
   },
   async "invalid segment in the namespace"(scene: Scene) {
     const fields = { ...guestMacs, source: inner.guestAddress, destination: world.internet, port: ports.counted };
-    return await fromGuest(scene, scene.first, many(nullSegmentFrame(fields)), "raw");
+    return await fromGuest(scene, scene.first, many(nullSegmentFrame(fields)));
   },
   async "forged arp senders in the namespace"(scene: Scene) {
-    await sendFrames(scene.first.runner, "eth0", forgedArp(inner.gatewayAddress, "ff:ff:ff:ff:ff:ff"));
+    await sendFrames(scene.first.runner, "eth0", forgedArp(inner.gatewayAddress, inner.guestMac));
     return await neighbours(scene.first.slot, inner.tap);
   },
   async "guest to its namespace"(scene: Scene) {
@@ -230,12 +236,17 @@ export const attacks = {
     return answer === "timeout" ? 0 : 1;
   },
   async "guest to itself by way of the namespace"(scene: Scene) {
-    const fields = { ...guestMacs, source: inner.guestAddress, destination: "10.77.0.3", port: ports.counted };
-    await scene.first.slot.run(["ip", "neighbour", "replace", "10.77.0.3", "lladdr", inner.guestMac, "dev", inner.tap]);
+    const { guestAddress: address } = inner;
+    const frame = datagramFrame({ ...guestMacs, source: address, destination: address, port: ports.counted });
     const before = await received(scene.first.runner);
-    await sendFrames(scene.first.runner, "eth0", many(datagramFrame(fields)));
-    await scene.first.slot.run(["ip", "neighbour", "delete", "10.77.0.3", "dev", inner.tap]);
-    return Math.max(0, (await received(scene.first.runner)) - before);
+    await sendFrames(scene.first.runner, "eth0", many(frame));
+    return (await received(scene.first.runner)) - before;
+  },
+  async "inner address on the uplink"(scene: Scene) {
+    await passed(scene, "unmasked");
+    await scene.first.actor.send(world.internet, ports.counted, repeats);
+    await scene.internetActor.counted(ports.counted);
+    return await passed(scene, "unmasked");
   },
 } as const satisfies Record<string, (scene: Scene) => Promise<number>>;
 

@@ -1,0 +1,138 @@
+import assert from "node:assert/strict";
+import { beforeEach, describe, it } from "node:test";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+import type { NameFiles } from "./name-files.ts";
+import { createRouteDirectory, type RouteDirectory } from "./route-directory.ts";
+import { migrations, openRouteStore, type RouteStore } from "./route-store.ts";
+
+const first = { tenant: "demo", vmId: "a".repeat(32), generation: 1, guestAddress: "10.201.0.1" };
+
+function memoryNames(): NameFiles & { readonly present: Set<string> } {
+  const present = new Set<string>();
+  return {
+    present,
+    add: (tenant) => void present.add(tenant),
+    remove: (tenant) => void present.delete(tenant),
+    list: () => [...present].sort(),
+  };
+}
+
+describe("route directory", () => {
+  let store: RouteStore;
+  let names: ReturnType<typeof memoryNames>;
+  let nowMs = 1000;
+  let directory: RouteDirectory;
+  const open = (over: RouteStore): RouteDirectory =>
+    createRouteDirectory({ store: over, names, guestNetwork: "10.201.0.0/16", nowMs: () => nowMs });
+
+  beforeEach(() => {
+    nowMs = 1000;
+    store = openRouteStore(openDatabase(":memory:", migrations));
+    names = memoryNames();
+    directory = open(store);
+  });
+
+  it("publishes: stored, resolvable, named", () => {
+    assert.deepEqual(directory.publish(first), { route: { ...first, publishedMs: 1000 }, changed: true });
+    assert.deepEqual(store.get("demo"), { ...first, publishedMs: 1000 });
+    assert.equal(directory.addressOf("demo"), "10.201.0.1");
+    assert.deepEqual(names.list(), ["demo"]);
+  });
+
+  it("gives the same answer to the same route again", () => {
+    const { route } = directory.publish(first);
+    nowMs = 2000;
+    assert.deepEqual(directory.publish(first), { route, changed: false });
+  });
+
+  it("replaces a route by a newer generation of the same microVM", () => {
+    directory.publish(first);
+    const next = { ...first, generation: 2, guestAddress: "10.201.0.9" };
+    assert.equal(directory.publish(next).changed, true);
+    assert.equal(directory.addressOf("demo"), "10.201.0.9");
+  });
+
+  for (const [what, change, reason] of [
+    ["an older generation", { generation: 1 }, "STALE_GENERATION"],
+    ["the same generation at another address", { guestAddress: "10.201.0.77" }, "STALE_GENERATION"],
+    ["another microVM", { vmId: "b".repeat(32) }, "ROUTE_TAKEN"],
+    ["another microVM of a newer generation", { vmId: "b".repeat(32), generation: 9 }, "ROUTE_TAKEN"],
+    ["an address outside the guests' network", { tenant: "other", guestAddress: "127.0.0.1" }, "NOT_A_GUEST_ADDRESS"],
+    ["an address of the metadata service", { tenant: "other", guestAddress: "169.254.169.254" }, "NOT_A_GUEST_ADDRESS"],
+  ] as const) {
+    it(`refuses ${what} and changes nothing`, () => {
+      const current = { ...first, generation: 2 };
+      directory.publish(current);
+      assert.throws(
+        () => directory.publish({ ...current, ...change }),
+        (error) => reasonOf(error) === reason,
+      );
+      assert.deepEqual(
+        store.all().map(({ publishedMs: _, ...route }) => route),
+        [current],
+      );
+      assert.equal(directory.addressOf("demo"), "10.201.0.1");
+      assert.deepEqual(names.list(), ["demo"]);
+    });
+  }
+
+  it("withdraws everywhere, and again without effect", () => {
+    directory.publish(first);
+    assert.equal(directory.withdraw("demo", first.vmId)?.vmId, first.vmId);
+    assert.equal(directory.withdraw("demo", first.vmId), undefined);
+    assert.equal(store.get("demo"), undefined);
+    assert.equal(directory.addressOf("demo"), undefined);
+    assert.deepEqual(names.list(), []);
+    assert.throws(
+      () => directory.get("demo"),
+      (error) => reasonOf(error) === "ROUTE_NOT_FOUND",
+    );
+  });
+
+  it("leaves another microVM's route alone, and withdraws any without a vm id", () => {
+    directory.publish(first);
+    assert.equal(directory.withdraw("demo", "b".repeat(32)), undefined);
+    assert.deepEqual(names.list(), ["demo"]);
+    assert.equal(directory.withdraw("demo", "")?.tenant, "demo");
+  });
+
+  it("does not let a route answer that could not be stored", () => {
+    const full = open({
+      ...store,
+      put: () => {
+        throw new Error("disk is full");
+      },
+    });
+    assert.throws(() => full.publish(first), /disk is full/);
+    assert.equal(full.addressOf("demo"), undefined);
+    assert.deepEqual(names.list(), []);
+  });
+
+  it("has cut a name off before the store can fail", () => {
+    directory.publish(first);
+    const stuck = open({
+      ...store,
+      delete: () => {
+        throw new Error("disk is full");
+      },
+    });
+    stuck.reconcile();
+    assert.throws(() => stuck.withdraw("demo", ""), /disk is full/);
+    assert.equal(stuck.addressOf("demo"), undefined);
+    assert.deepEqual(names.list(), []);
+    // The call failed, so the route stands: the store says so, and the next look follows it.
+    assert.deepEqual(stuck.reconcile(), { added: ["demo"], removed: [] });
+  });
+
+  it("makes names and addresses from the store, once", () => {
+    directory.publish(first);
+    names.present.clear();
+    names.present.add("left-over");
+    const restarted = open(store);
+    assert.equal(restarted.addressOf("demo"), undefined);
+    assert.deepEqual(restarted.reconcile(), { added: ["demo"], removed: ["left-over"] });
+    assert.equal(restarted.addressOf("demo"), "10.201.0.1");
+    assert.deepEqual(restarted.reconcile(), { added: [], removed: [] });
+  });
+});

@@ -72,7 +72,8 @@ export async function askSupervisor(
       socket.destroy(new Error(`the supervisor did not answer within ${timeoutMs} ms`)),
     );
     socket.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT" || error.code === "ECONNREFUSED") resolve(undefined);
+      // A reset: it was killed with this connection waiting to be accepted.
+      if (["ENOENT", "ECONNREFUSED", "ECONNRESET"].includes(error.code ?? "")) resolve(undefined);
       else reject(error);
     });
     socket.once("connect", () => socket.end(`${JSON.stringify(request)}\n`));

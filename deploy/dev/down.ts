@@ -8,7 +8,7 @@ import { askLauncher, listMicroVms } from "./launcher-client.ts";
 import { removeLayout } from "./layout.ts";
 import { withLock, withSharedLock } from "./lock.ts";
 import { mountsBelow } from "./mounts.ts";
-import { processesInNamespace, removeNamespace } from "./network.ts";
+import { processesInNamespaces, removeNamespace } from "./network.ts";
 import { commandOf, endProcesses, identifyProcess, listPids, type ProcessIdentity, statusOf } from "./proc.ts";
 import { launchCommand, processSpecs } from "./processes.ts";
 import { recordedProcesses } from "./supervised-process.ts";
@@ -87,7 +87,7 @@ async function tearDownNetwork(instance: Instance): Promise<void> {
 
 /** Every process that belongs to the instance, by whatever sign; never this one. */
 export function processesOf(instance: Instance): ProcessIdentity[] {
-  const inNamespaces = [instance.netnsPath, ...slotNamespaces(instance)].flatMap(processesInNamespace);
+  const inNamespaces = processesInNamespaces([instance.netnsPath, ...slotNamespaces(instance)]);
   const bySign = listPids().filter((pid) => {
     if (commandOf(pid).split(" ")[0]?.startsWith(`${instance.appDir}/`) === true) return true;
     if (isSupervisor(instance, pid)) return true;

@@ -6,17 +6,11 @@ import { instanceFiles } from "./configuration.ts";
 import { processesOf } from "./down.ts";
 import { describeInstance, type Instance, type InstanceName } from "./instance.ts";
 import { mountsBelow } from "./mounts.ts";
-import { listConntrack, listLinks, listRules, type Namespace } from "./network-inventory.ts";
+import { listNetworks, type Namespace } from "./network-inventory.ts";
 import { commandOf, statusOf } from "./proc.ts";
 import { presentUsers } from "./users.ts";
 
 const maxConfigurationBytes = 16 * 1024 * 1024;
-
-/** What differs between two inventories; a line that is there twice and then once is one line removed. */
-export interface InventoryDifference {
-  readonly added: readonly string[];
-  readonly removed: readonly string[];
-}
 
 /**
  * Everything on the machine that a tenant or the instance could leave behind, one sorted line each: processes of the instance
@@ -26,16 +20,9 @@ export interface InventoryDifference {
 export async function takeInventory(name: InstanceName): Promise<string[]> {
   const instance = describeInstance(name);
   const namespaces = namespacesOf(instance);
-  const perNamespace = await Promise.all(
-    namespaces.map(async (namespace) => [
-      ...(await listLinks(namespace)),
-      ...(await listRules(namespace)),
-      ...(await listConntrack(namespace)),
-    ]),
-  );
   return [
     ...processLines(instance),
-    ...perNamespace.flat(),
+    ...(await listNetworks(namespaces)),
     ...namespaces.filter(({ path }) => path !== undefined).map((one) => `namespace ${one.name}`),
     ...entriesOf("/run/netns").map((entry) => `namespace machine ${entry}`),
     ...cgroupsOf(instance).map((path) => `cgroup ${path}`),
@@ -52,8 +39,9 @@ export async function takeInventory(name: InstanceName): Promise<string[]> {
   ].sort();
 }
 
-export function diffInventories(before: readonly string[], after: readonly string[]): InventoryDifference {
-  return { added: without(after, before), removed: without(before, after) };
+/** What differs: `+ line` for what is new, `- line` for what is gone. A line that is there twice and then once is gone once. */
+export function diffInventories(before: readonly string[], after: readonly string[]): string[] {
+  return [...without(after, before).map((line) => `+ ${line}`), ...without(before, after).map((line) => `- ${line}`)];
 }
 
 function without(lines: readonly string[], taken: readonly string[]): string[] {
@@ -108,22 +96,25 @@ async function caddyLine(instance: Instance): Promise<string> {
   return `caddy configuration ${digest}`;
 }
 
-/** GET over a Unix socket. Caddy allows no Host on it but the empty one. */
+/** GET over a Unix socket. Caddy allows no Host on it but the empty one, in whose place Node would put its own. */
 function fetchOver(socketPath: string, path: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, path, headers: { Host: "" }, timeout: 5000, agent: false }, (response) => {
-      let body = "";
-      response.setEncoding("utf8");
-      response.on("data", (chunk: string) => {
-        body += chunk;
-        if (body.length > maxConfigurationBytes) response.destroy(new Error("Caddy's configuration is too long"));
-      });
-      response.on("error", reject);
-      response.on("end", () => {
-        if (response.statusCode === 200) resolve(body);
-        else reject(new Error(`Caddy answers ${path} with ${response.statusCode}`));
-      });
-    });
+    const call = request(
+      { socketPath, path, headers: { Host: "" }, setHost: false, timeout: 5000, agent: false },
+      (response) => {
+        let body = "";
+        response.setEncoding("utf8");
+        response.on("data", (chunk: string) => {
+          body += chunk;
+          if (body.length > maxConfigurationBytes) response.destroy(new Error("Caddy's configuration is too long"));
+        });
+        response.on("error", reject);
+        response.on("end", () => {
+          if (response.statusCode === 200) resolve(body);
+          else reject(new Error(`Caddy answers ${path} with ${response.statusCode}`));
+        });
+      },
+    );
     call.on("timeout", () => call.destroy(new Error("Caddy did not answer in time")));
     call.on("error", reject);
     call.end();

@@ -1,12 +1,14 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { askSupervisor } from "./control.ts";
-import { refreshCommand, refreshLock } from "./debian-archive.ts";
+import { fetchPrograms, refreshCommand, refreshLock } from "./debian-archive.ts";
 import { down } from "./down.ts";
 import { UnhealthyError } from "./health.ts";
 import { checkoutDir, describeInstance, type Instance, instanceNames, isInstanceName } from "./instance.ts";
+import { withSharedLock } from "./lock.ts";
+import { installPackages, machinePackages } from "./packages.ts";
 import { isProcessName, logPath, processNames } from "./processes.ts";
-import { supervisorLogPath, up } from "./up.ts";
+import { requireRoot, supervisorLogPath, up } from "./up.ts";
 
 const usage = `usage: node deploy/dev/main.ts <command> [--instance ${instanceNames.join("|")}] [--foreground]
 
@@ -15,6 +17,7 @@ const usage = `usage: node deploy/dev/main.ts <command> [--instance ${instanceNa
   status             one line for each process; exit status 1 unless all of them run
   restart <process>  end a process in an orderly way and start it again
   logs <process>     the end of its log
+  packages           install what up would install, and start nothing
   lock               lock the Debian packages that the archive has now (${refreshCommand})
 
   --instance NAME    which stack, default dev; they share nothing but the users
@@ -54,12 +57,23 @@ async function main(): Promise<number> {
       return restart(instance, subject ?? "");
     case "logs":
       return showLog(instance, subject ?? "");
+    case "packages":
+      await installOnly();
+      return 0;
     case "lock":
       await refreshLock(checkoutDir, say);
       return 0;
     default:
       throw new UsageError(command === undefined ? "a command is missing" : `no command ${command}`);
   }
+}
+
+async function installOnly(): Promise<void> {
+  requireRoot();
+  await withSharedLock(async () => {
+    await installPackages(machinePackages, say);
+    await fetchPrograms(checkoutDir, say);
+  });
 }
 
 function parse() {

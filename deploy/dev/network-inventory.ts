@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { run } from "./command.ts";
 
@@ -8,6 +9,7 @@ export interface Namespace {
   readonly path: string | undefined;
 }
 
+const factsScript = fileURLToPath(new URL("./namespace-facts.sh", import.meta.url));
 const maxOutputBytes = 64 * 1024 * 1024;
 const linkSchema = z.array(z.object({ ifname: z.string() }));
 const identified = z.looseObject({ family: z.string(), name: z.string() });
@@ -23,17 +25,39 @@ const rulesetSchema = z.object({ nftables: z.array(z.record(z.string(), z.unknow
 /** Addresses that only guests have: everything else in the connection table is the services' own talk on loopback. */
 const guestAddress = /(?:src|dst)=10\.(?:201|77)\./;
 
-export async function listLinks(namespace: Namespace): Promise<string[]> {
-  const { stdout } = await run(inside(namespace, ["ip", "-json", "link", "show"]), { maxOutputBytes });
-  return linkSchema.parse(JSON.parse(stdout)).map(({ ifname }) => `link ${namespace.name} ${ifname}`);
+/** Links, tables, sets with every element, a digest of each chain's rules, and guests' connections of all `namespaces`. */
+export async function listNetworks(namespaces: readonly Namespace[]): Promise<string[]> {
+  const half = Math.ceil(namespaces.length / 2);
+  const parts = [namespaces.slice(0, half), namespaces.slice(half)].filter((part) => part.length > 0);
+  const texts = await Promise.all(parts.map(printFacts));
+  return texts.flatMap(describeFacts);
 }
 
-/** Tables, sets with every element, and a digest of each chain's rules. */
-export async function listRules(namespace: Namespace): Promise<string[]> {
-  const { stdout } = await run(inside(namespace, ["nft", "--json", "--stateless", "list", "ruleset"]), {
-    maxOutputBytes,
+async function printFacts(namespaces: readonly Namespace[]): Promise<string> {
+  const pairs = namespaces.flatMap(({ name, path }) => [name, path ?? "-"]);
+  const { stdout } = await run(["/bin/sh", factsScript, ...pairs], { maxOutputBytes, timeoutMs: 120_000 });
+  return stdout;
+}
+
+/** The lines of what `namespace-facts.sh` prints. */
+export function describeFacts(text: string): string[] {
+  return text.split(/^@@ /m).flatMap((section) => {
+    const end = section.indexOf("\n");
+    const [part, namespace = ""] = section.slice(0, end).split(" ");
+    const body = section.slice(end + 1);
+    switch (part) {
+      case "links":
+        return linkSchema.parse(JSON.parse(body)).map(({ ifname }) => `link ${namespace} ${ifname}`);
+      case "rules":
+        return describeRuleset(namespace, body);
+      case "connections":
+        return describeConntrack(namespace, body);
+      case "unreadable":
+        return [`namespace ${namespace} cannot be read`];
+      default:
+        return [];
+    }
   });
-  return describeRuleset(namespace.name, stdout);
 }
 
 /** The lines of a ruleset as `nft --json` prints it; counters, handles and time-outs are left out. */
@@ -78,12 +102,6 @@ function bareElement(element: unknown): unknown {
   return element;
 }
 
-/** Tracked connections from or to guests. */
-export async function listConntrack(namespace: Namespace): Promise<string[]> {
-  const { stdout } = await run(inside(namespace, ["conntrack", "--dump"]), { maxOutputBytes });
-  return describeConntrack(namespace.name, stdout);
-}
-
 /** Protocol and addresses of each guest connection; what changes by the second is left out. */
 export function describeConntrack(namespace: string, text: string): string[] {
   return text
@@ -94,8 +112,4 @@ export function describeConntrack(namespace: string, text: string): string[] {
       const tuple = parts.filter((part) => /^(src|dst|sport|dport)=/.test(part));
       return `conntrack ${namespace} ${parts[0]} ${tuple.join(" ")}`;
     });
-}
-
-function inside(namespace: Namespace, command: readonly string[]): string[] {
-  return namespace.path === undefined ? [...command] : ["nsenter", `--net=${namespace.path}`, "--", ...command];
 }

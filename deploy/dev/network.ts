@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readlinkSync, statSync } from "node:fs";
+import { existsSync, readlinkSync, statSync } from "node:fs";
 import { run } from "./command.ts";
 import type { Instance } from "./instance.ts";
+import { listPids } from "./proc.ts";
 
 /**
  * Settings of the instance's namespace. The namespace has no link to the machine, so they bear on nothing else. No IPv6:
@@ -30,14 +31,10 @@ export async function removeNamespace(instance: Instance): Promise<void> {
   if (existsSync(instance.netnsPath)) await run(["ip", "netns", "delete", instance.netns]);
 }
 
-/** Pids of every process whose network namespace is the one that the file `path` holds. */
-export function processesInNamespace(path: string): number[] {
-  if (!existsSync(path)) return [];
-  const name = `net:[${statSync(path).ino}]`;
-  return readdirSync("/proc")
-    .filter((entry) => /^\d+$/.test(entry))
-    .map(Number)
-    .filter((pid) => namespaceOf(pid) === name);
+/** Pids of every process whose network namespace is one that the files `paths` hold. */
+export function processesInNamespaces(paths: readonly string[]): number[] {
+  const names = new Set(paths.filter((path) => existsSync(path)).map((path) => `net:[${statSync(path).ino}]`));
+  return listPids().filter((pid) => names.has(namespaceOf(pid) ?? ""));
 }
 
 function namespaceOf(pid: number): string | undefined {

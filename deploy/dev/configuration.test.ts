@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { configSchema as auditSchema } from "@lobsterd/audit/config.ts";
+import { parseConfig } from "@lobsterd/chassis/config.ts";
+import { netConfigSchema } from "@lobsterd/net/config.ts";
+import { configSchema as proxySchema } from "@lobsterd/proxy/config.ts";
+import { configSchema as secretsSchema } from "@lobsterd/secrets/config.ts";
+import { configSchema as vmSchema } from "@lobsterd/vm/config.ts";
+import { launcherConfigSchema } from "@lobsterd/vm/launcher/config.ts";
+import { configurations, hostIdOf } from "./configuration.ts";
+import { describeInstance, instanceNames } from "./instance.ts";
+import { readAccounts } from "./users.ts";
+
+const accounts = readAccounts("root:x:0:0::/:/\nlobsterd-vm:x:991:881::/:/\n", "");
+const schemas = {
+  vm: vmSchema,
+  "vm-launcher": launcherConfigSchema,
+  net: netConfigSchema,
+  proxy: proxySchema,
+  secrets: secretsSchema,
+  audit: auditSchema,
+} as const;
+
+for (const name of instanceNames) {
+  test(`every process of ${name} accepts its configuration`, () => {
+    const written = configurations(describeInstance(name, "/checkout"), accounts);
+    for (const [process, schema] of Object.entries(schemas)) {
+      const text = JSON.stringify(written[process as keyof typeof schemas]);
+      assert.doesNotThrow(() => parseConfig(schema, text), process);
+    }
+  });
+}
+
+test("Caddy starts with its admin socket and no TCP admin endpoint", () => {
+  const { caddy } = configurations(describeInstance("dev", "/checkout"), accounts);
+  assert.deepEqual(caddy, {
+    admin: { listen: "unix//run/lobsterd/dev/caddy-admin/admin.sock", config: { persist: false } },
+  });
+});
+
+test("vm, net and the launcher agree on slots and jail uids", () => {
+  const { vm, net, "vm-launcher": launcher } = configurations(describeInstance("test", "/checkout"), accounts);
+  assert.equal(vm?.["slotCount"], net?.["slotCount"]);
+  assert.equal(vm?.["slotCount"], launcher?.["slotCount"]);
+  assert.equal(net?.["jailUidBase"], launcher?.["uidBase"]);
+  assert.equal(launcher?.["socketGroupId"], 881);
+});
+
+test("the root key is outside the store that a backup would take", () => {
+  const { secrets } = configurations(describeInstance("dev", "/checkout"), accounts);
+  assert.ok(!String(secrets?.["rootKeyPath"]).startsWith(`${String(secrets?.["stateDir"])}/`));
+});
+
+test("instances share no path, port or uid", () => {
+  const instances = instanceNames.map((name) => describeInstance(name, "/checkout"));
+  const unique = (values: readonly (string | number)[]) =>
+    assert.equal(new Set(values).size, values.length, String(values));
+  unique(instances.flatMap(({ ports }) => Object.values(ports)));
+  unique(
+    instances.flatMap(({ runDir, stateDir, netns, environmentPath }) => [runDir, stateDir, netns, environmentPath]),
+  );
+  unique(instances.flatMap(({ firstJailUid, slotCount }) => [firstJailUid, firstJailUid + slotCount - 1]));
+});
+
+test("a host id is made of what services accept", () => {
+  assert.equal(hostIdOf("My_Host.example", "dev"), "my-host.example-dev");
+  assert.equal(hostIdOf("---", "dev"), "host-dev");
+});

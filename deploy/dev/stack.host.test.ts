@@ -1,0 +1,271 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { createServer } from "node:net";
+import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { Health } from "@lobsterd/proto/grpc/health/v1/health_pb.ts";
+import { run } from "./command.ts";
+import { instanceFiles } from "./configuration.ts";
+import { askSupervisor } from "./control.ts";
+import { down } from "./down.ts";
+import { clientCaPath } from "./environment.ts";
+import type { ClientName } from "./identities.ts";
+import { describeInstance, serviceNames } from "./instance.ts";
+import { diffInventories, takeInventory } from "./inventory.ts";
+import { parsePrivilegeTable } from "./privilege-table.ts";
+import { identifyProcess, statusOf } from "./proc.ts";
+import { type ProcessName, privileges, processNames, processSpecs } from "./processes.ts";
+import { bringUp, type Stack } from "./stack.ts";
+import { up } from "./up.ts";
+import { readAccounts, serviceUsers } from "./users.ts";
+
+// Not `test`, which the end-to-end stories use: both suites may run at the same time.
+const instance = describeInstance("bench");
+const skip = process.getuid?.() === 0 ? false : "needs root";
+const silent = (): void => undefined;
+
+/** Exits 0, or prints why the path cannot be opened or connected to. */
+const openScript = `
+const [kind, path] = process.argv.slice(-2);
+const done = (error) => { process.stdout.write(error?.code ?? "ok"); process.exit(0); };
+if (kind === "connect") require("node:net").connect(path).on("connect", () => done()).on("error", done);
+else require("node:fs").open(path, "r+", done);
+`;
+
+let stack: Stack | undefined;
+let inventoryBefore: string[] = [];
+
+function running(): Stack {
+  assert.ok(stack, "the stack is up");
+  return stack;
+}
+
+before(
+  async () => {
+    if (skip !== false) return;
+    await down(instance, silent);
+    inventoryBefore = await takeInventory(instance.name);
+    stack = await bringUp({ instance: instance.name });
+  },
+  { timeout: 600_000 },
+);
+
+after(
+  async () => {
+    if (skip === false) await down(instance, silent);
+  },
+  { timeout: 120_000 },
+);
+
+test("every process has exactly the user and capabilities of the architecture page", { skip }, async () => {
+  const accounts = readAccounts();
+  const table = parsePrivilegeTable(readFileSync(`${instance.checkout}/docs/architecture.md`, "utf8"));
+  for (const { process: name, user, capabilities } of table) {
+    const status = statusOf(await running().pid(name as ProcessName));
+    assert.ok(status, name);
+    const { uid, gid } = accounts.account(user);
+    assert.deepEqual(status.uids, [uid, uid, uid, uid], `${name}: uids`);
+    assert.deepEqual(status.gids, [gid, gid, gid, gid], `${name}: gids`);
+    assert.deepEqual(status.capabilities.bounding, capabilities, `${name}: bounding`);
+    assert.deepEqual(status.capabilities.ambient, capabilities, `${name}: ambient`);
+    assert.deepEqual(status.capabilities.permitted, capabilities, `${name}: permitted`);
+    const isService = serviceNames.some((one) => one === name);
+    assert.deepEqual(status.groups, isService ? [accounts.group("lobsterd")] : [], `${name}: groups`);
+  }
+});
+
+test("no process can gain privileges or leave a core, and none but the launcher's is root", { skip }, async () => {
+  for (const name of processNames) {
+    const pid = await running().pid(name);
+    const status = statusOf(pid);
+    assert.ok(status, name);
+    assert.equal(status.noNewPrivileges, true, name);
+    assert.equal(status.uids.includes(0), name === "vm-launcher", name);
+    assert.match(readFileSync(`/proc/${pid}/limits`, "utf8"), /Max core file size\s+0\s+0/, name);
+  }
+});
+
+test("all live in the instance's namespace, but the launcher in one that has nothing", { skip }, async () => {
+  const own = readlinkSync("/proc/self/ns/net");
+  const shared = `net:[${statSync(instance.netnsPath).ino}]`;
+  for (const name of processNames) {
+    const namespace = readlinkSync(`/proc/${await running().pid(name)}/ns/net`);
+    assert.notEqual(namespace, own, name);
+    assert.equal(namespace === shared, name !== "vm-launcher", name);
+  }
+  const links = readFileSync(`/proc/${await running().pid("vm-launcher")}/net/dev`, "utf8")
+    .trim()
+    .split("\n")
+    .slice(2);
+  assert.deepEqual(
+    links.map((line) => line.trim().split(":")[0]),
+    ["lo"],
+  );
+});
+
+test("the environment of a process is what was granted", { skip }, async () => {
+  for (const { name, environment } of processSpecs(instance)) {
+    const text = readFileSync(`/proc/${await running().pid(name)}/environ`, "utf8");
+    const names = text
+      .split("\0")
+      .filter(Boolean)
+      .map((entry) => entry.split("=")[0] ?? "");
+    const channel = name === "forwarder" ? ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"] : [];
+    assert.deepEqual(names.sort(), [...Object.keys(environment), ...channel].sort(), name);
+  }
+});
+
+test("only Caddy and proxy can open the admin socket", { skip }, async () => {
+  const { adminSocketPath } = instanceFiles(instance);
+  for (const user of [...serviceUsers, "nobody"]) {
+    const allowed = user === "lobsterd-caddy" || user === "lobsterd-proxy";
+    assert.equal(await openAs(user, "connect", adminSocketPath), allowed ? "ok" : "EACCES", user);
+  }
+});
+
+test("no service user can open KVM, the launcher can", {
+  skip: skip || (!existsSync("/dev/kvm") && "no /dev/kvm here"),
+}, async () => {
+  for (const user of serviceUsers) assert.equal(await openAs(user, "open", "/dev/kvm"), "EACCES", user);
+  const launcher = processSpecs(instance).find(({ name }) => name === "vm-launcher");
+  assert.ok(launcher);
+  assert.equal(await openWith(privileges(launcher, readAccounts()), "open", "/dev/kvm"), "ok");
+});
+
+test("a service reads its own key and configuration and nobody else's", { skip }, async () => {
+  const files = (name: string): string[] => [
+    `${instance.stateDir}/certificates/${name}/key.pem`,
+    `${instance.runDir}/config/${name}.json`,
+  ];
+  const secret = [instanceFiles(instance).rootKeyPath, `${instance.stateDir}/certificates/secrets/guest-ca-key.pem`];
+  for (const reader of serviceNames) {
+    for (const owner of serviceNames) {
+      for (const path of [...files(owner), ...(owner === "secrets" ? secret : [])]) {
+        const answer = await openAs(`lobsterd-${reader}`, "read", path);
+        assert.equal(answer, reader === owner ? "ok" : "EACCES", `${reader} reads ${path}`);
+      }
+    }
+    assert.equal(
+      await openAs(`lobsterd-${reader}`, "read", `${instance.stateDir}/certificates/platform-ca-key.pem`),
+      "EACCES",
+    );
+  }
+});
+
+test("operator and viewer are served; a stranger and a caller without certificate are refused", { skip }, async () => {
+  for (const name of serviceNames) {
+    assert.equal(await healthAs(instance.ports[name], "operator"), "SERVING");
+    assert.equal(await healthAs(instance.ports[name], "viewer"), "SERVING");
+    assert.match(await healthAs(instance.ports[name], "stranger"), /permission_denied/);
+    assert.match(await healthAs(instance.ports[name], undefined), /unauthenticated/);
+  }
+});
+
+test("nothing of the instance listens on the machine but the forwarded ports", { skip }, async () => {
+  const { stdout } = await run(["ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes"]);
+  const supervisor = (await askSupervisor(instance.controlSocketPath, { verb: "status" }))?.pid;
+  const ours = stdout.split("\n").filter((line) => line.includes(`pid=${supervisor},`));
+  const addresses = ours.map((line) => line.split(/\s+/)[3]).sort();
+  assert.deepEqual(
+    addresses,
+    Object.values(instance.ports)
+      .map((port) => `127.0.0.1:${port}`)
+      .sort(),
+  );
+});
+
+test("a process that dies comes back, and a second start finds the stack up", { skip }, async () => {
+  for (const name of ["audit", "forwarder"] as const) {
+    const pid = await running().pid(name);
+    await running().killProcess(name, "SIGKILL");
+    await running().waitReplaced(name, pid);
+    await running().waitHealthy("audit");
+  }
+  assert.equal(await up(instance, silent), false);
+});
+
+test("only root may speak to the supervisor", { skip }, async () => {
+  assert.equal(await openAs("nobody", "connect", instance.controlSocketPath), "EACCES");
+  await assert.rejects(running().restart("absent" as ProcessName), /not a process of this stack/);
+});
+
+test("after the supervisor was killed a start replaces what it left running", { skip, timeout: 180_000 }, async () => {
+  const pid = await running().pid("audit");
+  await killSupervisor();
+  assert.ok(identifyProcess(pid), "a service outlives its supervisor");
+  assert.equal(await up(instance, silent), true);
+  assert.notEqual(await running().pid("audit"), pid);
+  assert.equal(identifyProcess(pid), undefined);
+});
+
+test("after the supervisor was killed and a part is gone, down leaves the machine as it was", {
+  skip,
+  timeout: 180_000,
+}, async () => {
+  await killSupervisor();
+  await run(["umount", "--lazy", `${instance.runDir}/app`]);
+  assert.deepEqual(await down(instance, silent), []);
+  assert.deepEqual(await changes(), []);
+  assert.deepEqual(await down(instance, silent), [], "a second time is no error");
+});
+
+test("a taken port is named before anything is started", { skip }, async () => {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(instance.ports.net, "127.0.0.1", () => resolve()));
+  try {
+    await assert.rejects(up(instance, silent), new RegExp(`port ${instance.ports.net} \\(for net\\)`));
+    assert.deepEqual(await changes(), []);
+  } finally {
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
+/** What differs from before the stack was started. Other suites make and remove namespaces of their own meanwhile. */
+async function changes(): Promise<string[]> {
+  const lines = diffInventories(inventoryBefore, await takeInventory(instance.name));
+  return lines.filter((line) => !/^. namespace machine (?!lobsterd-)/.test(line));
+}
+
+async function killSupervisor(): Promise<void> {
+  const pid = (await askSupervisor(instance.controlSocketPath, { verb: "status" }))?.pid;
+  const identity = pid === undefined ? undefined : identifyProcess(pid);
+  assert.ok(identity);
+  process.kill(identity.pid, "SIGKILL");
+  for (let waitedMs = 0; identifyProcess(identity.pid) !== undefined && waitedMs < 5000; waitedMs += 20)
+    await delay(20);
+  assert.equal(await askSupervisor(instance.controlSocketPath, { verb: "status" }), undefined);
+}
+
+/** Tries as the process of that user would: with its supplementary groups and capabilities. */
+function openAs(user: string, kind: "connect" | "open" | "read", path: string): Promise<string> {
+  const spec = processSpecs(instance).find((one) => one.user === user && one.name !== "forwarder");
+  const plain = { user, supplementaryGroups: [], capabilities: [] };
+  return openWith(privileges(spec ?? plain, readAccounts()), kind, path);
+}
+
+async function openWith(prefix: readonly string[], kind: "connect" | "open" | "read", path: string): Promise<string> {
+  if (kind === "read") {
+    const { status, stderr } = await run([...prefix, "head", "--bytes=1", path], { allowFailure: true });
+    return status === 0 ? "ok" : stderr.includes("Permission denied") ? "EACCES" : stderr;
+  }
+  const { stdout } = await run([...prefix, process.execPath, "-e", openScript, "--", kind, path]);
+  return stdout;
+}
+
+async function healthAs(port: number, client: ClientName | undefined): Promise<string> {
+  const paths = client === undefined ? undefined : running().client(client);
+  const certificate =
+    paths === undefined ? {} : { cert: readFileSync(paths.certificatePath), key: readFileSync(paths.keyPath) };
+  const transport = createGrpcTransport({
+    baseUrl: `https://127.0.0.1:${port}`,
+    nodeOptions: { ca: readFileSync(clientCaPath(instance)), ...certificate },
+  });
+  try {
+    const { status } = await createClient(Health, transport).check({}, { timeoutMs: 5000 });
+    return status === 1 ? "SERVING" : String(status);
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}

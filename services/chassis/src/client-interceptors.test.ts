@@ -7,7 +7,11 @@ import { AuditService } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { lostServerIsUnavailable, retryIdempotent } from "./client-interceptors.ts";
 
-function requestOf(method: DescMethodUnary, fields: object = {}, signal = new AbortController().signal): UnaryRequest {
+function requestOf(
+  method: DescMethodUnary,
+  fields: Record<string, unknown> = {},
+  signal = new AbortController().signal,
+): UnaryRequest {
   return {
     ...{ stream: false, method, service: method.parent, requestMethod: "POST", url: "https://x", signal },
     ...{ header: new Headers(), contextValues: createContextValues(), message: create(method.input, fields) },

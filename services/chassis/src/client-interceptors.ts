@@ -39,10 +39,6 @@ export const lostServerIsUnavailable: Interceptor = (next) => async (request) =>
   }
 };
 
-/** Ends a call at its deadline even while the connection is still being made, which the transport does not interrupt. */
-export const boundByDeadline: Interceptor = (next) => async (request) =>
-  await raceSignal(request.signal, next(request));
-
 /**
  * Repeats a unary call that met UNAVAILABLE, with exponential back-off and jitter, within its deadline and at most seven times. Only calls
  * that may be repeated: a method with an idempotency level, or a request with a `requestId`.

@@ -2,7 +2,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, createClient, type HandlerContext, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { AgentService } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
-import { boundByDeadline, lostServerIsUnavailable, retryIdempotent } from "./client-interceptors.ts";
+import { lostServerIsUnavailable, retryIdempotent } from "./client-interceptors.ts";
 import type { TlsFiles } from "./listener.ts";
 import { connectPeer, type PeerAddress } from "./peer-connection.ts";
 import { clientTracing } from "./trace-interceptors.ts";
@@ -99,7 +99,7 @@ export function createPeerTransport(
     sessionManager,
     readMaxBytes: limits.maxReplyBytes,
     writeMaxBytes: maxMessageBytes,
-    interceptors: [clientTracing, ...(limits.retry ? [retryIdempotent] : []), lostServerIsUnavailable, boundByDeadline],
+    interceptors: [clientTracing, ...(limits.retry ? [retryIdempotent] : []), lostServerIsUnavailable],
   });
   return { transport: withUnaryTimeout(transport, limits.timeoutMs), close: () => sessionManager.abort() };
 }

@@ -1,18 +1,25 @@
-import type { DescFile, DescService, MessageInitShape } from "@bufbuild/protobuf";
-import { toBinary } from "@bufbuild/protobuf";
+import { type DescFile, type DescService, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import {
   ServerReflection as ReflectionV1,
-  type ServerReflectionRequest,
-  type ServerReflectionResponseSchema,
+  type ServerReflectionRequest as RequestV1,
 } from "@lobsterd/proto/grpc/reflection/v1/reflection_pb.ts";
-import { ServerReflection as ReflectionV1Alpha } from "@lobsterd/proto/grpc/reflection/v1alpha/reflection_pb.ts";
+import {
+  ServerReflection as ReflectionV1Alpha,
+  type ServerReflectionRequest as RequestV1Alpha,
+} from "@lobsterd/proto/grpc/reflection/v1alpha/reflection_pb.ts";
 import { type DescriptorIndex, indexDescriptors } from "./descriptor-index.ts";
 import { defineErrors } from "./errors.ts";
 import { defineRoutes, type Routes } from "./routes.ts";
 
-type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>["messageResponse"]>;
+/** Both versions have the same fields under different type names: plain values fit either. */
+type Question = RequestV1 | RequestV1Alpha;
+type Answer =
+  | { case: "listServicesResponse"; value: { service: { name: string }[] } }
+  | { case: "fileDescriptorResponse"; value: { fileDescriptorProto: Uint8Array[] } }
+  | { case: "allExtensionNumbersResponse"; value: { baseTypeName: string; extensionNumber: number[] } }
+  | { case: "errorResponse"; value: { errorCode: Code; errorMessage: string } };
 
 /** More than any client asks in one stream; a stream is open for as long as its deadline. */
 const maxQuestions = 1000;
@@ -24,33 +31,32 @@ export function createReflection(services: readonly DescService[]): Routes[] {
   const all = [...services, ReflectionV1, ReflectionV1Alpha];
   const index = indexDescriptors(all);
   const names = all.map(({ typeName }) => ({ name: typeName }));
-  // Both versions have the same messages under different names, so one implementation serves both.
   return [
     defineRoutes(ReflectionV1, { serverReflectionInfo: (questions) => answerAll(questions, index, names) }),
     defineRoutes(ReflectionV1Alpha, { serverReflectionInfo: (questions) => answerAll(questions, index, names) }),
   ];
 }
 
-type Question = Pick<ServerReflectionRequest, "host"> & {
-  readonly messageRequest: ServerReflectionRequest["messageRequest"];
-};
-
-async function* answerAll(questions: AsyncIterable<Question>, index: DescriptorIndex, names: { name: string }[]) {
+async function* answerAll<Q extends Question>(
+  questions: AsyncIterable<Q>,
+  index: DescriptorIndex,
+  names: { name: string }[],
+): AsyncGenerator<{ validHost: string; originalRequest: Q; messageResponse: Answer }> {
   const sent = new Set<string>();
   let count = 0;
-  for await (const { host, messageRequest } of questions) {
+  for await (const question of questions) {
     count += 1;
     if (count > maxQuestions) throw fail("TOO_MANY_QUESTIONS", `at most ${maxQuestions} questions in one stream`);
     yield {
-      validHost: host,
-      originalRequest: { host, messageRequest },
-      messageResponse: answer(messageRequest, index, names, sent),
+      validHost: question.host,
+      originalRequest: question,
+      messageResponse: answer(question.messageRequest, index, names, sent),
     };
   }
 }
 
 function answer(
-  question: ServerReflectionRequest["messageRequest"],
+  question: Question["messageRequest"],
   index: DescriptorIndex,
   names: { name: string }[],
   sent: Set<string>,

@@ -38,6 +38,7 @@ test("no formatter and no log line shows a secret", () => {
     assert.ok(!printed.includes(form), form);
   }
   assert.ok(!printed.includes([...Buffer.from(canary)].join(",")));
+  assert.equal((printed.match(/\[13 bytes\]/g) ?? []).length, 1, "raw bytes are shown by their length");
   assert.equal(logs.length, 4);
   assert.match(JSON.stringify(logs[2]), /"message":"outer"/);
 });

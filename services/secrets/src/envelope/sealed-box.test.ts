@@ -86,7 +86,7 @@ test("swap: of 10,000 boxes or bound fields put in another's place none opens", 
     const other = pick();
     const field = fields[randomInt(fields.length)] ?? "tenant";
     const swapped = randomInt(2) === 0 ? other.own : { ...one.own, [field]: other.own[field] };
-    if (encodeBinding(swapped).equals(encodeBinding(one.own))) continue;
+    if (fields.every((name) => swapped[name] === one.own[name])) continue;
     count += 1;
     opened += opens(swapped, one.box) ? 1 : 0;
   }

@@ -33,6 +33,8 @@ export interface RunningService {
   advance(ms: number): void;
   as(caller: CallerName): Client<typeof SecretService>;
   restart(): Promise<void>;
+  /** Stops the service and leaves its directory. */
+  stop(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -135,6 +137,7 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
       await stop();
       stop = await start();
     },
+    stop: () => stop(),
     async close() {
       await stop();
       rmSync(directory, { recursive: true });

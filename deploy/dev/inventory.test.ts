@@ -4,8 +4,8 @@ import { diffInventories } from "./inventory.ts";
 import { describeConntrack, describeFacts, describeRuleset } from "./network-inventory.ts";
 
 test("a difference counts equal lines", () => {
-  assert.deepEqual(diffInventories(["a", "a", "b"], ["a", "b", "c"]), ["+ c", "- a"]);
-  assert.deepEqual(diffInventories(["a", "b"], ["b", "a"]), []);
+  assert.deepEqual(diffInventories(["a", "a", "b"], ["a", "b", "c"]), { added: ["c"], removed: ["a"] });
+  assert.deepEqual(diffInventories(["a", "b"], ["b", "a"]), { added: [], removed: [] });
 });
 
 const ruleset = (counter: number, elements: unknown[], handle: number): string =>
@@ -31,12 +31,18 @@ test("an element, and nothing that counts by itself, makes a difference", () => 
   const before = describeRuleset("ns", ruleset(1, ["lob-0"], 2));
   assert.deepEqual(describeRuleset("ns", ruleset(9, [{ elem: { val: "lob-0", expires: 3 } }], 7)), before);
   const after = describeRuleset("ns", ruleset(1, ["lob-0", "lob-1"], 2));
-  assert.deepEqual(diffInventories(before, after), ['+ nft ns set inet lobsterd guests element "lob-1"']);
+  assert.deepEqual(diffInventories(before, after), {
+    added: ['nft ns set inet lobsterd guests element "lob-1"'],
+    removed: [],
+  });
 });
 
 test("a changed rule makes a difference", () => {
   const changed = ruleset(1, [], 2).replace('"drop"', '"accept"');
-  assert.equal(diffInventories(describeRuleset("ns", ruleset(1, [], 2)), describeRuleset("ns", changed)).length, 2);
+  assert.equal(
+    diffInventories(describeRuleset("ns", ruleset(1, [], 2)), describeRuleset("ns", changed)).added.length,
+    1,
+  );
 });
 
 test("connections of guests count, those of services do not", () => {

@@ -12,6 +12,12 @@ import { presentUsers } from "./users.ts";
 
 const maxConfigurationBytes = 16 * 1024 * 1024;
 
+/** What differs between two inventories; a line that is there twice and then once is one line removed. */
+export interface InventoryDifference {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+}
+
 /**
  * Everything on the machine that a tenant or the instance could leave behind, one sorted line each: processes of the instance
  * (without pids, so that a restarted service is no difference), links, namespaces, rules and connections of the machine and of
@@ -39,9 +45,8 @@ export async function takeInventory(name: InstanceName): Promise<string[]> {
   ].sort();
 }
 
-/** What differs: `+ line` for what is new, `- line` for what is gone. A line that is there twice and then once is gone once. */
-export function diffInventories(before: readonly string[], after: readonly string[]): string[] {
-  return [...without(after, before).map((line) => `+ ${line}`), ...without(before, after).map((line) => `- ${line}`)];
+export function diffInventories(before: readonly string[], after: readonly string[]): InventoryDifference {
+  return { added: without(after, before), removed: without(before, after) };
 }
 
 function without(lines: readonly string[], taken: readonly string[]): string[] {

@@ -224,8 +224,8 @@ test("a taken port is named before anything is started", { skip }, async () => {
 
 /** What differs from before the stack was started. Other suites make and remove namespaces of their own meanwhile. */
 async function changes(): Promise<string[]> {
-  const lines = diffInventories(inventoryBefore, await takeInventory(instance.name));
-  return lines.filter((line) => !/^. namespace machine (?!lobsterd-)/.test(line));
+  const { added, removed } = diffInventories(inventoryBefore, await takeInventory(instance.name));
+  return [...added, ...removed].filter((line) => !/^namespace machine (?!lobsterd-)/.test(line));
 }
 
 async function killSupervisor(): Promise<void> {

@@ -7,7 +7,7 @@ import type { Tenant } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { connectStack } from "../client/clients.ts";
 import { askFront, type FrontAnswer, type FrontRequest, hostOf } from "../client/front.ts";
 import { readStackEnv } from "../client/stack-env.ts";
-import { diffInventories, takeInventory } from "../dev/inventory.ts";
+import { diffInventories, type InventoryDifference, takeInventory } from "../dev/inventory.ts";
 
 export const instance = "test";
 export const env = readStackEnv(instance);
@@ -60,11 +60,15 @@ export async function assertUnchangedSince(before: readonly string[]): Promise<v
   const deadline = performance.now() + 20_000;
   for (;;) {
     const difference = diffInventories(before, await takeInventory(instance));
-    if (difference.length === 0) return;
-    if (performance.now() > deadline) assert.deepEqual(difference, [], "the host is not as it was");
+    if (isEmpty(difference)) return;
+    if (performance.now() > deadline) {
+      assert.deepEqual(difference, { added: [], removed: [] }, "the host is not as it was");
+    }
     await delay(200);
   }
 }
+
+const isEmpty = ({ added, removed }: InventoryDifference) => added.length + removed.length === 0;
 
 /** The inventory, once two in a row are equal: services that were just restarted have settled. */
 export async function settledInventory(): Promise<readonly string[]> {
@@ -73,7 +77,7 @@ export async function settledInventory(): Promise<readonly string[]> {
   for (;;) {
     await delay(500);
     const next = await takeInventory(instance);
-    if (diffInventories(last, next).length === 0) return next;
+    if (isEmpty(diffInventories(last, next))) return next;
     if (performance.now() > deadline) throw new Error("the host does not settle");
     last = next;
   }

@@ -3,13 +3,11 @@
  * nothing when it is not. `OTEL_SERVICE_NAME` names the process. Spans go out as OTLP over HTTP (JSON) in short batches, so that a
  * trace can be read soon after it ended; whether a span is recorded follows its parent.
  */
-import { context, propagation, trace } from "@opentelemetry/api";
 import { setForeignProcessor } from "./foreign-spans.ts";
 import { onFlush } from "./tracing.ts";
 
 const batchDelayMs = 500;
 const exportLimitMs = 2000;
-const flushLimitMs = 1000;
 const maxQueuedSpans = 4096;
 
 if (process.env.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined) {
@@ -17,14 +15,13 @@ if (process.env.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined) {
 }
 
 async function startTelemetry(service: string): Promise<void> {
-  const [{ AsyncLocalStorageContextManager }, { W3CTraceContextPropagator }, { resourceFromAttributes }, sdk, otlp] =
-    await Promise.all([
-      import("@opentelemetry/context-async-hooks"),
-      import("@opentelemetry/core"),
-      import("@opentelemetry/resources"),
-      import("@opentelemetry/sdk-trace"),
-      import("@opentelemetry/exporter-trace-otlp-http"),
-    ]);
+  const [{ NodeSDK }, { W3CTraceContextPropagator }, { resourceFromAttributes }, sdk, otlp] = await Promise.all([
+    import("@opentelemetry/sdk-node"),
+    import("@opentelemetry/core"),
+    import("@opentelemetry/resources"),
+    import("@opentelemetry/sdk-trace"),
+    import("@opentelemetry/exporter-trace-otlp-http"),
+  ]);
   const processor = new sdk.BatchSpanProcessor({
     exporter: new otlp.OTLPTraceExporter({ timeoutMillis: exportLimitMs }),
     scheduledDelayMillis: batchDelayMs,
@@ -32,15 +29,18 @@ async function startTelemetry(service: string): Promise<void> {
     maxQueueSize: maxQueuedSpans,
   });
   const resourceOf = (name: string) => resourceFromAttributes({ "service.name": name });
-  const provider = new sdk.TracerProvider({
+  new NodeSDK({
     resource: resourceOf(service),
+    autoDetectResources: false,
     sampler: new sdk.ParentBasedSampler({ root: new sdk.AlwaysOnSampler() }),
     spanLimits: { attributeValueLengthLimit: 256, attributeCountLimit: 32, eventCountLimit: 8, linkCountLimit: 8 },
     spanProcessors: [processor],
-  });
-  trace.setGlobalTracerProvider(provider);
-  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-  propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+    // Only traces go out so far; without these the SDK would look for exporters of its own.
+    metricReaders: [],
+    logRecordProcessors: [],
+    instrumentations: [],
+    textMapPropagator: new W3CTraceContextPropagator(),
+  }).start();
   setForeignProcessor({ onEnd: (span) => processor.onEnd(span), resourceOf });
-  onFlush(() => provider.forceFlush({ timeoutMillis: flushLimitMs }));
+  onFlush(() => processor.forceFlush());
 }

@@ -91,6 +91,7 @@ export function createSlotPool(builder: SlotBuilder, options: SlotPoolOptions, l
   }
 
   async function fill(signal: AbortSignal): Promise<void> {
+    if (cold().length === 0) return;
     const inventory = await builder.inventory();
     const tried = new Set<number>();
     const failures: unknown[] = [];

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { durationMs, type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import {
   type AgentService,
@@ -22,8 +22,10 @@ export type AgentParts = {
   readonly workload: Workload;
   readonly secretFiles: SecretFiles;
   readonly tracer: Tracer;
-  /** Ends the machine; resolves when the workload has stopped and the disk is written. */
-  readonly powerOff: () => Promise<void>;
+  /** Stops the workload and writes the disk. */
+  readonly quiesce: () => Promise<void>;
+  /** Ends the machine once the answer has left it. */
+  readonly powerOff: () => void;
 };
 
 const maximumWaitMs = 10_000;
@@ -39,10 +41,17 @@ const wireStates: Readonly<Record<WorkloadState, WireState>> = {
   failed: WireState.FAILED,
 };
 
+/** The clock's fractions of a millisecond are not whole nanoseconds, which is all that the wire can carry. */
+export function toTimestamp(ms: number): Timestamp {
+  const seconds = Math.floor(ms / 1000);
+  const nanos = Math.floor((ms - seconds * 1000) * 1_000_000);
+  return create(TimestampSchema, { seconds: BigInt(seconds), nanos });
+}
+
 function toWireSpan(span: Finished) {
   const { startMs, endMs, ...rest } = span;
-  const startTime = timestampFromMs(startMs);
-  const endTime = timestampFromMs(endMs);
+  const startTime = toTimestamp(startMs);
+  const endTime = toTimestamp(endMs);
   return create(FinishedSpanSchema, { ...rest, startTime, endTime });
 }
 
@@ -95,7 +104,7 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
         vmId: identity.vmId,
         generation: identity.generation,
         workloadState: wireStates[workload.state],
-        guestTime: timestampFromMs(Date.now()),
+        guestTime: toTimestamp(Date.now()),
         spans: request.traceId === "" ? [] : tracer.take(request.traceId).map(toWireSpan),
       });
     },
@@ -118,7 +127,8 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       return create(InjectSecretsResponseSchema, { workloadState: wireStates[workload.state] });
     },
     async shutdown() {
-      await parts.powerOff();
+      await parts.quiesce();
+      parts.powerOff();
       return create(ShutdownResponseSchema);
     },
     exec: notImplementedStream,

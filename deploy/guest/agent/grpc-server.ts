@@ -37,12 +37,33 @@ function refuse(response: Http2ServerResponse, error: ConnectError): void {
   response.stream.respond({ ":status": 200, ...Object.fromEntries(headers) }, { endStream: true });
 }
 
-function boundSession(session: ServerHttp2Session): void {
-  session.setTimeout(idleMs, () => session.close());
+/** A gRPC server with the connections it has. */
+export type GrpcServer = {
+  readonly server: Http2SecureServer;
+  /** Accepts nothing new, lets answers under way leave, and resolves when every connection is closed or `limitMs` is over. */
+  drain(limitMs: number): Promise<void>;
+};
+
+function track(server: Http2SecureServer): GrpcServer {
+  const sessions = new Set<ServerHttp2Session>();
+  server.on("session", (session) => {
+    sessions.add(session);
+    session.once("close", () => sessions.delete(session));
+    session.setTimeout(idleMs, () => session.close());
+  });
+  return {
+    server,
+    async drain(limitMs) {
+      server.close();
+      const closed = [...sessions].map((session) => new Promise<void>((resolve) => session.close(resolve)));
+      const limit = new Promise<void>((resolve) => setTimeout(resolve, limitMs).unref());
+      await Promise.race([Promise.all(closed), limit]);
+    },
+  };
 }
 
 /** Serves AgentService over gRPC to the services that `access.ts` names. The server is not listening yet. */
-export function createGrpcServer(identity: Identity, handlers: ServiceImpl<typeof AgentService>): Http2SecureServer {
+export function createGrpcServer(identity: Identity, handlers: ServiceImpl<typeof AgentService>): GrpcServer {
   const serve = connectNodeAdapter({
     routes: (router) => router.service(AgentService, handlers),
     grpc: true,
@@ -74,8 +95,7 @@ export function createGrpcServer(identity: Identity, handlers: ServiceImpl<typeo
     onRequest,
   );
   server.maxConnections = maximumConnections;
-  server.on("session", boundSession);
   // A failed handshake is the caller's affair; without a listener Node would only close it as well.
   server.on("tlsClientError", (error) => log("handshake refused", { error: error.message.slice(0, 200) }));
-  return server;
+  return track(server);
 }

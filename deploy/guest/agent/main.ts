@@ -3,7 +3,7 @@ import { kernelStartMs, prepareWorkload, readIdentity, readWorkloadManifest } fr
 import { createFront } from "./front.ts";
 import { createGrpcServer } from "./grpc-server.ts";
 import { log } from "./log.ts";
-import { syncAndReset } from "./power.ts";
+import { resetMachine, syncFileSystems } from "./power.ts";
 import { SecretFiles } from "./secret-files.ts";
 import { parseTraceparent, Tracer } from "./tracer.ts";
 import { Workload } from "./workload.ts";
@@ -12,6 +12,7 @@ const address = "10.77.0.2";
 const agentPort = 7443;
 const frontPort = 9000;
 const workloadGraceMs = 5_000;
+const drainMs = 2_000;
 
 function main(): void {
   const tracer = new Tracer();
@@ -22,16 +23,21 @@ function main(): void {
   prepareWorkload(identity, manifest);
   const workload = new Workload(manifest, tracer);
   const secretFiles = new SecretFiles("/run/secrets", manifest.user);
-  const powerOff = async (): Promise<void> => {
+  const quiesce = async (): Promise<void> => {
     await workload.stop(workloadGraceMs);
-    await syncAndReset();
+    await syncFileSystems();
   };
+  // The handler's answer is written after it returns, so the drain begins one turn of the loop later.
+  const powerOff = () => setImmediate(() => void grpc.drain(drainMs).finally(resetMachine));
   if (!identity.expectInjection) workload.start(parent);
   const front = createFront({ identity, workloadPort: manifest.port });
-  const grpc = createGrpcServer(identity, agentHandlers({ identity, workload, secretFiles, tracer, powerOff }));
+  const grpc = createGrpcServer(
+    identity,
+    agentHandlers({ identity, workload, secretFiles, tracer, quiesce, powerOff }),
+  );
   // Until there is an answer to give, the port is closed: a handshake under emulation takes time that the workload needs to start.
   void workload.firstHealthy().then(() => front.listen(frontPort, address));
-  grpc.listen(agentPort, address, () => {
+  grpc.server.listen(agentPort, address, () => {
     boot?.end();
     log("agent is ready", { vmId: identity.vmId, generation: identity.generation });
   });

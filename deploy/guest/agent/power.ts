@@ -4,12 +4,14 @@ import { promisify } from "node:util";
 import { log } from "./log.ts";
 
 const run = promisify(execFile);
-/** The answer to Shutdown has to leave the machine before the machine goes. */
-const answerMs = 100;
 
-/** Writes out every file system, then resets the machine: under both VMMs a reset ends it. Resolves before the reset. */
-export async function syncAndReset(): Promise<void> {
+/** Writes out every file system; what the tenant wrote before is on its disk afterwards. */
+export async function syncFileSystems(): Promise<void> {
   await run("/usr/bin/sync", { timeout: 10_000 });
+}
+
+/** Resets the machine at once: under both VMMs a reset ends it. */
+export function resetMachine(): void {
   log("powering off");
-  setTimeout(() => writeFileSync("/proc/sysrq-trigger", "b"), answerMs);
+  writeFileSync("/proc/sysrq-trigger", "b");
 }

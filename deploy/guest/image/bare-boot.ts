@@ -2,16 +2,14 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
-import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Authority, createAuthority, type Leaf } from "./boot-authority.ts";
+import { agentPort, callFront, frontPort } from "./boot-client.ts";
 import { type BootNetwork, createBootNetwork, guestMac, tapName } from "./boot-network.ts";
 import { runTool } from "./tool.ts";
 
-export const agentPort = 7443;
-export const frontPort = 9000;
 export const bootTrustDomain = "bare-boot.test";
 const identityDriveBytes = 64 * 1024;
 
@@ -121,6 +119,8 @@ export type BareGuest = {
   /** Signs guests. */
   readonly guests: Authority;
   readonly directory: string;
+  /** The guest's private key in PEM, which nothing in the guest but its agent may ever see. */
+  readonly privateKeyPem: string;
   /** performance.now() at the start of QEMU. */
   readonly startedAtMs: number;
   /** Ends the machine and removes its namespace and files; safe to repeat. */
@@ -135,6 +135,8 @@ export type BareBootOptions = {
   readonly traceparent?: string;
   readonly consoleLog?: string;
   readonly translationCacheMib?: number;
+  /** Replaces the identity document, to see what a guest does without one. */
+  readonly identityDrive?: Buffer;
 };
 
 /** Starts QEMU on an image in a namespace of its own and returns at once: the guest is only beginning to boot. */
@@ -161,7 +163,8 @@ export async function startBareGuest(options: BareBootOptions): Promise<BareGues
     ...(options.consoleLog === undefined ? {} : { consoleLog: options.consoleLog }),
   };
   await createOverlay(files.overlay, 64);
-  await writeFile(files.identityDrive, identityDrive(identity, leaf, platform.certificatePem), { mode: 0o600 });
+  const drive = options.identityDrive ?? identityDrive(identity, leaf, platform.certificatePem);
+  await writeFile(files.identityDrive, drive, { mode: 0o600 });
   const argv = machineArguments(files, await hostTscKhz());
   const network = await createBootNetwork(`lobboot-${process.pid}-${randomBytes(2).toString("hex")}`, directory, [
     agentPort,
@@ -177,6 +180,7 @@ export async function startBareGuest(options: BareBootOptions): Promise<BareGues
     platform,
     guests,
     directory,
+    privateKeyPem: leaf.privateKeyPem,
     startedAtMs,
     async stop() {
       if (machine.exitCode === null && machine.signalCode === null) {
@@ -190,30 +194,6 @@ export async function startBareGuest(options: BareBootOptions): Promise<BareGues
   };
 }
 
-function getOnce(guest: BareGuest, caddy: Leaf): Promise<number> {
-  const serverName = guest.identity.hostNames[0] ?? "";
-  return new Promise((resolve, reject) => {
-    const call = request({
-      socketPath: guest.network.socketOf(frontPort),
-      path: "/health",
-      servername: serverName,
-      headers: { host: serverName },
-      cert: caddy.certificatePem,
-      key: caddy.privateKeyPem,
-      ca: guest.guests.certificatePem,
-      agent: false,
-      timeout: 2_000,
-    });
-    call.on("timeout", () => call.destroy(new Error("no answer")));
-    call.on("error", reject);
-    call.on("response", (response) => {
-      response.resume();
-      response.on("end", () => resolve(response.statusCode ?? 0));
-    });
-    call.end();
-  });
-}
-
 /** Waits for the first 200 of `GET /health` on the gateway's port; returns the milliseconds since QEMU was started. */
 export async function firstHttpAnswerMs(guest: BareGuest, timeoutMs = 30_000): Promise<number> {
   const caddy = await guest.platform.issue({ uri: `spiffe://${bootTrustDomain}/svc/caddy` });
@@ -221,10 +201,13 @@ export async function firstHttpAnswerMs(guest: BareGuest, timeoutMs = 30_000): P
   let last: unknown;
   while (performance.now() < limit) {
     if (guest.process.exitCode !== null) throw new Error(`QEMU ended with ${guest.process.exitCode}`);
-    const status = await getOnce(guest, caddy).catch((error: unknown) => {
-      last = error; // closed, refused or silent: not up yet
-      return 0;
-    });
+    const status = await callFront(guest, { path: "/health", leaf: caddy }).then(
+      (answer) => answer.status,
+      (error: unknown) => {
+        last = error; // closed, refused or silent: not up yet
+        return 0;
+      },
+    );
     if (status === 200) return performance.now() - guest.startedAtMs;
     if (status !== 0) last = new Error(`HTTP status ${status}`);
     await delay(10);

@@ -40,6 +40,24 @@ export const lostServerIsUnavailable: Interceptor = (next) => async (request) =>
 };
 
 /**
+ * Leaves only the code of what a peer answers, for peers that are hostile: text, reason and details would carry what they please,
+ * an injected secret included, into spans, logs and the answers of our own services.
+ */
+export const onlyCodeOfAnswer: Interceptor = (next) => async (request) => {
+  const translate = (error: unknown) => {
+    const failure = ConnectError.from(error);
+    return failure.isWireError ? new ConnectError("the peer refused the call", failure.code) : error;
+  };
+  try {
+    const response = await next(request);
+    if (!response.stream) return response;
+    return { ...response, message: hookMessages(response.message, { fail: translate }) };
+  } catch (error) {
+    throw translate(error);
+  }
+};
+
+/**
  * Repeats a unary call that met UNAVAILABLE, with exponential back-off and jitter, within its deadline and at most seven times. Only calls
  * that may be repeated: a method with an idempotency level, or a request with a `requestId`.
  */

@@ -2,7 +2,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, createClient, type HandlerContext, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { AgentService } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
-import { lostServerIsUnavailable, retryIdempotent } from "./client-interceptors.ts";
+import { lostServerIsUnavailable, onlyCodeOfAnswer, retryIdempotent } from "./client-interceptors.ts";
 import type { TlsFiles } from "./listener.ts";
 import { connectPeer, type PeerAddress } from "./peer-connection.ts";
 import { clientTracing } from "./trace-interceptors.ts";
@@ -57,7 +57,10 @@ export interface GuestAgentClient {
   close(): void;
 }
 
-/** A client of one guest's agent. `close` cuts its connection. Nothing is retried: the caller knows whether the guest lives. */
+/**
+ * A client of one guest's agent. `close` cuts its connection. Nothing is retried: the caller knows whether the guest lives. Of an error that
+ * the guest answers only the code is kept.
+ */
 export function createGuestAgentClient(agent: GuestAgent): GuestAgentClient {
   const { transport, close } = createPeerTransport(
     {
@@ -67,7 +70,7 @@ export function createGuestAgentClient(agent: GuestAgent): GuestAgentClient {
       keyPath: agent.keyPath,
       caPath: agent.guestCaPath,
     },
-    { timeoutMs: agent.timeoutMs, maxReplyBytes: agent.maxReplyBytes ?? maxMessageBytes, retry: false },
+    { timeoutMs: agent.timeoutMs, maxReplyBytes: agent.maxReplyBytes ?? maxMessageBytes, retry: false, hostile: true },
   );
   return { client: createClient(AgentService, transport), close };
 }
@@ -81,7 +84,12 @@ export function onward(context: Pick<HandlerContext, "signal" | "timeoutMs">): C
 /** A gRPC transport to one peer, and the way to cut its connection. */
 export function createPeerTransport(
   address: PeerAddress,
-  limits: { readonly timeoutMs: number; readonly maxReplyBytes: number; readonly retry: boolean },
+  limits: {
+    readonly timeoutMs: number;
+    readonly maxReplyBytes: number;
+    readonly retry: boolean;
+    readonly hostile?: boolean;
+  },
 ): { transport: Transport; close(): void } {
   const isUnix = "unixPath" in address.target;
   const baseUrl = isUnix ? "https://localhost" : `https://${address.target.host}:${address.target.port}`;
@@ -99,7 +107,12 @@ export function createPeerTransport(
     sessionManager,
     readMaxBytes: limits.maxReplyBytes,
     writeMaxBytes: maxMessageBytes,
-    interceptors: [clientTracing, ...(limits.retry ? [retryIdempotent] : []), lostServerIsUnavailable],
+    interceptors: [
+      clientTracing,
+      ...(limits.retry ? [retryIdempotent] : []),
+      ...(limits.hostile === true ? [onlyCodeOfAnswer] : []),
+      lostServerIsUnavailable,
+    ],
   });
   return { transport: withUnaryTimeout(transport, limits.timeoutMs), close: () => sessionManager.abort() };
 }

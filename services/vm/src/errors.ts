@@ -1,7 +1,7 @@
 import { Code } from "@connectrpc/connect";
 import { defineErrors } from "@lobsterd/chassis/errors.ts";
 
-/** The closed set of failures of `vm`. */
+/** The closed set of failures of `vm`. A boot that failed is not UNAVAILABLE: a retry policy would boot it again and again. */
 export const fail = defineErrors("vm.lobsterd", {
   TENANT_EXISTS: Code.AlreadyExists,
   TENANT_NOT_FOUND: Code.NotFound,
@@ -12,8 +12,8 @@ export const fail = defineErrors("vm.lobsterd", {
   BOOT_QUEUE_FULL: Code.ResourceExhausted,
   SPAWN_LIMIT_EXCEEDED: Code.DeadlineExceeded,
   SPAWN_CANCELLED: Code.Aborted,
-  BOOT_FAILED: Code.Unavailable,
-  WORKLOAD_FAILED: Code.Unavailable,
-  GUEST_MISBEHAVED: Code.Unavailable,
+  BOOT_FAILED: Code.Internal,
+  WORKLOAD_FAILED: Code.Internal,
+  GUEST_MISBEHAVED: Code.Internal,
   EVICTION_INCOMPLETE: Code.Unavailable,
 });

@@ -9,8 +9,8 @@ import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
-import { Code, ConnectError } from "@connectrpc/connect";
 import { createGuestAgentClient } from "@lobsterd/chassis/client.ts";
+import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { currentTraceId } from "@lobsterd/chassis/tracing.ts";
 import {
   type FinishedSpan,
@@ -103,6 +103,7 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
       } catch (cause) {
         forget(tenant.vmId);
         signal.throwIfAborted();
+        if (cause instanceof ServiceError) throw cause;
         throw fail("BOOT_FAILED", `the guest did not answer within ${limitMs} ms`, { cause });
       }
     },
@@ -139,13 +140,16 @@ async function untilListening(host: string, signal: AbortSignal): Promise<void> 
   }
 }
 
-/** The agent listens before it has finished starting, and a connection can be cut while it does. */
+/**
+ * A guest that boots can be slow to answer, and its agent closes connections that were idle: neither says that the guest will
+ * not answer. Only an answer outside the contract ends the wait before the limit does.
+ */
 async function untilAnswered<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T> {
   for (;;) {
     try {
       return await call();
     } catch (error) {
-      if (signal.aborted || ConnectError.from(error).code !== Code.Unavailable) throw error;
+      if (signal.aborted || error instanceof ServiceError) throw error;
       await delay(retryMs, undefined, { signal });
     }
   }

@@ -123,7 +123,9 @@ function service(
   name: ServiceName,
 ): Pick<ProcessSpec, "user" | "supplementaryGroups" | "capabilities" | "command" | "environment"> {
   const telemetry = `${instance.appDir}/services/chassis/src/telemetry.ts`;
-  const main = `services/${name}/src/main.ts`;
+  // The stories across services tell `vm` at which step to fail or wait; no other instance has such a switch.
+  const observed = instance.name === "test" && name === "vm";
+  const main = observed ? "deploy/e2e/faults/vm-main.ts" : `services/${name}/src/main.ts`;
   return {
     user: `lobsterd-${name}`,
     supplementaryGroups: [sharedGroup],

@@ -1,21 +1,25 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { existsSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Health } from "@lobsterd/proto/grpc/health/v1/health_pb.ts";
+import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { openAs, openWith } from "./access-attempt.ts";
 import { run } from "./command.ts";
 import { instanceFiles } from "./configuration.ts";
 import { askSupervisor } from "./control.ts";
-import { down } from "./down.ts";
+import { down, processesOf } from "./down.ts";
 import { clientCaPath } from "./environment.ts";
-import type { ClientName } from "./identities.ts";
-import { describeInstance, serviceNames } from "./instance.ts";
+import { type ClientName, type CredentialPaths, certificatePaths } from "./identities.ts";
+import { describeInstance, isJailUid, serviceNames } from "./instance.ts";
 import { diffInventories, takeInventory } from "./inventory.ts";
 import { parsePrivilegeTable } from "./privilege-table.ts";
-import { identifyProcess, statusOf } from "./proc.ts";
+import { identifyProcess, isAlive, statusOf } from "./proc.ts";
 import { type ProcessName, privileges, processNames, processSpecs } from "./processes.ts";
 import { bringUp, type Stack } from "./stack.ts";
 import { up } from "./up.ts";
@@ -25,14 +29,6 @@ import { readAccounts, serviceUsers } from "./users.ts";
 const instance = describeInstance("bench");
 const skip = process.getuid?.() === 0 ? false : "needs root";
 const silent = (): void => undefined;
-
-/** Exits 0, or prints why the path cannot be opened or connected to. */
-const openScript = `
-const [kind, path] = process.argv.slice(-2);
-const done = (error) => { process.stdout.write(error?.code ?? "ok"); process.exit(0); };
-if (kind === "connect") require("node:net").connect(path).on("connect", () => done()).on("error", done);
-else require("node:fs").open(path, "r+", done);
-`;
 
 let stack: Stack | undefined;
 let inventoryBefore: string[] = [];
@@ -163,6 +159,24 @@ test("operator and viewer are served; a stranger and a caller without certificat
   }
 });
 
+test("the broker lets a service publish its own events and nothing else, and no client in", { skip }, async () => {
+  const paths = certificatePaths(instance);
+  const attempt = async (credential: CredentialPaths, ...action: readonly string[]): Promise<string> => {
+    const script = fileURLToPath(new URL("./broker-probe.fixture.ts", import.meta.url));
+    const files = [paths.platformCaPath, credential.certificatePath, credential.keyPath];
+    const command = [process.execPath, script, ...files, ...action];
+    return (await run(["nsenter", `--net=${instance.netnsPath}`, "--", ...command])).stdout;
+  };
+  const vm = paths.leaf("vm");
+  assert.equal(await attempt(vm, "publish", "vm.v1._.tested"), "ok");
+  assert.equal(await attempt(vm, "publish", "audit.v1._.tested"), "PermissionViolationError");
+  assert.equal(await attempt(vm, "publish", "$JS.API.STREAM.DELETE.LOBSTERD_VM"), "PermissionViolationError");
+  assert.equal(await attempt(vm, "subscribe", "vm.v1.>"), "PermissionViolationError");
+  assert.equal(await attempt(vm, "subscribe", "_INBOX_audit.>"), "PermissionViolationError");
+  assert.equal(await attempt(paths.client("operator"), "publish", "vm.v1._.tested"), "AuthorizationError");
+  assert.equal(await attempt(paths.leaf("caddy"), "publish", "vm.v1._.tested"), "AuthorizationError");
+});
+
 test("nothing of the instance listens on the machine but the forwarded ports", { skip }, async () => {
   const { stdout } = await run(["ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes"]);
   const supervisor = (await askSupervisor(instance.controlSocketPath, { verb: "status" }))?.pid;
@@ -200,12 +214,36 @@ test("after the supervisor was killed a start replaces what it left running", { 
   assert.equal(identifyProcess(pid), undefined);
 });
 
+const noImage = !existsSync(`${instance.checkout}/.cache/images/base/manifest.json`) && "image base is not built";
+
+test("down removes a running guest, with its launcher or without", {
+  skip: skip || noImage,
+  timeout: 300_000,
+}, async () => {
+  for (const launcher of ["alive", "killed"] as const) {
+    await up(instance, silent);
+    await spawnTenant(`guest-${launcher}`);
+    const guests = processesOf(instance).filter(({ pid }) => isJailUid(instance, statusOf(pid)?.uids[0] ?? 0));
+    assert.equal(guests.length, 1, "one VMM runs");
+    if (launcher === "killed") {
+      const pid = await running().pid("vm-launcher");
+      await killSupervisor();
+      process.kill(pid, "SIGKILL");
+    }
+    assert.deepEqual(await down(instance, silent), [], launcher);
+    assert.deepEqual(guests.filter(isAlive), [], launcher);
+    assert.deepEqual(await changes(), [], launcher);
+  }
+});
+
 test("after the supervisor was killed and a part is gone, down leaves the machine as it was", {
   skip,
   timeout: 180_000,
 }, async () => {
+  await up(instance, silent);
   await killSupervisor();
   await run(["umount", "--lazy", `${instance.runDir}/app`]);
+  await run(["ip", "netns", "delete", instance.netns]);
   assert.deepEqual(await down(instance, silent), []);
   assert.deepEqual(await changes(), []);
   assert.deepEqual(await down(instance, silent), [], "a second time is no error");
@@ -238,20 +276,17 @@ async function killSupervisor(): Promise<void> {
   assert.equal(await askSupervisor(instance.controlSocketPath, { verb: "status" }), undefined);
 }
 
-/** Tries as the process of that user would: with its supplementary groups and capabilities. */
-function openAs(user: string, kind: "connect" | "open" | "read", path: string): Promise<string> {
-  const spec = processSpecs(instance).find((one) => one.user === user && one.name !== "forwarder");
-  const plain = { user, supplementaryGroups: [], capabilities: [] };
-  return openWith(privileges(spec ?? plain, readAccounts()), kind, path);
-}
-
-async function openWith(prefix: readonly string[], kind: "connect" | "open" | "read", path: string): Promise<string> {
-  if (kind === "read") {
-    const { status, stderr } = await run([...prefix, "head", "--bytes=1", path], { allowFailure: true });
-    return status === 0 ? "ok" : stderr.includes("Permission denied") ? "EACCES" : stderr;
-  }
-  const { stdout } = await run([...prefix, process.execPath, "-e", openScript, "--", kind, path]);
-  return stdout;
+async function spawnTenant(name: string): Promise<void> {
+  const operator = running().client("operator");
+  const transport = createGrpcTransport({
+    baseUrl: `https://127.0.0.1:${instance.ports.vm}`,
+    nodeOptions: {
+      ca: readFileSync(clientCaPath(instance)),
+      cert: readFileSync(operator.certificatePath),
+      key: readFileSync(operator.keyPath),
+    },
+  });
+  await createClient(TenantService, transport).spawnTenant({ requestId: randomUUID(), name }, { timeoutMs: 120_000 });
 }
 
 async function healthAs(port: number, client: ClientName | undefined): Promise<string> {

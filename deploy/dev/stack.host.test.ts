@@ -250,6 +250,7 @@ test("after the supervisor was killed and a part is gone, down leaves the machin
 });
 
 test("a taken port is named before anything is started", { skip }, async () => {
+  await down(instance, silent);
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(instance.ports.net, "127.0.0.1", () => resolve()));
   try {

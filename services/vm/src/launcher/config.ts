@@ -20,7 +20,7 @@ export const launcherConfigSchema = z.strictObject({
   cgroupRoot: path.default("/sys/fs/cgroup").describe("where cgroup v1 controllers or the v2 hierarchy are mounted"),
   socketPath: path.max(107).describe("the launcher's socket, 0660 in a directory 0750"),
   socketGroupId: z.int().min(0).describe("group that may connect"),
-  translationCacheMib: z.int().min(16).max(1024).default(32).describe("code cache of QEMU under TCG, per VM"),
+  translationCacheMib: z.int().min(16).max(1024).default(128).describe("code cache of QEMU under TCG, per VM"),
   tscKhz: z
     .int()
     .min(100_000)

@@ -16,8 +16,8 @@ $(MODULES): package-lock.json
 	npm ci --ignore-scripts --no-audit --no-fund
 	touch $(MODULES)
 
-.PHONY: install
-install: $(MODULES) ## install the npm packages of the lock file
+.PHONY: modules
+modules: $(MODULES) ## install the npm packages of the lock file
 
 .PHONY: packages
 packages: $(MODULES) ## install the Debian packages that guests and tests need

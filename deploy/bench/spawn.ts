@@ -12,8 +12,12 @@ export interface SpawnTimes {
   readonly controlPlaneMs: number;
 }
 
-/** Spans in which `vm` does nothing but wait for the guest to boot. */
-const waits: readonly string[] = ["await-agent", "await-workload"];
+/** Spans in which nothing happens but waiting for the guest: `vm` for its boot and its workload, `secrets` for its answer. */
+const waits: readonly { readonly service: string; readonly name: string }[] = [
+  { service: "vm", name: "await-agent" },
+  { service: "vm", name: "await-workload" },
+  { service: "secrets", name: "lobsterd.agent.v1.AgentService/InjectSecrets" },
+];
 
 export async function measureSpawn(env: StackEnv, clients: StackClients, tenant: string): Promise<SpawnTimes> {
   const start = performance.now();
@@ -22,14 +26,16 @@ export async function measureSpawn(env: StackEnv, clients: StackClients, tenant:
   const totalMs = performance.now() - start;
   if (status !== 200) throw new Error(`the tenant answered ${status}`);
   const spans = await fetchTrace(env.LOBSTERD_TRACES, await traceOf(clients, tenant), {
-    services: ["vm", "agent"],
+    services: ["vm", "secrets", "agent"],
     waitMs: 10_000,
   });
   return { totalMs, controlPlaneMs: totalMs - waitedMs(spans) };
 }
 
 function waitedMs(spans: readonly TraceSpan[]): number {
-  const waited = spans.filter(({ service, name }) => service === "vm" && waits.includes(name));
+  const waited = waits.flatMap((wait) =>
+    spans.filter(({ service, name }) => service === wait.service && name === wait.name),
+  );
   if (waited.length !== waits.length) throw new Error("the trace does not show how long the guest was waited for");
   return waited.reduce((sum, { durationMs }) => sum + durationMs, 0);
 }

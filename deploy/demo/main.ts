@@ -94,7 +94,7 @@ async function main(): Promise<void> {
     return;
   }
   say("bringing the stack up");
-  await bringUp({ instance: "dev" });
+  await bringUp({ instance: "dev", progress: (line) => say(`  ${line}`) });
   const env = readStackEnv();
   // Telemetry reads these when it is loaded, so they are set before anything that traces is.
   process.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = env.LOBSTERD_TRACES;

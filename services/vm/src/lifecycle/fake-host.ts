@@ -21,6 +21,7 @@ import {
   SecretService,
   ShredTenantResponseSchema,
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { fail } from "../errors.ts";
 import { createFakeVmm } from "../vmm/fake.ts";
 import type { HostParts } from "./host-parts.ts";
 
@@ -123,7 +124,7 @@ export function createFakeHost(): FakeHost {
     guests: {
       awaitAgent: async (_tenant, _limitMs, signal) => {
         signal.throwIfAborted();
-        attempt("awaitAgent");
+        if (failing.has("awaitAgent")) throw fail("BOOT_FAILED", "told to fail: awaitAgent");
       },
       awaitWorkload: async (): Promise<readonly FinishedSpan[]> => {
         attempt("awaitWorkload");

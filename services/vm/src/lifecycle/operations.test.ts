@@ -7,9 +7,11 @@ import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
 import { configSchema } from "../config.ts";
 import type { TenantEvents } from "../events.ts";
+import type { ImageCatalogue } from "../guest/images.ts";
 import { migrations } from "../store/schema.ts";
 import { openSlotStore } from "../store/slots.ts";
 import { openTenantStore } from "../store/tenants.ts";
+import { type VmStart, vmmFail } from "../vmm/port.ts";
 import { createBootQueue } from "./boot-queue.ts";
 import { createFakeHost, type Failure, type FakeHost } from "./fake-host.ts";
 import { openJournal, type SpawnStep, type StepObserver, spawnSteps } from "./journal.ts";
@@ -41,8 +43,12 @@ const noEvents: TenantEvents = {
   tenantFailed: () => undefined,
 };
 
+const findBase: ImageCatalogue["find"] = async (name) =>
+  name === "base" ? { name, minimumMemoryMib: 128, defaultMemoryMib: 256 } : undefined;
+
 /** One run of `vm` over a host and a store that outlive it. */
-function startRun(host: FakeHost, database: DatabaseSync, observe?: StepObserver, clock = { nowMs: 1_000_000 }) {
+function startRun(host: FakeHost, database: DatabaseSync, observe?: StepObserver, findImage = findBase) {
+  const clock = { nowMs: 1_000_000 };
   const tenants = openTenantStore(database);
   const slots = openSlotStore(database, config.slotCount, config.slotQuarantineMs);
   const now = () => clock.nowMs;
@@ -54,7 +60,7 @@ function startRun(host: FakeHost, database: DatabaseSync, observe?: StepObserver
     slots,
     journal,
     images: {
-      find: async (name) => (name === "base" ? { name, minimumMemoryMib: 128, defaultMemoryMib: 256 } : undefined),
+      find: findImage,
       names: async () => ["base"],
     },
     bootQueue: createBootQueue(2, 8),
@@ -211,6 +217,57 @@ test("a taken name is refused, even while the first spawn is under way, and the 
   await assert.rejects(operations.spawn(wish("demo")), withReason("TENANT_EXISTS"));
   await operations.evict("demo");
   assert.deepEqual(await host.inventory(), []);
+});
+
+test("of two spawns that race for a name the one that overtook the other is not taken for an interrupted one", async () => {
+  const host = createFakeHost();
+  const slow = Promise.withResolvers<void>();
+  const reached = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  let calls = 0;
+  const findImage: ImageCatalogue["find"] = async (name) => {
+    if (calls++ === 0) await slow.promise;
+    return await findBase(name);
+  };
+  const hold: StepObserver = async (at, step) => {
+    if (at !== "done" || step !== "attach-network") return;
+    reached.resolve();
+    await go.promise;
+  };
+  const { operations, tenants } = startRun(host, memory(), hold, findImage);
+  const overtaken = assert.rejects(operations.spawn(wish("demo")), withReason("TENANT_EXISTS"));
+  const spawning = operations.spawn(wish("demo"));
+  await reached.promise;
+  slow.resolve();
+  await overtaken;
+  await operations.reconcile();
+  go.resolve();
+  await spawning;
+  assert.equal(tenants.find("demo")?.phase, "running");
+  assert.equal((await host.inventory()).length, 4);
+});
+
+test("a guest that does not answer is booted once more, and a jail that is not as ordered is not", async () => {
+  for (const [failure, boots] of [
+    ["awaitAgent", 2],
+    ["start", 1],
+  ] as const) {
+    const host = createFakeHost();
+    let starts = 0;
+    const { start } = host.parts.vmm;
+    Object.assign(host.parts.vmm, {
+      start: (order: VmStart) => {
+        starts++;
+        if (failure === "start") throw vmmFail("JAIL_MISMATCH", "told to fail");
+        return start(order);
+      },
+    });
+    if (failure === "awaitAgent") host.failing.add(failure);
+    const { operations } = startRun(host, memory());
+    await assert.rejects(operations.spawn(wish("demo")));
+    assert.equal(starts, boots, failure);
+    assert.deepEqual(await host.inventory(), []);
+  }
 });
 
 test("the request that made a tenant gets it again after a crash lost the stored answer", async () => {

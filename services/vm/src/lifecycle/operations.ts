@@ -21,7 +21,17 @@ interface ActiveSpawn {
 }
 
 export function createTenantOperations(life: Lifecycle): TenantOperations {
-  const spawns = new Map<string, ActiveSpawn>();
+  /** By tenant name. Two calls may race for one name until the journal refuses one of them, so there can be two. */
+  const spawns = new Map<string, Set<ActiveSpawn>>();
+
+  function register(name: string, active: ActiveSpawn): void {
+    const ofName = spawns.get(name) ?? new Set();
+    spawns.set(name, ofName.add(active));
+    void active.settled.then(() => {
+      ofName.delete(active);
+      if (ofName.size === 0) spawns.delete(name);
+    });
+  }
 
   function spawn(wish: SpawnWish): Promise<TenantRecord> {
     const existing = life.tenants.find(wish.name);
@@ -32,10 +42,7 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
       cancel.abort(fail("SPAWN_LIMIT_EXCEEDED", `the spawn took longer than ${life.config.spawnLimitMs} ms`)),
     );
     const running = spawnTenant(life, wish, cancel.signal);
-    if (!spawns.has(wish.name)) {
-      const settled = running.catch(() => undefined).finally(() => spawns.delete(wish.name));
-      spawns.set(wish.name, { cancel, settled });
-    }
+    register(wish.name, { cancel, settled: running.catch(() => undefined) });
     return running;
   }
 
@@ -45,9 +52,11 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
       throw fail("TENANT_NOT_FOUND", `there is no tenant ${name}`, { metadata: { tenant: name } });
     }
     life.journal.beginEvict(tenant);
-    const spawning = spawns.get(name);
-    spawning?.cancel.abort(fail("SPAWN_CANCELLED", `tenant ${name} was evicted while it was being spawned`));
-    await spawning?.settled;
+    const spawning = [...(spawns.get(name) ?? [])];
+    for (const { cancel } of spawning) {
+      cancel.abort(fail("SPAWN_CANCELLED", `tenant ${name} was evicted while it was being spawned`));
+    }
+    await Promise.all(spawning.map(({ settled }) => settled));
     const leftovers = await life.remove(tenant.vmId);
     if (leftovers.length > 0) {
       throw fail("EVICTION_INCOMPLETE", `tenant ${name} is cut off; removal goes on: ${leftovers.join(", ")}`, {

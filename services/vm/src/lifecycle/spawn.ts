@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { currentTraceparent, inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
@@ -96,6 +97,8 @@ async function bootGuest(
     await boot();
   } catch (error) {
     signal.throwIfAborted();
+    // Anything else, a jail that is not as ordered above all, would fail again and has to be seen.
+    if (reasonOf(error) !== "BOOT_FAILED") throw error;
     life.logger.warn({ err: error, vmId: tenant.vmId }, "boot failed, trying once more");
     await vmm.remove(tenant.vmId);
     await prepareJail(life, tenant);

@@ -56,7 +56,7 @@ format: $(MODULES) ## format code and protos
 
 .PHONY: lint
 lint: $(MODULES) ## lint code and protos, and check that services stay apart
-	$(RUN) biome check .
+	$(RUN) biome check --error-on-warnings .
 	$(RUN) buf lint
 	$(RUN) node deploy/test/authority-imports.ts
 

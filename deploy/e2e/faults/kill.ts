@@ -1,0 +1,54 @@
+/** Kills a process of the stack in the middle of a spawn, and checks that nothing is left in the end. */
+import type { SpawnStep } from "@lobsterd/vm/lifecycle/journal.ts";
+import type { ProcessName } from "../../dev/processes.ts";
+import type { Stack } from "../../dev/stack.ts";
+import { assertUnchangedSince, clients, eventually, evict, spawn } from "../subject.ts";
+import { clearFault, faultReached, setFault } from "./control.ts";
+
+/** The processes that a spawn needs. */
+export const victims = ["vm", "vm-launcher", "net", "proxy", "secrets", "audit"] as const;
+export type Victim = (typeof victims)[number];
+
+/** Name of the tenant that faults happen to. */
+export const faultyTenant = "faulty";
+
+/** Kills a process, does something while it is away, and waits until its successor is healthy. */
+export async function killAndReplace(
+  stack: Stack,
+  name: ProcessName,
+  meanwhile: () => unknown = () => undefined,
+): Promise<void> {
+  const pid = await stack.pid(name);
+  await stack.killProcess(name, "SIGKILL");
+  await meanwhile();
+  await stack.waitReplaced(name, pid);
+  await stack.waitHealthy(name);
+}
+
+/** The name is free again and the host as it was. */
+export async function assertNothingLeft(inventory: readonly string[]): Promise<void> {
+  await eventually("the removal of the tenant", 60_000, async () => {
+    const { tenants } = await clients.tenants.listTenants({});
+    return tenants.some(({ name }) => name === faultyTenant) ? undefined : true;
+  });
+  await assertUnchangedSince(inventory);
+}
+
+/** Kills `victim` when a spawn has come to `step`. */
+export async function killDuring(
+  stack: Stack,
+  victim: Victim,
+  step: SpawnStep,
+  inventory: readonly string[],
+): Promise<void> {
+  const { runDir } = stack.instance;
+  setFault(runDir, { step, moment: "started", action: "hold" });
+  const spawning = spawn(faultyTenant).catch(() => undefined);
+  await faultReached(runDir);
+  await killAndReplace(stack, victim, () => clearFault(runDir));
+  // A spawn that goes on is cancelled, and one that its caller repeated meanwhile goes as well.
+  await evict(faultyTenant).catch(() => undefined);
+  await spawning;
+  await evict(faultyTenant).catch(() => undefined);
+  await assertNothingLeft(inventory);
+}

@@ -9,7 +9,7 @@ import { removeLayout } from "./layout.ts";
 import { withLock, withSharedLock } from "./lock.ts";
 import { mountsBelow } from "./mounts.ts";
 import { processesInNamespaces, removeNamespace } from "./network.ts";
-import { commandOf, endProcesses, identifyProcess, listPids, type ProcessIdentity, statusOf } from "./proc.ts";
+import { commandOf, endProcesses, identifyProcess, isAlive, listPids, type ProcessIdentity, statusOf } from "./proc.ts";
 import { launchCommand, processSpecs } from "./processes.ts";
 import { recordedProcesses } from "./supervised-process.ts";
 import { restoreTunDevice } from "./tun-device.ts";
@@ -94,9 +94,9 @@ export function processesOf(instance: Instance): ProcessIdentity[] {
     const [uid] = statusOf(pid)?.uids ?? [];
     return uid !== undefined && isJailUid(instance, uid);
   });
-  const recorded = recordedProcesses(instance).map(({ pid }) => pid);
   const pids = new Set([...inNamespaces, ...bySign, ...processesInCgroups(instance)]);
-  for (const pid of recorded) if (identifyProcess(pid)?.startTicks !== undefined) pids.add(pid);
+  // A pid alone may be somebody else's by now.
+  for (const recorded of recordedProcesses(instance)) if (isAlive(recorded)) pids.add(recorded.pid);
   pids.delete(process.pid);
   return identitiesOf([...pids]);
 }

@@ -63,9 +63,13 @@ export function createNetworks(options: NetworksOptions): Networks {
 
   async function remove({ vmId, slot }: { vmId: string; slot: number }): Promise<void> {
     store.retire(vmId);
-    await inSpan("firewall cut", { slot }, () => firewall.cut(slot));
-    await inSpan("end flows", { slot }, () => endFlows(runner, planSlot(slot).guestAddress));
-    pool.retire(slot, () => store.clearRetired(slot));
+    try {
+      await inSpan("firewall cut", { slot }, () => firewall.cut(slot));
+      await inSpan("end flows", { slot }, () => endFlows(runner, planSlot(slot).guestAddress));
+    } finally {
+      // Whatever failed, invariant 3: the next tenant must not find this one's namespace. Making it anew takes the link away too.
+      pool.retire(slot, () => store.clearRetired(slot));
+    }
   }
 
   async function detach(vmId: string, slot: number): Promise<void> {

@@ -3,7 +3,7 @@ import { after, afterEach, before, test } from "node:test";
 import { type SpawnStep, spawnSteps } from "@lobsterd/vm/lifecycle/journal.ts";
 import { describeInstance } from "../dev/instance.ts";
 import { openStack } from "../dev/stack.ts";
-import { clearFault, setFault } from "./faults/control.ts";
+import { clearFault, faultReached, setFault } from "./faults/control.ts";
 import { assertNothingLeft, faultyTenant, killAndReplace, killDuring, type Victim, victims } from "./faults/kill.ts";
 import {
   ask,
@@ -37,6 +37,8 @@ for (const step of spawnSteps) {
     test(`a spawn that fails when ${step} is ${moment} leaves nothing`, async () => {
       setFault(runDir, { step, moment, action: "fail" });
       await assert.rejects(spawn(faultyTenant));
+      // It failed there, and not somewhere before.
+      await faultReached(runDir, 1000);
       clearFault(runDir);
       await assertNothingLeft(inventory);
     });

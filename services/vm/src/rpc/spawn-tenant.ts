@@ -16,7 +16,7 @@ export function spawnTenant({ config, requests, operations }: VmContext) {
     requests.run(
       request.requestId,
       "SpawnTenant",
-      toBinary(SpawnTenantRequestSchema, request),
+      toBinary(SpawnTenantRequestSchema, { ...request, labels: sorted(request.labels) }),
       SpawnTenantResponseSchema,
       async () => {
         const tenant = await operations.spawn({
@@ -33,4 +33,9 @@ export function spawnTenant({ config, requests, operations }: VmContext) {
         return create(SpawnTenantResponseSchema, { tenant: toTenantMessage(tenant, config) });
       },
     );
+}
+
+/** A caller that repeats its request may write the entries of a map in another order; it is the same request. */
+function sorted(labels: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

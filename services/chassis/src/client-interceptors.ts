@@ -28,34 +28,18 @@ const lostServerCodes = new Set([
  * A server that is away is UNAVAILABLE. Left alone, a missing socket file is reported as INTERNAL, a server killed in the
  * middle of a call as CANCELED and a reset connection as ABORTED, and neither retries nor alarms would see an outage.
  */
-export const lostServerIsUnavailable: Interceptor = (next) => async (request) => {
-  const translate = (error: unknown) => normalizeLoss(error, request.signal);
-  try {
-    const response = await next(request);
-    if (!response.stream) return response;
-    return { ...response, message: hookMessages(response.message, { fail: translate }) };
-  } catch (error) {
-    throw translate(error);
-  }
-};
+export const lostServerIsUnavailable: Interceptor = translateFailures((error, request) =>
+  normalizeLoss(error, request.signal),
+);
 
 /**
  * Leaves only the code of what a peer answers, for peers that are hostile: text, reason and details would carry what they please,
  * an injected secret included, into spans, logs and the answers of our own services.
  */
-export const onlyCodeOfAnswer: Interceptor = (next) => async (request) => {
-  const translate = (error: unknown) => {
-    const failure = ConnectError.from(error);
-    return failure.isWireError ? new ConnectError("the peer refused the call", failure.code) : error;
-  };
-  try {
-    const response = await next(request);
-    if (!response.stream) return response;
-    return { ...response, message: hookMessages(response.message, { fail: translate }) };
-  } catch (error) {
-    throw translate(error);
-  }
-};
+export const onlyCodeOfAnswer: Interceptor = translateFailures((error) => {
+  const failure = ConnectError.from(error);
+  return failure.isWireError ? new ConnectError("the peer refused the call", failure.code) : error;
+});
 
 /**
  * Repeats a unary call that met UNAVAILABLE, with exponential back-off and jitter, within its deadline and at most seven times. Only calls
@@ -74,6 +58,20 @@ export const retryIdempotent: Interceptor = (next) => async (request) => {
     }
   }
 };
+
+/** An interceptor that changes how a call fails, at its start or in the middle of its stream. */
+function translateFailures(translate: (error: unknown, request: Request) => unknown): Interceptor {
+  return (next) => async (request) => {
+    const fail = (error: unknown) => translate(error, request);
+    try {
+      const response = await next(request);
+      if (!response.stream) return response;
+      return { ...response, message: hookMessages(response.message, { fail }) };
+    } catch (error) {
+      throw fail(error);
+    }
+  };
+}
 
 function isRepeatable(request: Request): boolean {
   if (request.stream) return false;

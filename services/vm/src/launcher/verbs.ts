@@ -208,14 +208,14 @@ async function remove({ config, cgroups }: LauncherHost, vmId: string): Promise<
   return {};
 }
 
-function listVms({ config, cgroups }: LauncherHost): Result<"list">["vms"] {
+function listVms(host: LauncherHost): Result<"list">["vms"] {
+  const { config, cgroups } = host;
   const jails = new Set(vmIdsIn(`${config.runDir}/jails`));
   const groups = new Set(cgroups.list());
   const names = new Set([...vmIdsIn(`${config.stateDir}/vms`), ...jails, ...groups]);
   return [...names].sort().map((vmId) => {
     const slot = readRecord(vmPaths(config, vmId).record)?.slot;
-    const running = [...cgroups.members(vmId).values()].some((pids) => pids.length > 0);
-    const state = running ? "running" : jails.has(vmId) && !groups.has(vmId) ? "prepared" : "exited";
+    const state = isRunning(host, vmId) ? "running" : jails.has(vmId) && !groups.has(vmId) ? "prepared" : "exited";
     return { vmId, state, ...(slot === undefined ? {} : { slot }) };
   });
 }

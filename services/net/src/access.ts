@@ -7,5 +7,7 @@ export const networkAccess = allow(NetworkService, {
   detachNetwork: ["service:vm"],
   getNetwork: ["service:vm", "role:operator", "role:viewer"],
   listNetworks: ["service:vm", "role:operator", "role:viewer"],
+  updateNetworkEgress: ["service:vm"],
+  getNetworkCapacity: ["service:vm", "role:operator", "role:viewer"],
   getNetworkUsage: ["service:vm", "role:operator", "role:viewer"],
 });

@@ -21,6 +21,8 @@ export function networkRoutes({ networks, store, requests }: RouteDependencies):
     detachNetwork: detachNetwork(networks),
     getNetwork: getNetwork(store),
     listNetworks: listNetworks(store),
+    updateNetworkEgress: unimplemented,
     getNetworkUsage: unimplemented,
+    getNetworkCapacity: unimplemented,
   });
 }

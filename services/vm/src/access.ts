@@ -12,6 +12,7 @@ export const access: readonly AccessRule[] = [
     getTenant: read,
     listTenants: read,
     watchTenants: read,
+    updateTenantEgress: write,
     evictTenant: write,
     suspendTenant: write,
     resumeTenant: write,

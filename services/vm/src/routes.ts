@@ -16,6 +16,7 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       getTenant: getTenant(context),
       listTenants: listTenants(context),
       watchTenants: unimplemented,
+      updateTenantEgress: unimplemented,
       evictTenant: evictTenant(context),
       suspendTenant: unimplemented,
       resumeTenant: unimplemented,

@@ -9,13 +9,15 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { PageRequest, PageResponse } from "../../common/v1/common_pb.ts";
 import { file_lobsterd_common_v1_common } from "../../common/v1/common_pb.ts";
+import type { EgressPolicy, NetworkLimits } from "../../common/v1/network_pb.ts";
+import { file_lobsterd_common_v1_network } from "../../common/v1/network_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file lobsterd/net/v1/net.proto.
  */
 export const file_lobsterd_net_v1_net: GenFile = /*@__PURE__*/
-  fileDesc("Chlsb2JzdGVyZC9uZXQvdjEvbmV0LnByb3RvEg9sb2JzdGVyZC5uZXQudjEinAEKB05ldHdvcmsSDQoFdm1faWQYASABKAkSDAoEc2xvdBgCIAEoDRIVCg1ndWVzdF9hZGRyZXNzGAMgASgJEhQKDGhvc3RfYWRkcmVzcxgEIAEoCRIWCg5ob3N0X2ludGVyZmFjZRgFIAEoCRIvCgthdHRhY2hfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAicwoUQXR0YWNoTmV0d29ya1JlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESJAoFdm1faWQYAiABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBIXCgRzbG90GAMgASgNQgm6SAYqBBj//wEiQgoVQXR0YWNoTmV0d29ya1Jlc3BvbnNlEikKB25ldHdvcmsYASABKAsyGC5sb2JzdGVyZC5uZXQudjEuTmV0d29yayJaChREZXRhY2hOZXR3b3JrUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIkCgV2bV9pZBgCIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhcKFURldGFjaE5ldHdvcmtSZXNwb25zZSI5ChFHZXROZXR3b3JrUmVxdWVzdBIkCgV2bV9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIj8KEkdldE5ldHdvcmtSZXNwb25zZRIpCgduZXR3b3JrGAEgASgLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsiRAoTTGlzdE5ldHdvcmtzUmVxdWVzdBItCgRwYWdlGAEgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0InIKFExpc3ROZXR3b3Jrc1Jlc3BvbnNlEioKCG5ldHdvcmtzGAEgAygLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsSLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2UiPgoWR2V0TmV0d29ya1VzYWdlUmVxdWVzdBIkCgV2bV9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIqACChdHZXROZXR3b3JrVXNhZ2VSZXNwb25zZRIWCg5yZWNlaXZlZF9ieXRlcxgBIAEoBBISCgpzZW50X2J5dGVzGAIgASgEEhgKEHJlY2VpdmVkX3BhY2tldHMYAyABKAQSFAoMc2VudF9wYWNrZXRzGAQgASgEEhsKE3RyYWNrZWRfY29ubmVjdGlvbnMYBSABKA0SVQoPZHJvcHBlZF9wYWNrZXRzGAYgAygLMjwubG9ic3RlcmQubmV0LnYxLkdldE5ldHdvcmtVc2FnZVJlc3BvbnNlLkRyb3BwZWRQYWNrZXRzRW50cnkaNQoTRHJvcHBlZFBhY2tldHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBMoMECg5OZXR3b3JrU2VydmljZRJjCg1BdHRhY2hOZXR3b3JrEiUubG9ic3RlcmQubmV0LnYxLkF0dGFjaE5ldHdvcmtSZXF1ZXN0GiYubG9ic3RlcmQubmV0LnYxLkF0dGFjaE5ldHdvcmtSZXNwb25zZSIDkAICEmMKDURldGFjaE5ldHdvcmsSJS5sb2JzdGVyZC5uZXQudjEuRGV0YWNoTmV0d29ya1JlcXVlc3QaJi5sb2JzdGVyZC5uZXQudjEuRGV0YWNoTmV0d29ya1Jlc3BvbnNlIgOQAgISWgoKR2V0TmV0d29yaxIiLmxvYnN0ZXJkLm5ldC52MS5HZXROZXR3b3JrUmVxdWVzdBojLmxvYnN0ZXJkLm5ldC52MS5HZXROZXR3b3JrUmVzcG9uc2UiA5ACARJgCgxMaXN0TmV0d29ya3MSJC5sb2JzdGVyZC5uZXQudjEuTGlzdE5ldHdvcmtzUmVxdWVzdBolLmxvYnN0ZXJkLm5ldC52MS5MaXN0TmV0d29ya3NSZXNwb25zZSIDkAIBEmkKD0dldE5ldHdvcmtVc2FnZRInLmxvYnN0ZXJkLm5ldC52MS5HZXROZXR3b3JrVXNhZ2VSZXF1ZXN0GigubG9ic3RlcmQubmV0LnYxLkdldE5ldHdvcmtVc2FnZVJlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_lobsterd_common_v1_common]);
+  fileDesc("Chlsb2JzdGVyZC9uZXQvdjEvbmV0LnByb3RvEg9sb2JzdGVyZC5uZXQudjEinQIKB05ldHdvcmsSDQoFdm1faWQYASABKAkSDAoEc2xvdBgCIAEoDRIVCg1ndWVzdF9hZGRyZXNzGAMgASgJEhQKDGhvc3RfYWRkcmVzcxgEIAEoCRIWCg5ob3N0X2ludGVyZmFjZRgFIAEoCRIvCgthdHRhY2hfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoGZWdyZXNzGAcgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLkVncmVzc1BvbGljeRIxCgZsaW1pdHMYCCABKAsyIS5sb2JzdGVyZC5jb21tb24udjEuTmV0d29ya0xpbWl0cxIaChJyZXNvbHZlcl9hZGRyZXNzZXMYCSADKAki2AEKFEF0dGFjaE5ldHdvcmtSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEiQKBXZtX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQSFwoEc2xvdBgDIAEoDUIJukgGKgQY//8BEjAKBmVncmVzcxgEIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5FZ3Jlc3NQb2xpY3kSMQoGbGltaXRzGAUgASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMiQgoVQXR0YWNoTmV0d29ya1Jlc3BvbnNlEikKB25ldHdvcmsYASABKAsyGC5sb2JzdGVyZC5uZXQudjEuTmV0d29yayJaChREZXRhY2hOZXR3b3JrUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIkCgV2bV9pZBgCIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhcKFURldGFjaE5ldHdvcmtSZXNwb25zZSI5ChFHZXROZXR3b3JrUmVxdWVzdBIkCgV2bV9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIj8KEkdldE5ldHdvcmtSZXNwb25zZRIpCgduZXR3b3JrGAEgASgLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsiRAoTTGlzdE5ldHdvcmtzUmVxdWVzdBItCgRwYWdlGAEgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0InIKFExpc3ROZXR3b3Jrc1Jlc3BvbnNlEioKCG5ldHdvcmtzGAEgAygLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsSLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2UimgEKGlVwZGF0ZU5ldHdvcmtFZ3Jlc3NSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEiQKBXZtX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQSOAoGZWdyZXNzGAMgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLkVncmVzc1BvbGljeUIGukgDyAEBIkgKG1VwZGF0ZU5ldHdvcmtFZ3Jlc3NSZXNwb25zZRIpCgduZXR3b3JrGAEgASgLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsiPgoWR2V0TmV0d29ya1VzYWdlUmVxdWVzdBIkCgV2bV9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIroCChdHZXROZXR3b3JrVXNhZ2VSZXNwb25zZRIWCg5yZWNlaXZlZF9ieXRlcxgBIAEoBBISCgpzZW50X2J5dGVzGAIgASgEEhgKEHJlY2VpdmVkX3BhY2tldHMYAyABKAQSFAoMc2VudF9wYWNrZXRzGAQgASgEEhsKE3RyYWNrZWRfY29ubmVjdGlvbnMYBSABKA0SVQoPZHJvcHBlZF9wYWNrZXRzGAYgAygLMjwubG9ic3RlcmQubmV0LnYxLkdldE5ldHdvcmtVc2FnZVJlc3BvbnNlLkRyb3BwZWRQYWNrZXRzRW50cnkSGAoQcmVzb2x2ZXJfcGFja2V0cxgHIAEoBBo1ChNEcm9wcGVkUGFja2V0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiGwoZR2V0TmV0d29ya0NhcGFjaXR5UmVxdWVzdCK3AgoaR2V0TmV0d29ya0NhcGFjaXR5UmVzcG9uc2USEgoKc2xvdF9jb3VudBgBIAEoDRIWCg5hdHRhY2hlZF9jb3VudBgCIAEoDRIZChFxdWFyYW50aW5lZF9jb3VudBgDIAEoDRISCgp3YXJtX2NvdW50GAQgASgNEhUKDWNvbm50cmFja19tYXgYBSABKA0SFwoPY29ubnRyYWNrX2NvdW50GAYgASgNEiMKG2Nvbm50cmFja19tYXhfZm9yX2FsbF9zbG90cxgHIAEoDRIfChdjb25udHJhY2tfbmV0d29ya19saW1pdBgIIAEoDRIZChFjb25udHJhY2tfYnVja2V0cxgJIAEoDRItCiVjb25udHJhY2tfZXN0YWJsaXNoZWRfdGltZW91dF9zZWNvbmRzGAogASgNMu4FCg5OZXR3b3JrU2VydmljZRJjCg1BdHRhY2hOZXR3b3JrEiUubG9ic3RlcmQubmV0LnYxLkF0dGFjaE5ldHdvcmtSZXF1ZXN0GiYubG9ic3RlcmQubmV0LnYxLkF0dGFjaE5ldHdvcmtSZXNwb25zZSIDkAICEmMKDURldGFjaE5ldHdvcmsSJS5sb2JzdGVyZC5uZXQudjEuRGV0YWNoTmV0d29ya1JlcXVlc3QaJi5sb2JzdGVyZC5uZXQudjEuRGV0YWNoTmV0d29ya1Jlc3BvbnNlIgOQAgISWgoKR2V0TmV0d29yaxIiLmxvYnN0ZXJkLm5ldC52MS5HZXROZXR3b3JrUmVxdWVzdBojLmxvYnN0ZXJkLm5ldC52MS5HZXROZXR3b3JrUmVzcG9uc2UiA5ACARJgCgxMaXN0TmV0d29ya3MSJC5sb2JzdGVyZC5uZXQudjEuTGlzdE5ldHdvcmtzUmVxdWVzdBolLmxvYnN0ZXJkLm5ldC52MS5MaXN0TmV0d29ya3NSZXNwb25zZSIDkAIBEnUKE1VwZGF0ZU5ldHdvcmtFZ3Jlc3MSKy5sb2JzdGVyZC5uZXQudjEuVXBkYXRlTmV0d29ya0VncmVzc1JlcXVlc3QaLC5sb2JzdGVyZC5uZXQudjEuVXBkYXRlTmV0d29ya0VncmVzc1Jlc3BvbnNlIgOQAgISaQoPR2V0TmV0d29ya1VzYWdlEicubG9ic3RlcmQubmV0LnYxLkdldE5ldHdvcmtVc2FnZVJlcXVlc3QaKC5sb2JzdGVyZC5uZXQudjEuR2V0TmV0d29ya1VzYWdlUmVzcG9uc2UiA5ACARJyChJHZXROZXR3b3JrQ2FwYWNpdHkSKi5sb2JzdGVyZC5uZXQudjEuR2V0TmV0d29ya0NhcGFjaXR5UmVxdWVzdBorLmxvYnN0ZXJkLm5ldC52MS5HZXROZXR3b3JrQ2FwYWNpdHlSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_lobsterd_common_v1_common, file_lobsterd_common_v1_network]);
 
 /**
  * The network of one microVM.
@@ -58,6 +60,25 @@ export type Network = Message<"lobsterd.net.v1.Network"> & {
    * @generated from field: google.protobuf.Timestamp attach_time = 6;
    */
   attachTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: lobsterd.common.v1.EgressPolicy egress = 7;
+   */
+  egress?: EgressPolicy | undefined;
+
+  /**
+   * In force: defaults are filled in.
+   *
+   * @generated from field: lobsterd.common.v1.NetworkLimits limits = 8;
+   */
+  limits?: NetworkLimits | undefined;
+
+  /**
+   * IPv4 addresses of the only DNS servers that the guest reaches.
+   *
+   * @generated from field: repeated string resolver_addresses = 9;
+   */
+  resolverAddresses: string[];
 };
 
 /**
@@ -85,6 +106,16 @@ export type AttachNetworkRequest = Message<"lobsterd.net.v1.AttachNetworkRequest
    * @generated from field: uint32 slot = 3;
    */
   slot: number;
+
+  /**
+   * @generated from field: lobsterd.common.v1.EgressPolicy egress = 4;
+   */
+  egress?: EgressPolicy | undefined;
+
+  /**
+   * @generated from field: lobsterd.common.v1.NetworkLimits limits = 5;
+   */
+  limits?: NetworkLimits | undefined;
 };
 
 /**
@@ -220,6 +251,50 @@ export const ListNetworksResponseSchema: GenMessage<ListNetworksResponse> = /*@_
   messageDesc(file_lobsterd_net_v1_net, 8);
 
 /**
+ * @generated from message lobsterd.net.v1.UpdateNetworkEgressRequest
+ */
+export type UpdateNetworkEgressRequest = Message<"lobsterd.net.v1.UpdateNetworkEgressRequest"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: string vm_id = 2;
+   */
+  vmId: string;
+
+  /**
+   * @generated from field: lobsterd.common.v1.EgressPolicy egress = 3;
+   */
+  egress?: EgressPolicy | undefined;
+};
+
+/**
+ * Describes the message lobsterd.net.v1.UpdateNetworkEgressRequest.
+ * Use `create(UpdateNetworkEgressRequestSchema)` to create a new message.
+ */
+export const UpdateNetworkEgressRequestSchema: GenMessage<UpdateNetworkEgressRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_net_v1_net, 9);
+
+/**
+ * @generated from message lobsterd.net.v1.UpdateNetworkEgressResponse
+ */
+export type UpdateNetworkEgressResponse = Message<"lobsterd.net.v1.UpdateNetworkEgressResponse"> & {
+  /**
+   * @generated from field: lobsterd.net.v1.Network network = 1;
+   */
+  network?: Network | undefined;
+};
+
+/**
+ * Describes the message lobsterd.net.v1.UpdateNetworkEgressResponse.
+ * Use `create(UpdateNetworkEgressResponseSchema)` to create a new message.
+ */
+export const UpdateNetworkEgressResponseSchema: GenMessage<UpdateNetworkEgressResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_net_v1_net, 10);
+
+/**
  * @generated from message lobsterd.net.v1.GetNetworkUsageRequest
  */
 export type GetNetworkUsageRequest = Message<"lobsterd.net.v1.GetNetworkUsageRequest"> & {
@@ -234,9 +309,11 @@ export type GetNetworkUsageRequest = Message<"lobsterd.net.v1.GetNetworkUsageReq
  * Use `create(GetNetworkUsageRequestSchema)` to create a new message.
  */
 export const GetNetworkUsageRequestSchema: GenMessage<GetNetworkUsageRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_net_v1_net, 9);
+  messageDesc(file_lobsterd_net_v1_net, 11);
 
 /**
+ * Counted at the guest's link; `sent` is from the guest, `received` is to it.
+ *
  * @generated from message lobsterd.net.v1.GetNetworkUsageResponse
  */
 export type GetNetworkUsageResponse = Message<"lobsterd.net.v1.GetNetworkUsageResponse"> & {
@@ -261,16 +338,25 @@ export type GetNetworkUsageResponse = Message<"lobsterd.net.v1.GetNetworkUsageRe
   sentPackets: bigint;
 
   /**
+   * Connections in either direction that are tracked now.
+   *
    * @generated from field: uint32 tracked_connections = 5;
    */
   trackedConnections: number;
 
   /**
-   * Dropped packets by stable reason.
+   * Dropped packets by stable reason, such as `denied-range` or `spoofed-mac`. A reason that dropped nothing is left out.
    *
    * @generated from field: map<string, uint64> dropped_packets = 6;
    */
   droppedPackets: { [key: string]: bigint };
+
+  /**
+   * Packets to the configured DNS servers.
+   *
+   * @generated from field: uint64 resolver_packets = 7;
+   */
+  resolverPackets: bigint;
 };
 
 /**
@@ -278,7 +364,92 @@ export type GetNetworkUsageResponse = Message<"lobsterd.net.v1.GetNetworkUsageRe
  * Use `create(GetNetworkUsageResponseSchema)` to create a new message.
  */
 export const GetNetworkUsageResponseSchema: GenMessage<GetNetworkUsageResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_net_v1_net, 10);
+  messageDesc(file_lobsterd_net_v1_net, 12);
+
+/**
+ * @generated from message lobsterd.net.v1.GetNetworkCapacityRequest
+ */
+export type GetNetworkCapacityRequest = Message<"lobsterd.net.v1.GetNetworkCapacityRequest"> & {
+};
+
+/**
+ * Describes the message lobsterd.net.v1.GetNetworkCapacityRequest.
+ * Use `create(GetNetworkCapacityRequestSchema)` to create a new message.
+ */
+export const GetNetworkCapacityRequestSchema: GenMessage<GetNetworkCapacityRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_net_v1_net, 13);
+
+/**
+ * @generated from message lobsterd.net.v1.GetNetworkCapacityResponse
+ */
+export type GetNetworkCapacityResponse = Message<"lobsterd.net.v1.GetNetworkCapacityResponse"> & {
+  /**
+   * @generated from field: uint32 slot_count = 1;
+   */
+  slotCount: number;
+
+  /**
+   * @generated from field: uint32 attached_count = 2;
+   */
+  attachedCount: number;
+
+  /**
+   * Slots whose address was in use less than the quarantine ago.
+   *
+   * @generated from field: uint32 quarantined_count = 3;
+   */
+  quarantinedCount: number;
+
+  /**
+   * Slots that an attach would not have to wait for.
+   *
+   * @generated from field: uint32 warm_count = 4;
+   */
+  warmCount: number;
+
+  /**
+   * Entries that the kernel tracks at most, and tracks now.
+   *
+   * @generated from field: uint32 conntrack_max = 5;
+   */
+  conntrackMax: number;
+
+  /**
+   * @generated from field: uint32 conntrack_count = 6;
+   */
+  conntrackCount: number;
+
+  /**
+   * What `conntrack_max` has to be for every slot: ceil(1.25 x (slots x (outbound + inbound limit) + 16,384)).
+   *
+   * @generated from field: uint32 conntrack_max_for_all_slots = 7;
+   */
+  conntrackMaxForAllSlots: number;
+
+  /**
+   * Networks that `conntrack_max` is enough for.
+   *
+   * @generated from field: uint32 conntrack_network_limit = 8;
+   */
+  conntrackNetworkLimit: number;
+
+  /**
+   * @generated from field: uint32 conntrack_buckets = 9;
+   */
+  conntrackBuckets: number;
+
+  /**
+   * @generated from field: uint32 conntrack_established_timeout_seconds = 10;
+   */
+  conntrackEstablishedTimeoutSeconds: number;
+};
+
+/**
+ * Describes the message lobsterd.net.v1.GetNetworkCapacityResponse.
+ * Use `create(GetNetworkCapacityResponseSchema)` to create a new message.
+ */
+export const GetNetworkCapacityResponseSchema: GenMessage<GetNetworkCapacityResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_net_v1_net, 14);
 
 /**
  * Address slots, network namespaces and the firewall. Nothing here is named by tenant: a network belongs to a VM id.
@@ -288,7 +459,8 @@ export const GetNetworkUsageResponseSchema: GenMessage<GetNetworkUsageResponse> 
 export const NetworkService: GenService<{
   /**
    * Gives a microVM the network of a slot: its addresses become elements of the firewall's sets. The same VM id and slot
-   * again gives the same answer.
+   * again gives the same answer. Refused with RESOURCE_EXHAUSTED, before anything changes, when the slot's address is in quarantine or
+   * the host could not track the connections of one tenant more.
    *
    * @generated from rpc lobsterd.net.v1.NetworkService.AttachNetwork
    */
@@ -325,12 +497,34 @@ export const NetworkService: GenService<{
     output: typeof ListNetworksResponseSchema;
   },
   /**
+   * Changes what a running guest may reach. Connections that the new policy forbids end.
+   *
+   * @generated from rpc lobsterd.net.v1.NetworkService.UpdateNetworkEgress
+   */
+  updateNetworkEgress: {
+    methodKind: "unary";
+    input: typeof UpdateNetworkEgressRequestSchema;
+    output: typeof UpdateNetworkEgressResponseSchema;
+  },
+  /**
+   * Since the network was attached.
+   *
    * @generated from rpc lobsterd.net.v1.NetworkService.GetNetworkUsage
    */
   getNetworkUsage: {
     methodKind: "unary";
     input: typeof GetNetworkUsageRequestSchema;
     output: typeof GetNetworkUsageResponseSchema;
+  },
+  /**
+   * What is left on this host for further networks, with the numbers behind it.
+   *
+   * @generated from rpc lobsterd.net.v1.NetworkService.GetNetworkCapacity
+   */
+  getNetworkCapacity: {
+    methodKind: "unary";
+    input: typeof GetNetworkCapacityRequestSchema;
+    output: typeof GetNetworkCapacityResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_lobsterd_net_v1_net, 0);

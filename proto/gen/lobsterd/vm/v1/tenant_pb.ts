@@ -9,13 +9,15 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { PageRequest, PageResponse } from "../../common/v1/common_pb.ts";
 import { file_lobsterd_common_v1_common } from "../../common/v1/common_pb.ts";
+import type { EgressPolicy, NetworkLimits } from "../../common/v1/network_pb.ts";
+import { file_lobsterd_common_v1_network } from "../../common/v1/network_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file lobsterd/vm/v1/tenant.proto.
  */
 export const file_lobsterd_vm_v1_tenant: GenFile = /*@__PURE__*/
-  fileDesc("Chtsb2JzdGVyZC92bS92MS90ZW5hbnQucHJvdG8SDmxvYnN0ZXJkLnZtLnYxIrADCgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIqCgVzdGF0ZRgCIAEoDjIbLmxvYnN0ZXJkLnZtLnYxLlRlbmFudFN0YXRlEg8KB2hvc3RfaWQYAyABKAkSDQoFdm1faWQYBCABKAkSEgoKZ2VuZXJhdGlvbhgFIAEoDRINCgVpbWFnZRgGIAEoCRIyCglyZXNvdXJjZXMYByABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSCwoDdXJsGAggASgJEjIKBmxhYmVscxgJIAMoCzIiLmxvYnN0ZXJkLnZtLnYxLlRlbmFudC5MYWJlbHNFbnRyeRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKcmVhZHlfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOZmFpbHVyZV9yZWFzb24YDCABKAkSDAoEc2xvdBgNIAEoDRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImoKD1RlbmFudFJlc291cmNlcxIbCgp2Y3B1X2NvdW50GAEgASgNQge6SAQqAhggEh0KCm1lbW9yeV9taWIYAiABKA1CCbpIBioEGICABBIbCghkaXNrX21pYhgDIAEoDUIJukgGKgQYgIBAIoMDChJTcGF3blRlbmFudFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBI6CgVpbWFnZRgDIAEoCUIrukgociYyJF4oW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyk/JBIyCglyZXNvdXJjZXMYBCABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSeAoGbGFiZWxzGAUgAygLMi4ubG9ic3RlcmQudm0udjEuU3Bhd25UZW5hbnRSZXF1ZXN0LkxhYmVsc0VudHJ5Qji6SDWaATIQICInciUyI15bYS16XShbYS16MC05Ll8tXXswLDYxfVthLXowLTldKT8kKgVyAyiAARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIj0KE1NwYXduVGVuYW50UmVzcG9uc2USJgoGdGVuYW50GAEgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50IkoKEEdldFRlbmFudFJlcXVlc3QSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JCI7ChFHZXRUZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiQwoSTGlzdFRlbmFudHNSZXF1ZXN0Ei0KBHBhZ2UYASABKAsyHy5sb2JzdGVyZC5jb21tb24udjEuUGFnZVJlcXVlc3QibgoTTGlzdFRlbmFudHNSZXNwb25zZRInCgd0ZW5hbnRzGAEgAygLMhYubG9ic3RlcmQudm0udjEuVGVuYW50Ei4KBHBhZ2UYAiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuUGFnZVJlc3BvbnNlIi0KE1dhdGNoVGVuYW50c1JlcXVlc3QSFgoOc3RhcnRfcmV2aXNpb24YASABKAQiYQoUV2F0Y2hUZW5hbnRzUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQSJgoGdGVuYW50GAIgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50Eg8KB3JlbW92ZWQYAyABKAgiagoSRXZpY3RUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiFQoTRXZpY3RUZW5hbnRSZXNwb25zZSJsChRTdXNwZW5kVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj8KFVN1c3BlbmRUZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiawoTUmVzdW1lVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFFJlc3VtZVRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJrChNSZXBhaXJUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQibwoUUmVwYWlyVGVuYW50UmVzcG9uc2USKwoGYmVmb3JlGAEgAygLMhsubG9ic3RlcmQudm0udjEuVGVuYW50Q2hlY2sSKgoFYWZ0ZXIYAiADKAsyGy5sb2JzdGVyZC52bS52MS5UZW5hbnRDaGVjayI7CgtUZW5hbnRDaGVjaxIMCgRuYW1lGAEgASgJEg4KBnBhc3NlZBgCIAEoCBIOCgZkZXRhaWwYAyABKAkiuAEKEUV4ZWNUZW5hbnRSZXF1ZXN0EjAKBXN0YXJ0GAEgASgLMh8ubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFN0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEi4KBnJlc2l6ZRgEIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBIp8BCg9FeGVjVGVuYW50U3RhcnQSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgdjb21tYW5kGAIgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEi4KCHRlcm1pbmFsGAMgASgLMhwubG9ic3RlcmQudm0udjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiWAoSRXhlY1RlbmFudFJlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UivAEKF1N0cmVhbVRlbmFudExvZ3NSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSOwoGc291cmNlGAIgASgOMh8ubG9ic3RlcmQudm0udjEuVGVuYW50TG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgDIAEoCBIcCgp0YWlsX2xpbmVzGAQgASgNQgi6SAUqAxiQTiJSChhTdHJlYW1UZW5hbnRMb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbGluZRgCIAEoCSKpAQoSQWNxdWlyZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSPQoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELpIDcgBAaoBByIDCJAcKgAiVwoTQWNxdWlyZUhvbGRSZXNwb25zZRIPCgdob2xkX2lkGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKSAQoSUmVsZWFzZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSJgoHaG9sZF9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhUKE1JlbGVhc2VIb2xkUmVzcG9uc2UihAEKBkJhY2t1cBIRCgliYWNrdXBfaWQYASABKAkSDgoGdGVuYW50GAIgASgJEhIKCmdlbmVyYXRpb24YAyABKA0SEgoKc2l6ZV9ieXRlcxgEIAEoBBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiawoTQ3JlYXRlQmFja3VwUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFENyZWF0ZUJhY2t1cFJlc3BvbnNlEiYKBmJhY2t1cBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cCJ7ChJMaXN0QmFja3Vwc1JlcXVlc3QSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBItCgRwYWdlGAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0Im4KE0xpc3RCYWNrdXBzUmVzcG9uc2USJwoHYmFja3VwcxgBIAMoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSKWAQoUUmVzdG9yZUJhY2t1cFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIoCgliYWNrdXBfaWQYAyABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCI/ChVSZXN0b3JlQmFja3VwUmVzcG9uc2USJgoGdGVuYW50GAEgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50IpUBChNEZWxldGVCYWNrdXBSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSKAoJYmFja3VwX2lkGAMgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQiFgoURGVsZXRlQmFja3VwUmVzcG9uc2Uq6AEKC1RlbmFudFN0YXRlEhwKGFRFTkFOVF9TVEFURV9VTlNQRUNJRklFRBAAEhkKFVRFTkFOVF9TVEFURV9TUEFXTklORxABEhgKFFRFTkFOVF9TVEFURV9SVU5OSU5HEAISGQoVVEVOQU5UX1NUQVRFX0VWSUNUSU5HEAMSGwoXVEVOQU5UX1NUQVRFX1NVU1BFTkRJTkcQBBIaChZURU5BTlRfU1RBVEVfU1VTUEVOREVEEAUSGQoVVEVOQU5UX1NUQVRFX1JFU1VNSU5HEAYSFwoTVEVOQU5UX1NUQVRFX0ZBSUxFRBAHKowBCg9UZW5hbnRMb2dTb3VyY2USIQodVEVOQU5UX0xPR19TT1VSQ0VfVU5TUEVDSUZJRUQQABIbChdURU5BTlRfTE9HX1NPVVJDRV9BR0VOVBABEh4KGlRFTkFOVF9MT0dfU09VUkNFX1dPUktMT0FEEAISGQoVVEVOQU5UX0xPR19TT1VSQ0VfVk1NEAMy+QsKDVRlbmFudFNlcnZpY2USWwoLU3Bhd25UZW5hbnQSIi5sb2JzdGVyZC52bS52MS5TcGF3blRlbmFudFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5TcGF3blRlbmFudFJlc3BvbnNlIgOQAgISVQoJR2V0VGVuYW50EiAubG9ic3RlcmQudm0udjEuR2V0VGVuYW50UmVxdWVzdBohLmxvYnN0ZXJkLnZtLnYxLkdldFRlbmFudFJlc3BvbnNlIgOQAgESWwoLTGlzdFRlbmFudHMSIi5sb2JzdGVyZC52bS52MS5MaXN0VGVuYW50c1JlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5MaXN0VGVuYW50c1Jlc3BvbnNlIgOQAgESWwoMV2F0Y2hUZW5hbnRzEiMubG9ic3RlcmQudm0udjEuV2F0Y2hUZW5hbnRzUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLldhdGNoVGVuYW50c1Jlc3BvbnNlMAESWwoLRXZpY3RUZW5hbnQSIi5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlc3BvbnNlIgOQAgISYQoNU3VzcGVuZFRlbmFudBIkLmxvYnN0ZXJkLnZtLnYxLlN1c3BlbmRUZW5hbnRSZXF1ZXN0GiUubG9ic3RlcmQudm0udjEuU3VzcGVuZFRlbmFudFJlc3BvbnNlIgOQAgISXgoMUmVzdW1lVGVuYW50EiMubG9ic3RlcmQudm0udjEuUmVzdW1lVGVuYW50UmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLlJlc3VtZVRlbmFudFJlc3BvbnNlIgOQAgISXgoMUmVwYWlyVGVuYW50EiMubG9ic3RlcmQudm0udjEuUmVwYWlyVGVuYW50UmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLlJlcGFpclRlbmFudFJlc3BvbnNlIgOQAgISVwoKRXhlY1RlbmFudBIhLmxvYnN0ZXJkLnZtLnYxLkV4ZWNUZW5hbnRSZXF1ZXN0GiIubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFJlc3BvbnNlKAEwARJnChBTdHJlYW1UZW5hbnRMb2dzEicubG9ic3RlcmQudm0udjEuU3RyZWFtVGVuYW50TG9nc1JlcXVlc3QaKC5sb2JzdGVyZC52bS52MS5TdHJlYW1UZW5hbnRMb2dzUmVzcG9uc2UwARJbCgtBY3F1aXJlSG9sZBIiLmxvYnN0ZXJkLnZtLnYxLkFjcXVpcmVIb2xkUmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLkFjcXVpcmVIb2xkUmVzcG9uc2UiA5ACAhJbCgtSZWxlYXNlSG9sZBIiLmxvYnN0ZXJkLnZtLnYxLlJlbGVhc2VIb2xkUmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLlJlbGVhc2VIb2xkUmVzcG9uc2UiA5ACAhJeCgxDcmVhdGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5DcmVhdGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuQ3JlYXRlQmFja3VwUmVzcG9uc2UiA5ACAhJbCgtMaXN0QmFja3VwcxIiLmxvYnN0ZXJkLnZtLnYxLkxpc3RCYWNrdXBzUmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLkxpc3RCYWNrdXBzUmVzcG9uc2UiA5ACARJhCg1SZXN0b3JlQmFja3VwEiQubG9ic3RlcmQudm0udjEuUmVzdG9yZUJhY2t1cFJlcXVlc3QaJS5sb2JzdGVyZC52bS52MS5SZXN0b3JlQmFja3VwUmVzcG9uc2UiA5ACAhJeCgxEZWxldGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5EZWxldGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuRGVsZXRlQmFja3VwUmVzcG9uc2UiA5ACAmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_common]);
+  fileDesc("Chtsb2JzdGVyZC92bS92MS90ZW5hbnQucHJvdG8SDmxvYnN0ZXJkLnZtLnYxIp0ECgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIqCgVzdGF0ZRgCIAEoDjIbLmxvYnN0ZXJkLnZtLnYxLlRlbmFudFN0YXRlEg8KB2hvc3RfaWQYAyABKAkSDQoFdm1faWQYBCABKAkSEgoKZ2VuZXJhdGlvbhgFIAEoDRINCgVpbWFnZRgGIAEoCRIyCglyZXNvdXJjZXMYByABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSCwoDdXJsGAggASgJEjIKBmxhYmVscxgJIAMoCzIiLmxvYnN0ZXJkLnZtLnYxLlRlbmFudC5MYWJlbHNFbnRyeRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKcmVhZHlfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOZmFpbHVyZV9yZWFzb24YDCABKAkSDAoEc2xvdBgNIAEoDRIwCgZlZ3Jlc3MYDiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGA8gASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJqCg9UZW5hbnRSZXNvdXJjZXMSGwoKdmNwdV9jb3VudBgBIAEoDUIHukgEKgIYIBIdCgptZW1vcnlfbWliGAIgASgNQgm6SAYqBBiAgAQSGwoIZGlza19taWIYAyABKA1CCbpIBioEGICAQCLwAwoSU3Bhd25UZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSOgoFaW1hZ2UYAyABKAlCK7pIKHImMiReKFthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8pPyQSMgoJcmVzb3VyY2VzGAQgASgLMh8ubG9ic3RlcmQudm0udjEuVGVuYW50UmVzb3VyY2VzEngKBmxhYmVscxgFIAMoCzIuLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVxdWVzdC5MYWJlbHNFbnRyeUI4ukg1mgEyECAiJ3IlMiNeW2Etel0oW2EtejAtOS5fLV17MCw2MX1bYS16MC05XSk/JCoFcgMogAESMAoGZWdyZXNzGAYgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLkVncmVzc1BvbGljeRI5Cg5uZXR3b3JrX2xpbWl0cxgHIAEoCzIhLmxvYnN0ZXJkLmNvbW1vbi52MS5OZXR3b3JrTGltaXRzGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiPQoTU3Bhd25UZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiSgoQR2V0VGVuYW50UmVxdWVzdBI2CgRuYW1lGAEgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIjsKEUdldFRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJDChJMaXN0VGVuYW50c1JlcXVlc3QSLQoEcGFnZRgBIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVxdWVzdCJuChNMaXN0VGVuYW50c1Jlc3BvbnNlEicKB3RlbmFudHMYASADKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQSLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2UiLQoTV2F0Y2hUZW5hbnRzUmVxdWVzdBIWCg5zdGFydF9yZXZpc2lvbhgBIAEoBCJhChRXYXRjaFRlbmFudHNSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoBBImCgZ0ZW5hbnQYAiABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQSDwoHcmVtb3ZlZBgDIAEoCCKrAQoZVXBkYXRlVGVuYW50RWdyZXNzUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEjgKBmVncmVzcxgDIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5FZ3Jlc3NQb2xpY3lCBrpIA8gBASJEChpVcGRhdGVUZW5hbnRFZ3Jlc3NSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiagoSRXZpY3RUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiFQoTRXZpY3RUZW5hbnRSZXNwb25zZSJsChRTdXNwZW5kVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj8KFVN1c3BlbmRUZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiawoTUmVzdW1lVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFFJlc3VtZVRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJrChNSZXBhaXJUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQibwoUUmVwYWlyVGVuYW50UmVzcG9uc2USKwoGYmVmb3JlGAEgAygLMhsubG9ic3RlcmQudm0udjEuVGVuYW50Q2hlY2sSKgoFYWZ0ZXIYAiADKAsyGy5sb2JzdGVyZC52bS52MS5UZW5hbnRDaGVjayI7CgtUZW5hbnRDaGVjaxIMCgRuYW1lGAEgASgJEg4KBnBhc3NlZBgCIAEoCBIOCgZkZXRhaWwYAyABKAkiuAEKEUV4ZWNUZW5hbnRSZXF1ZXN0EjAKBXN0YXJ0GAEgASgLMh8ubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFN0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEi4KBnJlc2l6ZRgEIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBIp8BCg9FeGVjVGVuYW50U3RhcnQSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgdjb21tYW5kGAIgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEi4KCHRlcm1pbmFsGAMgASgLMhwubG9ic3RlcmQudm0udjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiWAoSRXhlY1RlbmFudFJlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UivAEKF1N0cmVhbVRlbmFudExvZ3NSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSOwoGc291cmNlGAIgASgOMh8ubG9ic3RlcmQudm0udjEuVGVuYW50TG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgDIAEoCBIcCgp0YWlsX2xpbmVzGAQgASgNQgi6SAUqAxiQTiJSChhTdHJlYW1UZW5hbnRMb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbGluZRgCIAEoCSKpAQoSQWNxdWlyZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSPQoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELpIDcgBAaoBByIDCJAcKgAiVwoTQWNxdWlyZUhvbGRSZXNwb25zZRIPCgdob2xkX2lkGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKSAQoSUmVsZWFzZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSJgoHaG9sZF9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhUKE1JlbGVhc2VIb2xkUmVzcG9uc2UihAEKBkJhY2t1cBIRCgliYWNrdXBfaWQYASABKAkSDgoGdGVuYW50GAIgASgJEhIKCmdlbmVyYXRpb24YAyABKA0SEgoKc2l6ZV9ieXRlcxgEIAEoBBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiawoTQ3JlYXRlQmFja3VwUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFENyZWF0ZUJhY2t1cFJlc3BvbnNlEiYKBmJhY2t1cBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cCJ7ChJMaXN0QmFja3Vwc1JlcXVlc3QSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBItCgRwYWdlGAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0Im4KE0xpc3RCYWNrdXBzUmVzcG9uc2USJwoHYmFja3VwcxgBIAMoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSKWAQoUUmVzdG9yZUJhY2t1cFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIoCgliYWNrdXBfaWQYAyABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCI/ChVSZXN0b3JlQmFja3VwUmVzcG9uc2USJgoGdGVuYW50GAEgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50IpUBChNEZWxldGVCYWNrdXBSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSKAoJYmFja3VwX2lkGAMgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQiFgoURGVsZXRlQmFja3VwUmVzcG9uc2Uq6AEKC1RlbmFudFN0YXRlEhwKGFRFTkFOVF9TVEFURV9VTlNQRUNJRklFRBAAEhkKFVRFTkFOVF9TVEFURV9TUEFXTklORxABEhgKFFRFTkFOVF9TVEFURV9SVU5OSU5HEAISGQoVVEVOQU5UX1NUQVRFX0VWSUNUSU5HEAMSGwoXVEVOQU5UX1NUQVRFX1NVU1BFTkRJTkcQBBIaChZURU5BTlRfU1RBVEVfU1VTUEVOREVEEAUSGQoVVEVOQU5UX1NUQVRFX1JFU1VNSU5HEAYSFwoTVEVOQU5UX1NUQVRFX0ZBSUxFRBAHKowBCg9UZW5hbnRMb2dTb3VyY2USIQodVEVOQU5UX0xPR19TT1VSQ0VfVU5TUEVDSUZJRUQQABIbChdURU5BTlRfTE9HX1NPVVJDRV9BR0VOVBABEh4KGlRFTkFOVF9MT0dfU09VUkNFX1dPUktMT0FEEAISGQoVVEVOQU5UX0xPR19TT1VSQ0VfVk1NEAMy6wwKDVRlbmFudFNlcnZpY2USWwoLU3Bhd25UZW5hbnQSIi5sb2JzdGVyZC52bS52MS5TcGF3blRlbmFudFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5TcGF3blRlbmFudFJlc3BvbnNlIgOQAgISVQoJR2V0VGVuYW50EiAubG9ic3RlcmQudm0udjEuR2V0VGVuYW50UmVxdWVzdBohLmxvYnN0ZXJkLnZtLnYxLkdldFRlbmFudFJlc3BvbnNlIgOQAgESWwoLTGlzdFRlbmFudHMSIi5sb2JzdGVyZC52bS52MS5MaXN0VGVuYW50c1JlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5MaXN0VGVuYW50c1Jlc3BvbnNlIgOQAgESWwoMV2F0Y2hUZW5hbnRzEiMubG9ic3RlcmQudm0udjEuV2F0Y2hUZW5hbnRzUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLldhdGNoVGVuYW50c1Jlc3BvbnNlMAEScAoSVXBkYXRlVGVuYW50RWdyZXNzEikubG9ic3RlcmQudm0udjEuVXBkYXRlVGVuYW50RWdyZXNzUmVxdWVzdBoqLmxvYnN0ZXJkLnZtLnYxLlVwZGF0ZVRlbmFudEVncmVzc1Jlc3BvbnNlIgOQAgISWwoLRXZpY3RUZW5hbnQSIi5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlc3BvbnNlIgOQAgISYQoNU3VzcGVuZFRlbmFudBIkLmxvYnN0ZXJkLnZtLnYxLlN1c3BlbmRUZW5hbnRSZXF1ZXN0GiUubG9ic3RlcmQudm0udjEuU3VzcGVuZFRlbmFudFJlc3BvbnNlIgOQAgISXgoMUmVzdW1lVGVuYW50EiMubG9ic3RlcmQudm0udjEuUmVzdW1lVGVuYW50UmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLlJlc3VtZVRlbmFudFJlc3BvbnNlIgOQAgISXgoMUmVwYWlyVGVuYW50EiMubG9ic3RlcmQudm0udjEuUmVwYWlyVGVuYW50UmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLlJlcGFpclRlbmFudFJlc3BvbnNlIgOQAgISVwoKRXhlY1RlbmFudBIhLmxvYnN0ZXJkLnZtLnYxLkV4ZWNUZW5hbnRSZXF1ZXN0GiIubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFJlc3BvbnNlKAEwARJnChBTdHJlYW1UZW5hbnRMb2dzEicubG9ic3RlcmQudm0udjEuU3RyZWFtVGVuYW50TG9nc1JlcXVlc3QaKC5sb2JzdGVyZC52bS52MS5TdHJlYW1UZW5hbnRMb2dzUmVzcG9uc2UwARJbCgtBY3F1aXJlSG9sZBIiLmxvYnN0ZXJkLnZtLnYxLkFjcXVpcmVIb2xkUmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLkFjcXVpcmVIb2xkUmVzcG9uc2UiA5ACAhJbCgtSZWxlYXNlSG9sZBIiLmxvYnN0ZXJkLnZtLnYxLlJlbGVhc2VIb2xkUmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLlJlbGVhc2VIb2xkUmVzcG9uc2UiA5ACAhJeCgxDcmVhdGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5DcmVhdGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuQ3JlYXRlQmFja3VwUmVzcG9uc2UiA5ACAhJbCgtMaXN0QmFja3VwcxIiLmxvYnN0ZXJkLnZtLnYxLkxpc3RCYWNrdXBzUmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLkxpc3RCYWNrdXBzUmVzcG9uc2UiA5ACARJhCg1SZXN0b3JlQmFja3VwEiQubG9ic3RlcmQudm0udjEuUmVzdG9yZUJhY2t1cFJlcXVlc3QaJS5sb2JzdGVyZC52bS52MS5SZXN0b3JlQmFja3VwUmVzcG9uc2UiA5ACAhJeCgxEZWxldGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5EZWxldGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuRGVsZXRlQmFja3VwUmVzcG9uc2UiA5ACAmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_common, file_lobsterd_common_v1_network]);
 
 /**
  * One tenant.
@@ -99,6 +101,18 @@ export type Tenant = Message<"lobsterd.vm.v1.Tenant"> & {
    * @generated from field: uint32 slot = 13;
    */
   slot: number;
+
+  /**
+   * @generated from field: lobsterd.common.v1.EgressPolicy egress = 14;
+   */
+  egress?: EgressPolicy | undefined;
+
+  /**
+   * As asked for: 0 is the host's default.
+   *
+   * @generated from field: lobsterd.common.v1.NetworkLimits network_limits = 15;
+   */
+  networkLimits?: NetworkLimits | undefined;
 };
 
 /**
@@ -169,6 +183,18 @@ export type SpawnTenantRequest = Message<"lobsterd.vm.v1.SpawnTenantRequest"> & 
    * @generated from field: map<string, string> labels = 5;
    */
   labels: { [key: string]: string };
+
+  /**
+   * What the tenant may reach. Absent means the internet.
+   *
+   * @generated from field: lobsterd.common.v1.EgressPolicy egress = 6;
+   */
+  egress?: EgressPolicy | undefined;
+
+  /**
+   * @generated from field: lobsterd.common.v1.NetworkLimits network_limits = 7;
+   */
+  networkLimits?: NetworkLimits | undefined;
 };
 
 /**
@@ -317,6 +343,50 @@ export const WatchTenantsResponseSchema: GenMessage<WatchTenantsResponse> = /*@_
   messageDesc(file_lobsterd_vm_v1_tenant, 9);
 
 /**
+ * @generated from message lobsterd.vm.v1.UpdateTenantEgressRequest
+ */
+export type UpdateTenantEgressRequest = Message<"lobsterd.vm.v1.UpdateTenantEgressRequest"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: lobsterd.common.v1.EgressPolicy egress = 3;
+   */
+  egress?: EgressPolicy | undefined;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.UpdateTenantEgressRequest.
+ * Use `create(UpdateTenantEgressRequestSchema)` to create a new message.
+ */
+export const UpdateTenantEgressRequestSchema: GenMessage<UpdateTenantEgressRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 10);
+
+/**
+ * @generated from message lobsterd.vm.v1.UpdateTenantEgressResponse
+ */
+export type UpdateTenantEgressResponse = Message<"lobsterd.vm.v1.UpdateTenantEgressResponse"> & {
+  /**
+   * @generated from field: lobsterd.vm.v1.Tenant tenant = 1;
+   */
+  tenant?: Tenant | undefined;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.UpdateTenantEgressResponse.
+ * Use `create(UpdateTenantEgressResponseSchema)` to create a new message.
+ */
+export const UpdateTenantEgressResponseSchema: GenMessage<UpdateTenantEgressResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 11);
+
+/**
  * @generated from message lobsterd.vm.v1.EvictTenantRequest
  */
 export type EvictTenantRequest = Message<"lobsterd.vm.v1.EvictTenantRequest"> & {
@@ -336,7 +406,7 @@ export type EvictTenantRequest = Message<"lobsterd.vm.v1.EvictTenantRequest"> & 
  * Use `create(EvictTenantRequestSchema)` to create a new message.
  */
 export const EvictTenantRequestSchema: GenMessage<EvictTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 10);
+  messageDesc(file_lobsterd_vm_v1_tenant, 12);
 
 /**
  * @generated from message lobsterd.vm.v1.EvictTenantResponse
@@ -349,7 +419,7 @@ export type EvictTenantResponse = Message<"lobsterd.vm.v1.EvictTenantResponse"> 
  * Use `create(EvictTenantResponseSchema)` to create a new message.
  */
 export const EvictTenantResponseSchema: GenMessage<EvictTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 11);
+  messageDesc(file_lobsterd_vm_v1_tenant, 13);
 
 /**
  * @generated from message lobsterd.vm.v1.SuspendTenantRequest
@@ -371,7 +441,7 @@ export type SuspendTenantRequest = Message<"lobsterd.vm.v1.SuspendTenantRequest"
  * Use `create(SuspendTenantRequestSchema)` to create a new message.
  */
 export const SuspendTenantRequestSchema: GenMessage<SuspendTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 12);
+  messageDesc(file_lobsterd_vm_v1_tenant, 14);
 
 /**
  * @generated from message lobsterd.vm.v1.SuspendTenantResponse
@@ -388,7 +458,7 @@ export type SuspendTenantResponse = Message<"lobsterd.vm.v1.SuspendTenantRespons
  * Use `create(SuspendTenantResponseSchema)` to create a new message.
  */
 export const SuspendTenantResponseSchema: GenMessage<SuspendTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 13);
+  messageDesc(file_lobsterd_vm_v1_tenant, 15);
 
 /**
  * @generated from message lobsterd.vm.v1.ResumeTenantRequest
@@ -410,7 +480,7 @@ export type ResumeTenantRequest = Message<"lobsterd.vm.v1.ResumeTenantRequest"> 
  * Use `create(ResumeTenantRequestSchema)` to create a new message.
  */
 export const ResumeTenantRequestSchema: GenMessage<ResumeTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 14);
+  messageDesc(file_lobsterd_vm_v1_tenant, 16);
 
 /**
  * @generated from message lobsterd.vm.v1.ResumeTenantResponse
@@ -427,7 +497,7 @@ export type ResumeTenantResponse = Message<"lobsterd.vm.v1.ResumeTenantResponse"
  * Use `create(ResumeTenantResponseSchema)` to create a new message.
  */
 export const ResumeTenantResponseSchema: GenMessage<ResumeTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 15);
+  messageDesc(file_lobsterd_vm_v1_tenant, 17);
 
 /**
  * @generated from message lobsterd.vm.v1.RepairTenantRequest
@@ -449,7 +519,7 @@ export type RepairTenantRequest = Message<"lobsterd.vm.v1.RepairTenantRequest"> 
  * Use `create(RepairTenantRequestSchema)` to create a new message.
  */
 export const RepairTenantRequestSchema: GenMessage<RepairTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 16);
+  messageDesc(file_lobsterd_vm_v1_tenant, 18);
 
 /**
  * @generated from message lobsterd.vm.v1.RepairTenantResponse
@@ -471,7 +541,7 @@ export type RepairTenantResponse = Message<"lobsterd.vm.v1.RepairTenantResponse"
  * Use `create(RepairTenantResponseSchema)` to create a new message.
  */
 export const RepairTenantResponseSchema: GenMessage<RepairTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 17);
+  messageDesc(file_lobsterd_vm_v1_tenant, 19);
 
 /**
  * One check of a tenant, such as `vm.process` or `net.rules`.
@@ -500,7 +570,7 @@ export type TenantCheck = Message<"lobsterd.vm.v1.TenantCheck"> & {
  * Use `create(TenantCheckSchema)` to create a new message.
  */
 export const TenantCheckSchema: GenMessage<TenantCheck> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 18);
+  messageDesc(file_lobsterd_vm_v1_tenant, 20);
 
 /**
  * @generated from message lobsterd.vm.v1.ExecTenantRequest
@@ -541,7 +611,7 @@ export type ExecTenantRequest = Message<"lobsterd.vm.v1.ExecTenantRequest"> & {
  * Use `create(ExecTenantRequestSchema)` to create a new message.
  */
 export const ExecTenantRequestSchema: GenMessage<ExecTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 19);
+  messageDesc(file_lobsterd_vm_v1_tenant, 21);
 
 /**
  * @generated from message lobsterd.vm.v1.ExecTenantStart
@@ -570,7 +640,7 @@ export type ExecTenantStart = Message<"lobsterd.vm.v1.ExecTenantStart"> & {
  * Use `create(ExecTenantStartSchema)` to create a new message.
  */
 export const ExecTenantStartSchema: GenMessage<ExecTenantStart> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 20);
+  messageDesc(file_lobsterd_vm_v1_tenant, 22);
 
 /**
  * @generated from message lobsterd.vm.v1.TerminalSize
@@ -592,7 +662,7 @@ export type TerminalSize = Message<"lobsterd.vm.v1.TerminalSize"> & {
  * Use `create(TerminalSizeSchema)` to create a new message.
  */
 export const TerminalSizeSchema: GenMessage<TerminalSize> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 21);
+  messageDesc(file_lobsterd_vm_v1_tenant, 23);
 
 /**
  * @generated from message lobsterd.vm.v1.ExecTenantResponse
@@ -627,7 +697,7 @@ export type ExecTenantResponse = Message<"lobsterd.vm.v1.ExecTenantResponse"> & 
  * Use `create(ExecTenantResponseSchema)` to create a new message.
  */
 export const ExecTenantResponseSchema: GenMessage<ExecTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 22);
+  messageDesc(file_lobsterd_vm_v1_tenant, 24);
 
 /**
  * @generated from message lobsterd.vm.v1.StreamTenantLogsRequest
@@ -659,7 +729,7 @@ export type StreamTenantLogsRequest = Message<"lobsterd.vm.v1.StreamTenantLogsRe
  * Use `create(StreamTenantLogsRequestSchema)` to create a new message.
  */
 export const StreamTenantLogsRequestSchema: GenMessage<StreamTenantLogsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 23);
+  messageDesc(file_lobsterd_vm_v1_tenant, 25);
 
 /**
  * @generated from message lobsterd.vm.v1.StreamTenantLogsResponse
@@ -681,7 +751,7 @@ export type StreamTenantLogsResponse = Message<"lobsterd.vm.v1.StreamTenantLogsR
  * Use `create(StreamTenantLogsResponseSchema)` to create a new message.
  */
 export const StreamTenantLogsResponseSchema: GenMessage<StreamTenantLogsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 24);
+  messageDesc(file_lobsterd_vm_v1_tenant, 26);
 
 /**
  * @generated from message lobsterd.vm.v1.AcquireHoldRequest
@@ -708,7 +778,7 @@ export type AcquireHoldRequest = Message<"lobsterd.vm.v1.AcquireHoldRequest"> & 
  * Use `create(AcquireHoldRequestSchema)` to create a new message.
  */
 export const AcquireHoldRequestSchema: GenMessage<AcquireHoldRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 25);
+  messageDesc(file_lobsterd_vm_v1_tenant, 27);
 
 /**
  * @generated from message lobsterd.vm.v1.AcquireHoldResponse
@@ -730,7 +800,7 @@ export type AcquireHoldResponse = Message<"lobsterd.vm.v1.AcquireHoldResponse"> 
  * Use `create(AcquireHoldResponseSchema)` to create a new message.
  */
 export const AcquireHoldResponseSchema: GenMessage<AcquireHoldResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 26);
+  messageDesc(file_lobsterd_vm_v1_tenant, 28);
 
 /**
  * @generated from message lobsterd.vm.v1.ReleaseHoldRequest
@@ -757,7 +827,7 @@ export type ReleaseHoldRequest = Message<"lobsterd.vm.v1.ReleaseHoldRequest"> & 
  * Use `create(ReleaseHoldRequestSchema)` to create a new message.
  */
 export const ReleaseHoldRequestSchema: GenMessage<ReleaseHoldRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 27);
+  messageDesc(file_lobsterd_vm_v1_tenant, 29);
 
 /**
  * @generated from message lobsterd.vm.v1.ReleaseHoldResponse
@@ -770,7 +840,7 @@ export type ReleaseHoldResponse = Message<"lobsterd.vm.v1.ReleaseHoldResponse"> 
  * Use `create(ReleaseHoldResponseSchema)` to create a new message.
  */
 export const ReleaseHoldResponseSchema: GenMessage<ReleaseHoldResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 28);
+  messageDesc(file_lobsterd_vm_v1_tenant, 30);
 
 /**
  * A sealed copy of a tenant.
@@ -809,7 +879,7 @@ export type Backup = Message<"lobsterd.vm.v1.Backup"> & {
  * Use `create(BackupSchema)` to create a new message.
  */
 export const BackupSchema: GenMessage<Backup> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 29);
+  messageDesc(file_lobsterd_vm_v1_tenant, 31);
 
 /**
  * @generated from message lobsterd.vm.v1.CreateBackupRequest
@@ -831,7 +901,7 @@ export type CreateBackupRequest = Message<"lobsterd.vm.v1.CreateBackupRequest"> 
  * Use `create(CreateBackupRequestSchema)` to create a new message.
  */
 export const CreateBackupRequestSchema: GenMessage<CreateBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 30);
+  messageDesc(file_lobsterd_vm_v1_tenant, 32);
 
 /**
  * @generated from message lobsterd.vm.v1.CreateBackupResponse
@@ -848,7 +918,7 @@ export type CreateBackupResponse = Message<"lobsterd.vm.v1.CreateBackupResponse"
  * Use `create(CreateBackupResponseSchema)` to create a new message.
  */
 export const CreateBackupResponseSchema: GenMessage<CreateBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 31);
+  messageDesc(file_lobsterd_vm_v1_tenant, 33);
 
 /**
  * @generated from message lobsterd.vm.v1.ListBackupsRequest
@@ -870,7 +940,7 @@ export type ListBackupsRequest = Message<"lobsterd.vm.v1.ListBackupsRequest"> & 
  * Use `create(ListBackupsRequestSchema)` to create a new message.
  */
 export const ListBackupsRequestSchema: GenMessage<ListBackupsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 32);
+  messageDesc(file_lobsterd_vm_v1_tenant, 34);
 
 /**
  * @generated from message lobsterd.vm.v1.ListBackupsResponse
@@ -892,7 +962,7 @@ export type ListBackupsResponse = Message<"lobsterd.vm.v1.ListBackupsResponse"> 
  * Use `create(ListBackupsResponseSchema)` to create a new message.
  */
 export const ListBackupsResponseSchema: GenMessage<ListBackupsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 33);
+  messageDesc(file_lobsterd_vm_v1_tenant, 35);
 
 /**
  * @generated from message lobsterd.vm.v1.RestoreBackupRequest
@@ -919,7 +989,7 @@ export type RestoreBackupRequest = Message<"lobsterd.vm.v1.RestoreBackupRequest"
  * Use `create(RestoreBackupRequestSchema)` to create a new message.
  */
 export const RestoreBackupRequestSchema: GenMessage<RestoreBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 34);
+  messageDesc(file_lobsterd_vm_v1_tenant, 36);
 
 /**
  * @generated from message lobsterd.vm.v1.RestoreBackupResponse
@@ -936,7 +1006,7 @@ export type RestoreBackupResponse = Message<"lobsterd.vm.v1.RestoreBackupRespons
  * Use `create(RestoreBackupResponseSchema)` to create a new message.
  */
 export const RestoreBackupResponseSchema: GenMessage<RestoreBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 35);
+  messageDesc(file_lobsterd_vm_v1_tenant, 37);
 
 /**
  * @generated from message lobsterd.vm.v1.DeleteBackupRequest
@@ -963,7 +1033,7 @@ export type DeleteBackupRequest = Message<"lobsterd.vm.v1.DeleteBackupRequest"> 
  * Use `create(DeleteBackupRequestSchema)` to create a new message.
  */
 export const DeleteBackupRequestSchema: GenMessage<DeleteBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 36);
+  messageDesc(file_lobsterd_vm_v1_tenant, 38);
 
 /**
  * @generated from message lobsterd.vm.v1.DeleteBackupResponse
@@ -976,7 +1046,7 @@ export type DeleteBackupResponse = Message<"lobsterd.vm.v1.DeleteBackupResponse"
  * Use `create(DeleteBackupResponseSchema)` to create a new message.
  */
 export const DeleteBackupResponseSchema: GenMessage<DeleteBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 37);
+  messageDesc(file_lobsterd_vm_v1_tenant, 39);
 
 /**
  * @generated from enum lobsterd.vm.v1.TenantState
@@ -1120,6 +1190,16 @@ export const TenantService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchTenantsRequestSchema;
     output: typeof WatchTenantsResponseSchema;
+  },
+  /**
+   * Changes what a tenant may reach, at once: connections that the new policy forbids end.
+   *
+   * @generated from rpc lobsterd.vm.v1.TenantService.UpdateTenantEgress
+   */
+  updateTenantEgress: {
+    methodKind: "unary";
+    input: typeof UpdateTenantEgressRequestSchema;
+    output: typeof UpdateTenantEgressResponseSchema;
   },
   /**
    * Destroys a tenant, its disk, its keys and its secrets. It is cut off from the network before anything else.

@@ -1,0 +1,174 @@
+import { afterHeader, attributesByType } from "./message.ts";
+import {
+  decodeElements,
+  type ElementName,
+  encodeElement,
+  encodeSetName,
+  type ListedElement,
+  type SetElement,
+} from "./nft-element.ts";
+import { decodeKeyTypes, type KeyType, keyText } from "./nft-key.ts";
+import {
+  flags,
+  isRefusal,
+  NetlinkRefused,
+  type NetlinkSocket,
+  NetlinkUnanswered,
+  type Reply,
+  type Request,
+} from "./socket.ts";
+import { readBig32 } from "./values.ts";
+
+/**
+ * - `add`: present afterwards. One that is there already stays as it is, whatever its limit.
+ * - `replace`: present afterwards, new, with this limit.
+ * - `delete`: absent afterwards; it need not have been there.
+ */
+export type ElementChange =
+  | { readonly kind: "add"; readonly element: SetElement }
+  | { readonly kind: "replace"; readonly element: SetElement }
+  | { readonly kind: "delete"; readonly element: ElementName };
+
+/** The ruleset's generation: every committed transaction makes it one higher, whoever commits. */
+export type Generation = number;
+
+const subsystem = 10;
+const batchBegin = 0x10;
+const batchEnd = 0x11;
+const getSet = (subsystem << 8) | 10;
+const newElement = (subsystem << 8) | 12;
+const getElement = (subsystem << 8) | 13;
+const deleteElement = (subsystem << 8) | 14;
+const getGeneration = (subsystem << 8) | 16;
+const headerBytes = 4;
+const inet = 1;
+const tableName = "lobsterd";
+const setKeyType = 4;
+const generationId = 1;
+/** What one datagram has room for. */
+const maxChanges = 100_000;
+
+/**
+ * Makes changes to sets of table `inet lobsterd` in one transaction, in this order. Either all of them are in force when
+ * this returns, or it throws `NetlinkRefused` and nothing has changed; its `index` is the refused change's. `ENOENT`:
+ * no such table or set; `ENFILE`: a set is full, which counts an absent element to be deleted too; `EEXIST`: a range
+ * overlaps another one.
+ */
+export function changeElements(socket: NetlinkSocket, changes: readonly ElementChange[]): void {
+  if (changes.length === 0) return;
+  if (changes.length > maxChanges) throw new RangeError(`${changes.length} changes in one transaction`);
+  const origins: number[] = [];
+  const requests = changes.flatMap((change, index) => {
+    const steps = requestsOf(change);
+    origins.push(...steps.map(() => index));
+    return steps;
+  });
+  const last = requests.at(-1);
+  // The last message's acknowledgement comes after the commit; those of the others would only fill the queue.
+  if (last !== undefined) requests[requests.length - 1] = { ...last, flags: last.flags | flags.ack };
+  try {
+    socket.batch([
+      { type: batchBegin, flags: 0, payload: header(0, subsystem) },
+      ...requests,
+      { type: batchEnd, flags: 0, payload: header(0, subsystem) },
+    ]);
+  } catch (error) {
+    if (!(error instanceof NetlinkRefused)) throw error;
+    const origin = origins[(error.index ?? 0) - 1];
+    const change = origin === undefined ? undefined : changes[origin];
+    throw new NetlinkRefused(error.errno, describe(change, error.reason), origin);
+  }
+}
+
+/** The elements of a set of table `inet lobsterd`. Throws `NetlinkRefused` with `ENOENT` without table or set. */
+export function readElements(socket: NetlinkSocket, set: string): ListedElement[] {
+  const types = readKeyTypes(socket, set);
+  const replies = socket.dump({ type: getElement, flags: 0, payload: withHeader(encodeSetName(tableName, set)) });
+  return replies.flatMap((reply) => elementsOf(reply, types));
+}
+
+/** The element of exactly this key and range; `undefined` if it is absent. Throws as `readElements` does. */
+export function readElement(socket: NetlinkSocket, name: ElementName): ListedElement | undefined {
+  return readElementsByName(socket, [name])[0];
+}
+
+/** The same for many elements, of any sets, in the order given. They are read one after the other, not at one moment. */
+export function readElementsByName(
+  socket: NetlinkSocket,
+  names: readonly ElementName[],
+): (ListedElement | undefined)[] {
+  const requests = names.map(({ set, key, keyEnd }) => ({
+    type: getElement,
+    flags: 0,
+    payload: withHeader(encodeElement(tableName, { set, key, ...(keyEnd === undefined ? {} : { keyEnd }) })),
+  }));
+  const results = socket.pipeline(requests);
+  return names.map((name, index) => elementIn(socket, name, results[index]));
+}
+
+/** Reads the generation of the ruleset, to find out cheaply whether anybody has changed anything. */
+export function readGeneration(socket: NetlinkSocket): Generation {
+  const [reply] = socket.request({ type: getGeneration, flags: 0, payload: header(0, 0) });
+  if (reply === undefined) throw new NetlinkUnanswered("no generation");
+  return readBig32(attributesByType(afterHeader(reply.payload, headerBytes)).get(generationId));
+}
+
+function elementIn(
+  socket: NetlinkSocket,
+  name: ElementName,
+  result: Reply[] | NetlinkRefused | undefined,
+): ListedElement | undefined {
+  if (result instanceof NetlinkRefused || result === undefined) {
+    if (!isRefusal(result, "ENOENT")) throw result ?? new NetlinkUnanswered("no element");
+    // The same code stands for an absent element, set and table.
+    readKeyTypes(socket, name.set);
+    return undefined;
+  }
+  const wanted = keyText(name.key, name.keyEnd);
+  const types = name.key.map(({ type }) => type);
+  // In a set of ranges the kernel answers with the range that holds the key.
+  return result.flatMap((reply) => elementsOf(reply, types)).find(({ key, keyEnd }) => keyText(key, keyEnd) === wanted);
+}
+
+function readKeyTypes(socket: NetlinkSocket, set: string): KeyType[] {
+  const [reply] = socket.request({ type: getSet, flags: 0, payload: withHeader(encodeSetName(tableName, set)) });
+  if (reply === undefined) throw new NetlinkUnanswered(`no description of set ${set}`);
+  return decodeKeyTypes(readBig32(attributesByType(afterHeader(reply.payload, headerBytes)).get(setKeyType)));
+}
+
+function elementsOf({ payload }: Reply, types: readonly KeyType[]): ListedElement[] {
+  return decodeElements(afterHeader(payload, headerBytes), types);
+}
+
+function requestsOf(change: ElementChange): Request[] {
+  const add = (element: SetElement): Request => elementRequest(newElement, flags.create, element);
+  const { set, key, keyEnd } = change.element;
+  const name = { set, key, ...(keyEnd === undefined ? {} : { keyEnd }) };
+  if (change.kind === "add") return [add(change.element)];
+  // Deleting what is absent would fail the whole transaction. Adding it first, which no packet ever sees, makes that safe.
+  const absent = [add(name), elementRequest(deleteElement, 0, name)];
+  return change.kind === "delete" ? absent : [...absent, add(change.element)];
+}
+
+function elementRequest(type: number, requestFlags: number, element: SetElement): Request {
+  return { type, flags: requestFlags, payload: withHeader(encodeElement(tableName, element)) };
+}
+
+function describe(change: ElementChange | undefined, reason: string | undefined): string | undefined {
+  if (change === undefined) return reason;
+  const { set, key, keyEnd } = change.element;
+  const what = `${change.kind} ${set} { ${keyText(key, keyEnd)} }`;
+  return reason === undefined ? what : `${what}: ${reason}`;
+}
+
+function withHeader(attributes: Buffer): Buffer {
+  return Buffer.concat([header(inet, 0), attributes]);
+}
+
+/** struct nfgenmsg */
+function header(family: number, resource: number): Buffer {
+  const bytes = Buffer.alloc(headerBytes);
+  bytes.writeUInt8(family, 0);
+  bytes.writeUInt16BE(resource, 2);
+  return bytes;
+}

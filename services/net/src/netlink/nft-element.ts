@@ -26,15 +26,20 @@ export interface SetElement {
 /** Which element: by key alone. */
 export type ElementName = Pick<SetElement, "set" | "key" | "keyEnd">;
 
-/** An element as the kernel holds it. */
+/** An element that is there. */
 export interface ListedElement {
   readonly key: Key;
+  /** In a set with `flags interval`, always: the last key of the range, field by field. */
   readonly keyEnd?: Key;
   readonly limit?: Limit;
   readonly counter?: Counter;
-  /** Names of expressions that are not understood here. */
+  /** Names of what else is attached to it and not understood here. */
   readonly others: readonly string[];
-  /** In a set with `flags interval` and a single field: the first key that is no longer in the range. */
+}
+
+/** An element as the kernel holds it. */
+export interface HeldElement extends ListedElement {
+  /** In a set with `flags interval` and one field: nothing but the first key behind a range. */
   readonly isIntervalEnd: boolean;
 }
 
@@ -44,6 +49,7 @@ const listElements = 3;
 const listElement = 1;
 const elementKey = 1;
 const elementFlags = 3;
+const elementTimeout = 4;
 const elementExpression = 7;
 const elementKeyEnd = 10;
 const elementExpressions = 11;
@@ -64,23 +70,25 @@ export function encodeSetName(table: string, set: string): Buffer {
 }
 
 /** The elements of one NFT_MSG_NEWSETELEM. `types`: of the set's key. */
-export function decodeElements(attributes: Buffer, types: readonly KeyType[]): ListedElement[] {
+export function decodeElements(attributes: Buffer, types: readonly KeyType[]): HeldElement[] {
   const list = attributesByType(attributes).get(listElements) ?? Buffer.alloc(0);
   return decodeAttributes(list)
     .filter(({ type }) => type === listElement)
     .map(({ payload }) => decodeElement(payload, types));
 }
 
-function decodeElement(bytes: Buffer, types: readonly KeyType[]): ListedElement {
+function decodeElement(bytes: Buffer, types: readonly KeyType[]): HeldElement {
   const attributes = attributesByType(bytes);
   const key = dataOf(attributes.get(elementKey));
   const end = dataOf(attributes.get(elementKeyEnd));
   const flags = attributes.get(elementFlags);
+  const attached = decodeAttached(attributes);
   return {
     // The kernel lists the element for all other keys without one.
     key: key === undefined ? [] : decodeKey(key, types),
     ...(end === undefined ? {} : { keyEnd: decodeKey(end, types) }),
-    ...decodeAttached(attributes),
+    ...attached,
+    others: attributes.has(elementTimeout) ? [...attached.others, "timeout"] : attached.others,
     isIntervalEnd: flags !== undefined && (readBig32(flags) & flagIntervalEnd) !== 0,
   };
 }

@@ -26,6 +26,8 @@ export type Key = readonly KeyPart[];
 
 const maxNameBytes = 15;
 
+export const keyTypes = ["ifname", "ether_addr", "ipv4_addr", "mark", "inet_proto", "inet_service"] as const;
+
 interface Codec {
   /** Number of the type in nft, which it leaves with the kernel as a note for whoever lists the set. */
   readonly id: number;
@@ -85,8 +87,6 @@ export function keyText(key: Key, keyEnd?: Key): string {
   });
   return fields.join(" . ");
 }
-
-const keyTypes = Object.keys(codecs) as KeyType[];
 
 function encodePart(part: KeyPart): Buffer {
   switch (part.type) {

@@ -4,9 +4,11 @@ import {
   type ElementName,
   encodeElement,
   encodeSetName,
+  type HeldElement,
   type ListedElement,
   type SetElement,
 } from "./nft-element.ts";
+import { closedRanges } from "./nft-interval.ts";
 import { decodeKeyTypes, type KeyType, keyText } from "./nft-key.ts";
 import {
   flags,
@@ -43,7 +45,9 @@ const getGeneration = (subsystem << 8) | 16;
 const headerBytes = 4;
 const inet = 1;
 const tableName = "lobsterd";
+const setFlagBits = 3;
 const setKeyType = 4;
+const intervalFlag = 0x4;
 const generationId = 1;
 /** What one datagram has room for. */
 const maxChanges = 100_000;
@@ -80,14 +84,18 @@ export function changeElements(socket: NetlinkSocket, changes: readonly ElementC
   }
 }
 
-/** The elements of a set of table `inet lobsterd`. Throws `NetlinkRefused` with `ENOENT` without table or set. */
+/** The elements of a set of table `inet lobsterd`, in no order. Throws `NetlinkRefused` with `ENOENT` without table or set. */
 export function readElements(socket: NetlinkSocket, set: string): ListedElement[] {
-  const types = readKeyTypes(socket, set);
+  const { types, isInterval } = readSet(socket, set);
   const replies = socket.dump({ type: getElement, flags: 0, payload: withHeader(encodeSetName(tableName, set)) });
-  return replies.flatMap((reply) => elementsOf(reply, types));
+  const held = replies.flatMap((reply) => elementsOf(reply, types));
+  return isInterval ? closedRanges(held) : held.map(withoutFlag);
 }
 
-/** The element of exactly this key and range; `undefined` if it is absent. Throws as `readElements` does. */
+/**
+ * The element of exactly this key and range; `undefined` if it is absent. Throws as `readElements` does. Not for sets with
+ * `flags interval` and one field.
+ */
 export function readElement(socket: NetlinkSocket, name: ElementName): ListedElement | undefined {
   return readElementsByName(socket, [name])[0];
 }
@@ -121,22 +129,39 @@ function elementIn(
   if (result instanceof NetlinkRefused || result === undefined) {
     if (!isRefusal(result, "ENOENT")) throw result ?? new NetlinkUnanswered("no element");
     // The same code stands for an absent element, set and table.
-    readKeyTypes(socket, name.set);
+    readSet(socket, name.set);
     return undefined;
   }
   const wanted = keyText(name.key, name.keyEnd);
   const types = name.key.map(({ type }) => type);
   // In a set of ranges the kernel answers with the range that holds the key.
-  return result.flatMap((reply) => elementsOf(reply, types)).find(({ key, keyEnd }) => keyText(key, keyEnd) === wanted);
+  const found = result
+    .flatMap((reply) => elementsOf(reply, types))
+    .find(({ key, keyEnd }) => keyText(key, keyEnd) === wanted);
+  return found === undefined ? undefined : withoutFlag(found);
 }
 
-function readKeyTypes(socket: NetlinkSocket, set: string): KeyType[] {
+interface SetDescription {
+  readonly types: readonly KeyType[];
+  readonly isInterval: boolean;
+}
+
+function readSet(socket: NetlinkSocket, set: string): SetDescription {
   const [reply] = socket.request({ type: getSet, flags: 0, payload: withHeader(encodeSetName(tableName, set)) });
   if (reply === undefined) throw new NetlinkUnanswered(`no description of set ${set}`);
-  return decodeKeyTypes(readBig32(attributesByType(afterHeader(reply.payload, headerBytes)).get(setKeyType)));
+  const attributes = attributesByType(afterHeader(reply.payload, headerBytes));
+  const setFlags = attributes.get(setFlagBits);
+  return {
+    types: decodeKeyTypes(readBig32(attributes.get(setKeyType))),
+    isInterval: setFlags !== undefined && (readBig32(setFlags) & intervalFlag) !== 0,
+  };
 }
 
-function elementsOf({ payload }: Reply, types: readonly KeyType[]): ListedElement[] {
+function withoutFlag({ isIntervalEnd: _, ...element }: HeldElement): ListedElement {
+  return element;
+}
+
+function elementsOf({ payload }: Reply, types: readonly KeyType[]): HeldElement[] {
   return decodeElements(afterHeader(payload, headerBytes), types);
 }
 

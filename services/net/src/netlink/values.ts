@@ -84,6 +84,16 @@ export function readIpv4(bytes: Buffer | undefined): string {
   return [...sized(bytes, 4)].join(".");
 }
 
+/** Throws `RangeError` unless `address` is an IPv4 address. */
+export function numberOfIpv4(address: string): number {
+  return ipv4Bytes(address).readUInt32BE();
+}
+
+/** Throws `RangeError` unless `value` is a 32-bit number. */
+export function ipv4OfNumber(value: number): string {
+  return readIpv4(big32(value));
+}
+
 /** `06:00:0a:4d:00:02` as six bytes. Throws `RangeError` for anything else. */
 export function macBytes(address: string): Buffer {
   if (!macPattern.test(address)) throw new RangeError(`not a hardware address: ${address}`);

@@ -71,6 +71,7 @@ function netConfiguration(instance: Instance): Configuration {
     netnsDir: `${instance.runDir}/netns`,
     slotCount: instance.slotCount,
     jailUidBase: instance.firstJailUid,
+    peers: { audit: rpcSocketPath(instance, "audit") },
   };
 }
 

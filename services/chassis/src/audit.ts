@@ -8,10 +8,12 @@ import {
   RecordOutcome,
   RecordPhase,
 } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
+import { uuidv7 } from "uuidv7";
 import { createServiceClient, type Peer } from "./client.ts";
 import { every } from "./lifecycle.ts";
 import type { TlsFiles } from "./listener.ts";
 import type { Logger } from "./logger.ts";
+import { currentTraceId } from "./tracing.ts";
 
 const appendTimeoutMs = 2000;
 const deliverIntervalMs = 1000;
@@ -41,6 +43,24 @@ export interface AuditEntry {
 export interface AuditSink {
   /** Resolves when the record is durable; safe to repeat with the same `eventId`. */
   append(record: AuditEntry): Promise<void>;
+}
+
+/** A record of something that the service did by itself and that has happened. `resource`: `[A-Za-z0-9._:/-]{0,128}`. */
+export function recordOfService(action: string, resource: string): AuditEntry {
+  return {
+    eventId: uuidv7(),
+    time: new Date(),
+    actor: "",
+    action,
+    tenant: "",
+    resource,
+    phase: "outcome",
+    outcome: "success",
+    reason: "",
+    requestDigest: "",
+    traceId: currentTraceId(),
+    generation: 0,
+  };
 }
 
 /** What an audited request acts on. */

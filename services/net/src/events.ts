@@ -1,30 +1,55 @@
+import { type AuditSink, recordOfService } from "@lobsterd/chassis/audit.ts";
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
+import { createCounter } from "@lobsterd/chassis/metrics.ts";
 import type { Drift } from "./firewall/drift.ts";
 import type { NetworkRecord } from "./networks/network-store.ts";
 
 /** One function per business event: each feeds the log and the bus at once. This service knows no tenant's name. */
 export interface NetEvents {
   networkAttached(network: NetworkRecord): void;
+  egressUpdated(network: NetworkRecord): void;
   networkDetached(network: { readonly vmId: string; readonly slot: number }): void;
-  /** The host was not as recorded, and was repaired. */
+  /** The host was not as recorded, and was repaired. Also a metric, and a record of the audit log: somebody changed a boundary. */
   driftRepaired(drift: Drift): void;
 }
 
-export function createNetEvents(bus: Pick<EventBus, "publish">, logger: Logger): NetEvents {
+export interface NetEventSinks {
+  readonly bus: Pick<EventBus, "publish">;
+  /** Durable on return. */
+  readonly audit: AuditSink;
+  readonly logger: Logger;
+}
+
+export function createNetEvents({ bus, audit, logger }: NetEventSinks): NetEvents {
+  const repaired = createCounter(
+    "lobsterd.net.drift_repaired",
+    "Differences between the host's network and what it should be, repaired, by kind",
+  );
   const publish = (name: string, data: Record<string, unknown>): void => bus.publish({ tenant: "", name, data });
   return {
     networkAttached({ vmId, slot }) {
       logger.info({ vmId, slot }, "network attached");
       publish("network-attached", { vmId, slot });
     },
+    egressUpdated({ vmId, slot, egress }) {
+      logger.info({ vmId, slot, mode: egress.mode }, "egress updated");
+      publish("egress-updated", { vmId, slot, mode: egress.mode });
+    },
     networkDetached({ vmId, slot }) {
       logger.info({ vmId, slot }, "network detached");
       publish("network-detached", { vmId, slot });
     },
-    driftRepaired({ kind, object }) {
+    driftRepaired(drift) {
+      const { kind, object } = drift;
       logger.warn({ kind, object }, "drift repaired");
       publish("drift-repaired", { kind, object });
+      repaired.add(1, { kind });
+      // The log's own alphabet; what does not fit it is written as a hyphen.
+      const resource = `${kind}:${object}`.replaceAll(/[^A-Za-z0-9._:/-]+/g, "-").slice(0, 128);
+      audit.append(recordOfService("RepairDrift", resource)).catch((error: unknown) => {
+        logger.error({ err: error, kind, object }, "audit record of a repair could not be kept");
+      });
     },
   };
 }

@@ -1,28 +1,44 @@
 import type { RequestLog } from "@lobsterd/chassis/idempotency.ts";
-import { defineRoutes, type Routes, unimplemented } from "@lobsterd/chassis/routes.ts";
+import { defineRoutes, type Routes } from "@lobsterd/chassis/routes.ts";
 import { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
+import type { NetConfig } from "./config.ts";
+import type { ConntrackFacts } from "./host/conntrack-facts.ts";
 import type { NetworkStore } from "./networks/network-store.ts";
 import type { Networks } from "./networks/networks.ts";
 import { attachNetwork } from "./rpc/attach-network.ts";
 import { detachNetwork } from "./rpc/detach-network.ts";
 import { getNetwork } from "./rpc/get-network.ts";
+import { getNetworkCapacity } from "./rpc/get-network-capacity.ts";
+import { getNetworkUsage } from "./rpc/get-network-usage.ts";
 import { listNetworks } from "./rpc/list-networks.ts";
+import { updateNetworkEgress } from "./rpc/update-network-egress.ts";
+import type { SlotPool } from "./slots/slot-pool.ts";
+import type { UsageReader } from "./usage/usage.ts";
 
-export interface RouteDependencies {
+/** What the RPCs work with. */
+export interface NetContext {
   readonly networks: Networks;
   readonly store: NetworkStore;
+  readonly pool: SlotPool;
+  readonly usage: UsageReader;
   readonly requests: RequestLog;
+  readonly conntrack: () => ConntrackFacts;
+  readonly settings: Pick<
+    NetConfig,
+    "slotCount" | "connectionLimit" | "addressQuarantineMs" | "resolverAddresses" | "defaultLimits"
+  >;
+  readonly now: () => number;
 }
 
 /** Table of contents. */
-export function networkRoutes({ networks, store, requests }: RouteDependencies): Routes {
+export function networkRoutes(context: NetContext): Routes {
   return defineRoutes(NetworkService, {
-    attachNetwork: attachNetwork(networks, requests),
-    detachNetwork: detachNetwork(networks),
-    getNetwork: getNetwork(store),
-    listNetworks: listNetworks(store),
-    updateNetworkEgress: unimplemented,
-    getNetworkUsage: unimplemented,
-    getNetworkCapacity: unimplemented,
+    attachNetwork: attachNetwork(context),
+    detachNetwork: detachNetwork(context),
+    getNetwork: getNetwork(context),
+    listNetworks: listNetworks(context),
+    updateNetworkEgress: updateNetworkEgress(context),
+    getNetworkUsage: getNetworkUsage(context),
+    getNetworkCapacity: getNetworkCapacity(context),
   });
 }

@@ -199,6 +199,7 @@ function configure(ground: Ground): string {
     slotCount: 3,
     jailUidBase: 900_000_000,
     uplinkInterface: "up0",
+    peers: { audit: join(own("audit"), "rpc.sock") },
   };
   writeFileSync(configPath, JSON.stringify(config));
   return configPath;

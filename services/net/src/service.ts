@@ -1,12 +1,15 @@
+import type { DatabaseSync } from "node:sqlite";
+import { type AuditSink, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
 import { connectEvents } from "@lobsterd/chassis/events.ts";
 import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
-import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
+import type { ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import { startServer } from "@lobsterd/chassis/server.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
 import { networkAccess } from "./access.ts";
 import type { NetConfig } from "./config.ts";
 import { createNetEvents } from "./events.ts";
+import { readConntrackFacts } from "./host/conntrack-facts.ts";
 import { createProcessRunner } from "./host/process.ts";
 import { openNetworkStack } from "./network-stack.ts";
 import { migrations } from "./networks/network-store.ts";
@@ -25,20 +28,37 @@ export async function startNetService(config: NetConfig, logger: Logger, scope: 
     config,
     runner: createProcessRunner(),
     database,
-    events: createNetEvents(bus, logger),
+    events: createNetEvents({ bus, audit: openAudit(config, database, logger, scope), logger }),
     logger,
     now: Date.now,
   });
   const server = await startServer({
     config,
     logger,
-    routes: [networkRoutes({ ...stack, requests: openRequestLog(database) })],
+    routes: [
+      networkRoutes({
+        ...stack,
+        requests: openRequestLog(database),
+        conntrack: readConntrackFacts,
+        settings: config,
+        now: Date.now,
+      }),
+    ],
     access: [networkAccess],
   });
   scope.onClose(() => server.close());
 
-  const background = { signal: scope.signal, logger };
-  every(config.reconcileIntervalMs, "reconcile", async () => void (await stack.reconcile()), background);
-  every(config.reconcileIntervalMs, "fill pool", () => stack.pool.fill(scope.signal), background);
+  stack.keep({ reconcileIntervalMs: config.reconcileIntervalMs, signal: scope.signal });
   logger.info({ slotCount: config.slotCount, uplink: config.uplinkInterface }, "net is serving");
+}
+
+/** A durable queue in front of audit: a repair is not held up by it, and its record is not lost. */
+function openAudit(config: NetConfig, database: DatabaseSync, logger: Logger, scope: ServiceScope): AuditSink {
+  const sink = createAuditClient({
+    peer: { service: "audit", unixPath: config.peers.audit },
+    tls: { ...config.tls, trustDomain: config.trustDomain },
+  });
+  const spool = openAuditSpool(database, sink, logger);
+  scope.onClose(() => spool.close());
+  return spool;
 }

@@ -27,7 +27,7 @@ export async function canonicalTables(
   }
 }
 
-/** Our tables in the namespace of `runner`, as they are now. */
+/** Our tables in the namespace of `runner`, as they are now, without the elements of named sets: those are compared by set. */
 export async function listTables(runner: ProcessRunner): Promise<ReadonlyMap<string, ListedTable>> {
-  return readTables(await runner.run(["nft", "-s", "list", "ruleset"]), tableName);
+  return readTables(await runner.run(["nft", "--stateless", "--terse", "list", "ruleset"]), tableName);
 }

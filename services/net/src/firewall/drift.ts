@@ -1,5 +1,6 @@
-import { elementsOf, type TenantSet, tenantSets } from "./host-ruleset.ts";
+import type { SetElement } from "../netlink/nft-element.ts";
 import type { ListedTable } from "./nft-output.ts";
+import { elementId } from "./set-element.ts";
 
 /** One difference between what should be and what is. */
 export interface Drift {
@@ -14,25 +15,13 @@ export interface Drift {
     | "unknown-link"
     | "missing-namespace"
     | "unknown-namespace"
-    | "changed-namespace";
+    | "changed-namespace"
+    | "changed-shaping";
   /** The table, chain, element, link or namespace. */
   readonly object: string;
 }
 
-export interface ElementChange {
-  readonly set: TenantSet;
-  readonly element: string;
-}
-
-export interface ElementDifference {
-  readonly missing: readonly ElementChange[];
-  readonly unknown: readonly ElementChange[];
-}
-
-/** Sets whose elements the kernel makes by itself. */
-const kernelOwned = new Set(["connections"]);
-
-/** Differences in tables, chains, rules, and in sets other than the tenants'. `expected` is a listing of the wanted text. */
+/** Differences in tables, chains, rules and the sets' own properties. `expected` is a listing of the wanted text. */
 export function structuralDrift(
   expected: ReadonlyMap<string, ListedTable>,
   actual: ReadonlyMap<string, ListedTable>,
@@ -49,29 +38,23 @@ export function structuralDrift(
   return drifts;
 }
 
-/** Differences in the elements of the tenants' sets, given the slots that should be admitted. */
-export function elementDifference(slots: Iterable<number>, table: ListedTable | undefined): ElementDifference {
-  const wanted = [...slots].map(elementsOf);
-  const missing: ElementChange[] = [];
-  const unknown: ElementChange[] = [];
-  for (const set of tenantSets) {
-    const expected = new Set(wanted.map((elements) => elements[set]));
-    const actual = new Set(table?.elements.get(set) ?? []);
-    missing.push(...[...expected.difference(actual)].map((element) => ({ set, element })));
-    unknown.push(...[...actual.difference(expected)].map((element) => ({ set, element })));
-  }
-  return { missing, unknown };
+export interface ElementDifference {
+  readonly missing: SetElement[];
+  readonly unknown: SetElement[];
+}
+
+/** Differences between the elements that the tenants should have and those there are. */
+export function elementDifference(wanted: readonly SetElement[], actual: readonly SetElement[]): ElementDifference {
+  const expected = new Set(wanted.map(elementId));
+  const found = new Set(actual.map(elementId));
+  return {
+    missing: wanted.filter((element) => !found.has(elementId(element))),
+    unknown: actual.filter((element) => !expected.has(elementId(element))),
+  };
 }
 
 function changedBlocks(expected: ListedTable, actual: ListedTable): Drift[] {
   const headings = new Set([...expected.blocks.keys(), ...actual.blocks.keys()]);
-  const changed = [...headings].filter((heading) => !sameBlock(expected, actual, heading));
+  const changed = [...headings].filter((heading) => expected.blocks.get(heading) !== actual.blocks.get(heading));
   return changed.map((heading) => ({ kind: "changed-rules" as const, object: `${expected.key} ${heading}` }));
-}
-
-function sameBlock(expected: ListedTable, actual: ListedTable, heading: string): boolean {
-  if (expected.blocks.get(heading) !== actual.blocks.get(heading)) return false;
-  const set = heading.startsWith("set ") ? heading.slice(4) : undefined;
-  if (set === undefined || kernelOwned.has(set) || tenantSets.some((name) => name === set)) return true;
-  return JSON.stringify(expected.elements.get(set)) === JSON.stringify(actual.elements.get(set));
 }

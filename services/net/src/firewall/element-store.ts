@@ -26,4 +26,9 @@ export interface ElementStore {
   list(set: string): Promise<readonly ListedElement[]>;
   /** These elements in the order given, `undefined` for those absent. Not for sets with `flags interval` and one field. */
   find(names: readonly ElementName[]): Promise<readonly (ListedElement | undefined)[]>;
+  /**
+   * The ruleset's generation: every committed transaction of whoever makes it one higher. `undefined` where the kernel cannot be
+   * asked cheaply.
+   */
+  generation(): number | undefined;
 }

@@ -1,94 +1,112 @@
 import type { ProcessRunner } from "../host/process.ts";
 import { createSerial } from "../host/serial.ts";
-import { tableName } from "../slots/address-plan.ts";
+import type { SetElement } from "../netlink/nft-element.ts";
+import type { ElementChange } from "../netlink/nftables.ts";
 import { canonicalTables, listTables } from "./canonical.ts";
-import { type Drift, type ElementChange, elementDifference, structuralDrift } from "./drift.ts";
-import { elementsOf, type HostRulesetOptions, hostRuleset, tenantSets } from "./host-ruleset.ts";
-import { type ListedTable, readAddedElements } from "./nft-output.ts";
+import { type Drift, elementDifference, structuralDrift } from "./drift.ts";
+import type { ElementStore } from "./element-store.ts";
+import { type HostRulesetOptions, hostRuleset } from "./host-ruleset.ts";
 import { renderRuleset } from "./ruleset.ts";
+import { elementId, elementText } from "./set-element.ts";
+import { type AdmittedNetwork, dropCountersOf, elementsOf, tenantSets } from "./tenant-elements.ts";
 
 const maxBatch = 64;
-const hostTable = `inet ${tableName}`;
 
 /**
- * The host side's firewall, brought to one desired state: the fixed ruleset plus the elements of the admitted slots.
+ * The host side's firewall, brought to one desired state: the fixed ruleset plus the elements of the admitted networks.
  *
- * Changes that arrive while an nft process runs wait and go together in the next one, so a burst costs a few
- * processes and not one each. Nothing here ever flushes: every repair is one transaction from rules to rules.
+ * 1. Changes that arrive while others are being made wait and go together in the next transaction.
+ * 2. Nothing here ever flushes: every repair is one transaction from rules to rules.
+ * 3. What is desired is changed before the kernel is, so a repair that comes in between does the same.
  */
 export interface Firewall {
-  /** Resolves when the kernel has the slot's elements. May be repeated. */
-  admit(slot: number): Promise<void>;
+  /** Resolves when the kernel has the network's elements and no others of its slot. May be repeated, with another policy too. */
+  admit(network: AdmittedNetwork): Promise<void>;
   /** Resolves when the kernel no longer has the slot's elements. May be repeated; never readmits, even when it fails. */
   cut(slot: number): Promise<void>;
   isAdmitted(slot: number): boolean;
   /**
+   * Whether anybody else changed a rule since the last comparison; false where the kernel cannot be asked cheaply. Costs
+   * microseconds.
+   */
+  wasChangedElsewhere(): boolean;
+  /**
    * Reads everything back and repairs what differs. Returns what differed, and `foreign`: elements of no admitted slot
    * that were removed. Throws if the kernel still differs after the repair.
    */
-  reconcile(): Promise<{ readonly drifts: readonly Drift[]; readonly foreign: readonly string[] }>;
+  reconcile(): Promise<{ readonly drifts: readonly Drift[]; readonly foreign: readonly SetElement[] }>;
 }
 
-export type FirewallOptions = Omit<HostRulesetOptions, "slots">;
+export type FirewallOptions = Omit<HostRulesetOptions, "networks">;
+
+export interface FirewallParts {
+  readonly runner: ProcessRunner;
+  readonly elements: ElementStore;
+  readonly options: FirewallOptions;
+  /** File for a namespace of a moment. */
+  readonly scratchPath: string;
+  /** What was admitted before this process started. */
+  readonly admitted: readonly AdmittedNetwork[];
+}
 
 interface Change {
-  readonly kind: "admit" | "cut";
   readonly slot: number;
+  /** `undefined`: cut. */
+  readonly network: AdmittedNetwork | undefined;
   resolve(): void;
   reject(error: unknown): void;
 }
 
-/** `scratchPath`: file for a namespace of a moment. `admitted`: the slots that were admitted before this process started. */
-export async function openFirewall(
-  runner: ProcessRunner,
-  options: FirewallOptions,
-  scratchPath: string,
-  initiallyAdmitted: readonly number[],
-): Promise<Firewall> {
-  const canonical = await canonicalTables(runner, scratchPath, hostRuleset({ ...options, slots: [] }));
-  const admitted = new Set(initiallyAdmitted);
+export async function openFirewall(parts: FirewallParts): Promise<Firewall> {
+  const { runner, elements, options, scratchPath } = parts;
+  const canonical = await canonicalTables(runner, scratchPath, hostRuleset({ ...options, networks: [] }));
+  const admitted = new Map(parts.admitted.map((network) => [network.slot, network]));
   const serial = createSerial();
   const waiting: Change[] = [];
+  /** The kernel's generation of rules that is known to be as desired. Every transaction, of whoever, makes it one higher. */
+  let known = elements.generation();
+
+  /** Runs one transaction of ours; if it was the only one, what was known before is known after. */
+  async function transact(commit: () => Promise<void>): Promise<void> {
+    const before = elements.generation();
+    await commit();
+    if (before !== undefined && before === known && elements.generation() === before + 1) known = before + 1;
+  }
 
   async function install(unknownTables: readonly string[] = []): Promise<void> {
-    const slots = [...admitted].sort((a, b) => a - b);
+    const networks = [...admitted.values()].sort((a, b) => a.slot - b.slot);
     const removals = unknownTables.map((key) => `delete table ${key}\n`).join("");
-    await runner.run(["nft", "-f", "-"], { input: removals + renderRuleset(hostRuleset({ ...options, slots })) });
+    const input = removals + renderRuleset(hostRuleset({ ...options, networks }));
+    await transact(async () => void (await runner.run(["nft", "-f", "-"], { input })));
   }
 
-  async function apply(batch: readonly Change[]): Promise<void> {
-    for (const { kind, slot } of batch) {
-      if (kind === "admit") admitted.add(slot);
-      else admitted.delete(slot);
-    }
-    try {
-      const output = await runner.run(["nft", "--echo", batch.map(commandOf).join("; ")]);
-      const added = readAddedElements(output);
-      const silent = batch.filter(({ kind, slot }) => kind === "admit" && !wasAdded(added, slot));
-      // The kernel reports only what is new to it; what was there already has to be read.
-      if (silent.length > 0) await confirm(silent.map(({ slot }) => slot));
-    } catch {
-      // The table was changed under us, for example flushed: the transaction was refused as a whole, so nothing is half done.
-      await install();
-      await confirm(batch.filter(({ kind }) => kind === "admit").map(({ slot }) => slot));
-    }
-  }
-
-  async function confirm(slots: readonly number[]): Promise<void> {
-    const table = (await listTables(runner)).get(hostTable);
-    const lacking = slots.filter((slot) => !isListed(table, slot));
-    if (lacking.length > 0) throw new Error(`the kernel did not keep the elements of slot ${lacking.join(", ")}`);
+  /** Makes `batch` desired and returns what that changes in the kernel. */
+  function adopt(batch: readonly Change[]): ElementChange[] {
+    return batch.flatMap(({ slot, network }) => {
+      const before = admitted.get(slot);
+      if (network === undefined) admitted.delete(slot);
+      else admitted.set(slot, network);
+      return elementChanges(slot, before, network);
+    });
   }
 
   async function flush(): Promise<void> {
     const batch = takeBatch(waiting);
     if (waiting.length > 0) schedule();
+    const isNew = new Set(batch.map(({ slot }) => slot).filter((slot) => !admitted.has(slot)));
     try {
-      await apply(batch);
+      const changes = adopt(batch);
+      try {
+        await transact(() => elements.change(changes));
+      } catch {
+        // The table was changed under us, for example flushed: the transaction was refused as a whole, so nothing is half done.
+        await install();
+      }
       for (const change of batch) change.resolve();
     } catch (error) {
       for (const change of batch) {
-        if (change.kind === "admit") admitted.delete(change.slot);
+        // One that was admitted before keeps its new policy, which the next repair brings to the kernel.
+        if (change.network !== undefined && isNew.has(change.slot)) admitted.delete(change.slot);
         change.reject(error);
       }
     }
@@ -98,44 +116,67 @@ export async function openFirewall(
     void serial.run(flush);
   }
 
-  function request(kind: Change["kind"], slot: number): Promise<void> {
+  function request(slot: number, network: AdmittedNetwork | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      waiting.push({ kind, slot, resolve, reject });
+      waiting.push({ slot, network, resolve, reject });
       if (waiting.length === 1) schedule();
     });
   }
 
-  async function repair(): Promise<{ drifts: Drift[]; foreign: string[] }> {
-    const actual = await listTables(runner);
-    const structural = structuralDrift(canonical, actual);
-    const { missing, unknown } = elementDifference(admitted, actual.get(hostTable));
-    const drifts = [...structural, ...elementDrifts(missing, unknown, actual.has(hostTable))];
-    if (drifts.length === 0) return { drifts, foreign: [] };
+  async function difference(): Promise<{ missing: SetElement[]; unknown: SetElement[] }> {
+    const wanted = [...admitted.values()].flatMap(elementsOf);
+    const listed = await Promise.all(
+      tenantSets.map(async (set) => (await elements.list(set)).map((element) => ({ set, ...element }))),
+    );
+    return elementDifference(wanted, listed.flat());
+  }
+
+  async function repair(): Promise<{ drifts: Drift[]; foreign: SetElement[] }> {
+    const generation = elements.generation();
+    const repaired = await compareAndRepair();
+    // Unchanged while it was read: what was read is what is.
+    if (repaired.drifts.length === 0) known = generation;
+    return repaired;
+  }
+
+  async function compareAndRepair(): Promise<{ drifts: Drift[]; foreign: SetElement[] }> {
+    const structural = structuralDrift(canonical, await listTables(runner));
     if (structural.length > 0) {
+      // Elements of a table that is not as it should be are not worth a look: the whole is replaced.
       await install(structural.filter(({ kind }) => kind === "unknown-table").map(({ object }) => object));
-    } else {
-      const commands = [...missing.map(addElement), ...unknown.map(deleteElement)];
-      await runner.run(["nft", "-f", "-"], { input: `${commands.join("\n")}\n` });
+      await assertRepaired();
+      return { drifts: structural, foreign: [] };
     }
-    const after = await listTables(runner);
-    const left = elementDifference(admitted, after.get(hostTable));
-    if (structuralDrift(canonical, after).length + left.missing.length + left.unknown.length > 0)
+    const { missing, unknown } = await difference();
+    if (missing.length + unknown.length === 0) return { drifts: [], foreign: [] };
+    await transact(() => elements.change([...unknown.map(remove), ...missing.map(add)]));
+    await assertRepaired();
+    return {
+      drifts: [...missing.map(drift("missing-element")), ...unknown.map(drift("unknown-element"))],
+      foreign: unknown,
+    };
+  }
+
+  async function assertRepaired(): Promise<void> {
+    const structural = structuralDrift(canonical, await listTables(runner));
+    const { missing, unknown } = structural.length > 0 ? { missing: [], unknown: [] } : await difference();
+    if (structural.length + missing.length + unknown.length > 0)
       throw new Error("the kernel's rules still differ after they were repaired");
-    return { drifts, foreign: unknown.map(({ element }) => element) };
   }
 
   // A host that has neither tables nor tenants of ours is new, and making its rules is no repair.
   if (admitted.size === 0 && (await listTables(runner)).size === 0) await install();
 
   return {
-    admit: (slot) => request("admit", slot),
-    cut: (slot) => request("cut", slot),
+    admit: (network) => request(network.slot, network),
+    cut: (slot) => request(slot, undefined),
     isAdmitted: (slot) => admitted.has(slot),
+    wasChangedElsewhere: () => elements.generation() !== known,
     reconcile: () => serial.run(repair),
   };
 }
 
-/** Takes what can go in one transaction: no slot twice, since within one transaction only the order of kinds is kept. */
+/** Takes what can go in one transaction: no slot twice, since each change is computed from the one before. */
 function takeBatch(waiting: Change[]): Change[] {
   const batch: Change[] = [];
   const slots = new Set<number>();
@@ -148,42 +189,23 @@ function takeBatch(waiting: Change[]): Change[] {
   return batch;
 }
 
-function commandOf({ kind, slot }: Change): string {
-  const elements = elementsOf(slot);
-  const change = tenantSets.map((set) => ({ set, element: elements[set] }));
-  return change.map(kind === "admit" ? addElement : deleteElement).join("; ");
+/** A cut takes the counters away too, which are the old tenant's and not the next one's. */
+function elementChanges(
+  slot: number,
+  before: AdmittedNetwork | undefined,
+  after: AdmittedNetwork | undefined,
+): ElementChange[] {
+  const old = before === undefined ? [] : elementsOf(before);
+  const wanted = after === undefined ? [] : elementsOf(after);
+  const kept = new Set(wanted.map(elementId));
+  const gone = old.filter((element) => !kept.has(elementId(element)));
+  const counters = before === undefined || after === undefined ? dropCountersOf(slot) : [];
+  return [...[...gone, ...counters].map(remove), ...wanted.map(add)];
 }
 
-function addElement({ set, element }: ElementChange): string {
-  return `add element ${hostTable} ${set} { ${element} }`;
-}
+const add = (element: SetElement): ElementChange => ({ kind: "add", element });
+const remove = (element: SetElement): ElementChange => ({ kind: "delete", element });
 
-// Deleting what is absent would fail the whole transaction; adding it first makes the pair safe to repeat, and inside one
-// transaction nobody ever sees it.
-function deleteElement({ set, element }: ElementChange): string {
-  const target = `element ${hostTable} ${set} { ${element} }`;
-  return `add ${target}; delete ${target}`;
-}
-
-function wasAdded(added: ReadonlySet<string>, slot: number): boolean {
-  const elements = elementsOf(slot);
-  return tenantSets.every((set) => added.has(`${set} ${elements[set]}`));
-}
-
-function isListed(table: ListedTable | undefined, slot: number): boolean {
-  const elements = elementsOf(slot);
-  return tenantSets.every((set) => table?.elements.get(set)?.includes(elements[set]) ?? false);
-}
-
-function elementDrifts(
-  missing: readonly ElementChange[],
-  unknown: readonly ElementChange[],
-  tableExists: boolean,
-): Drift[] {
-  // Without its table, every element is missing for that one reason.
-  const absent = tableExists ? missing : [];
-  return [
-    ...absent.map(({ set, element }) => ({ kind: "missing-element" as const, object: `${set} ${element}` })),
-    ...unknown.map(({ set, element }) => ({ kind: "unknown-element" as const, object: `${set} ${element}` })),
-  ];
+function drift(kind: Drift["kind"]): (element: SetElement) => Drift {
+  return (element) => ({ kind, object: `${element.set} ${elementText(element)}` });
 }

@@ -1,54 +1,34 @@
-import { linkPrefix, planSlot, tableName } from "../slots/address-plan.ts";
-import type { Chain, NftSet, Rule, Ruleset } from "./ruleset.ts";
+import { linkPrefix, tableName } from "../slots/address-plan.ts";
+import { type DropReason, dropReasons, markOf } from "./drop-reasons.ts";
+import { resolverPorts } from "./egress.ts";
+import { deniedRanges } from "./ranges.ts";
+import { type Chain, type NftSet, opens, type Rule, type Ruleset } from "./ruleset.ts";
+import { elementText } from "./set-element.ts";
+import { type AdmittedNetwork, elementsOf, maxDestinations, type TenantSet } from "./tenant-elements.ts";
 
 export interface HostRulesetOptions {
   /** The one link that guests may reach the outside through; without it no guest reaches anything but by reply. */
   readonly uplinkInterface?: string | undefined;
-  /** New connections of a guest are dropped while it has this many. */
+  /** IPv4 addresses of the only DNS servers that guests reach. */
+  readonly resolverAddresses: readonly string[];
+  /** New connections of a guest, and to a guest, are dropped while it has this many in that direction. */
   readonly connectionLimit: number;
   readonly slotCount: number;
-  /** Slots whose guest is admitted. */
-  readonly slots: readonly number[];
+  readonly networks: readonly AdmittedNetwork[];
 }
-
-/** Sets whose elements are the tenants. */
-export const tenantSets = ["guests", "reachable"] as const;
-export type TenantSet = (typeof tenantSets)[number];
-
-/** What makes a slot a tenant's: one element in each set. An interface without them reaches nothing and is not reached. */
-export function elementsOf(slot: number): Readonly<Record<TenantSet, string>> {
-  const { hostInterface, slotMac, guestAddress } = planSlot(slot);
-  return {
-    guests: `"${hostInterface}" . ${slotMac} . ${guestAddress}`,
-    reachable: `"${hostInterface}" . ${guestAddress}`,
-  };
-}
-
-/** NET-02: private, shared, link-local, documentation, benchmark, multicast and reserved ranges, and a cloud's platform address. */
-export const denied = [
-  "0.0.0.0/8",
-  "10.0.0.0/8",
-  "100.64.0.0/10",
-  "127.0.0.0/8",
-  "168.63.129.16",
-  "169.254.0.0/16",
-  "172.16.0.0/12",
-  "192.0.0.0/24",
-  "192.0.2.0/24",
-  "192.88.99.0/24",
-  "192.168.0.0/16",
-  "198.18.0.0/15",
-  "198.51.100.0/24",
-  "203.0.113.0/24",
-  "224.0.0.0/3",
-] as const;
 
 const ours = `"${linkPrefix}*"`;
+const denied = `{ ${deniedRanges.join(", ")} }`;
+const resolving = `{ ${resolverPorts.join(", ")} }`;
 
 /**
- * The ruleset of the host side. It never changes with a tenant but in the elements of `tenantSets`. Base chains come at
- * `filter - 10`, before the host's own filter chains, and end with accept for everybody else's links: what
- * the host's own rules say about those stays true.
+ * The ruleset of the host side. It never changes with a tenant but in the elements of the tenants' sets. Its rules:
+ *
+ * 1. Base chains come at `filter - 10`, before the host's own filter chains. Each lets everybody else's packets through by its first
+ *    rule and drops by policy, so a rule that somebody deletes closes something and never opens it.
+ * 2. What a guest may do is said by rules that accept, each with every condition it needs. The rules that drop before them only
+ *    give the reason.
+ * 3. A dropped packet is counted by link and reason.
  */
 export function hostRuleset(options: HostRulesetOptions): Ruleset {
   return [
@@ -58,10 +38,12 @@ export function hostRuleset(options: HostRulesetOptions): Ruleset {
       name: tableName,
       sets: [],
       chains: [
-        base("LOBSTER-ARP", "filter hook input priority filter - 10", [
+        {
+          name: "LOBSTER-ARP",
+          base: "type filter hook input priority filter - 10; policy accept;",
           // Both ends of the link have permanent neighbour entries: nothing there ever needs to ask.
-          rule("arp-from-guest", "NET-03", `iifname ${ours} counter drop`),
-        ]),
+          rules: [rule("arp-from-guest", "NET-03", `iifname ${ours} counter drop`)],
+        },
       ],
     },
   ];
@@ -69,19 +51,18 @@ export function hostRuleset(options: HostRulesetOptions): Ruleset {
 
 function inetChains(options: HostRulesetOptions): Chain[] {
   return [
+    counting("DROP-FROM-GUEST", "iifname"),
+    counting("DROP-TO-GUEST", "oifname"),
     // Raw comes after reassembly and before connection tracking: a fragment cannot dodge it, a forged packet leaves no entry.
-    base("LOBSTER-RAW", "filter hook prerouting priority raw", [
-      rule("from-guest-raw", "NET-03", `iifname ${ours} jump GUEST-RAW`),
+    base("LOBSTER-RAW", "prerouting priority raw", [
+      rule("raw-of-others", "NET-02", `iifname != ${ours} accept`),
+      drop("not-ipv4", "NET-06", "meta nfproto != ipv4"),
+      drop("spoofed", "NET-03", "iifname . ether saddr . ip saddr != @guests"),
+      rule("sending", "NET-07", "iifname . ether saddr . ip saddr @guests iifname @sending accept"),
+      drop("sent-packets", "NET-07"),
     ]),
-    {
-      name: "GUEST-RAW",
-      rules: [
-        rule("not-ipv4", "NET-06", "meta nfproto != ipv4 counter drop"),
-        rule("spoofed", "NET-03", "iifname . ether saddr . ip saddr != @guests counter drop"),
-      ],
-    },
-    base("LOBSTER-INPUT", "filter hook input priority filter - 10", [
-      rule("not-from-guest", "NET-02", `iifname != ${ours} accept`),
+    base("LOBSTER-INPUT", "input priority filter - 10", [
+      rule("input-of-others", "NET-02", `iifname != ${ours} accept`),
       rule("reply", "NET-02", "ct state established ct direction reply accept"),
       // A related redirect would change the host's routes, so only errors are let in.
       rule(
@@ -89,46 +70,92 @@ function inetChains(options: HostRulesetOptions): Chain[] {
         "NET-02",
         "ct state related ct direction reply icmp type { destination-unreachable, time-exceeded, parameter-problem } accept",
       ),
-      rule("guest-to-host", "NET-02", "counter drop"),
+      drop("guest-to-host", "NET-02"),
     ]),
-    base("LOBSTER-FORWARD", "filter hook forward priority filter - 10", [
-      rule("from-guest", "NET-02", `iifname ${ours} jump FROM-GUEST`),
-      rule("to-guest", "NET-02", `oifname ${ours} jump TO-GUEST`),
+    base("LOBSTER-FORWARD", "forward priority filter - 10", [
+      rule("forward-of-others", "NET-02", `iifname != ${ours} oifname != ${ours} accept`),
+      rule("from-guest", "NET-02", `iifname ${ours} goto FROM-GUEST`),
+      rule("answer-to-guest", "NET-05", "ct state established,related ct direction reply accept"),
+      drop("outside-to-guest", "NET-05", "", "DROP-TO-GUEST"),
     ]),
-    { name: "FROM-GUEST", rules: fromGuest(options) },
-    {
-      name: "TO-GUEST",
-      rules: [
-        rule("answer-to-guest", "NET-05", "ct state established,related ct direction reply accept"),
-        rule("outside-to-guest", "NET-05", "counter drop"),
-      ],
-    },
+    ...fromGuest(options),
     // Covers what the host itself sends as well as what it forwards; the cut of a removed tenant works in both directions.
-    base("LOBSTER-OUTPUT", "filter hook postrouting priority filter - 10", [
-      rule("not-to-guest", "NET-02", `oifname != ${ours} accept`),
-      rule("admitted", "NET-02", "oifname . ip daddr @reachable accept"),
-      rule("to-absent-guest", "NET-02", "counter drop"),
+    base("LOBSTER-OUTPUT", "postrouting priority filter - 10", [
+      rule("output-of-others", "NET-02", `iifname != ${ours} oifname != ${ours} accept`),
+      // Asked again, whatever let the packet be forwarded and sharing nothing with it: a guest's leaves by the uplink or not at all.
+      ...outside(options).map((link) => rule("leaving", "NET-02", `iifname ${ours} ${link} accept`)),
+      rule("other-link", "NET-02", `iifname ${ours} counter drop`),
+      drop("absent-guest", "NET-02", "oifname . ip daddr != @reachable", "DROP-TO-GUEST"),
+      drop(
+        "too-many-inbound",
+        "NET-04",
+        `${opens} add @inbound { oifname ct count over ${options.connectionLimit} }`,
+        "DROP-TO-GUEST",
+      ),
+      rule("receiving", "NET-07", "oifname . ip daddr @reachable oifname @receiving accept"),
+      drop("received-packets", "NET-07", "", "DROP-TO-GUEST"),
     ]),
     ...masquerade(options.uplinkInterface),
   ];
 }
 
-function fromGuest({ uplinkInterface, connectionLimit }: HostRulesetOptions): Rule[] {
-  const outside =
-    uplinkInterface === undefined ? [] : [rule("to-outside", "NET-02", `oifname "${uplinkInterface}" accept`)];
+/** Every packet of a guest that is to leave the host, not only a connection's first: a policy that changes cuts what it forbids. */
+function fromGuest(options: HostRulesetOptions): Chain[] {
+  const { resolverAddresses, connectionLimit } = options;
+  const notForResolvers = `th dport != ${resolving}`;
+  const resolvers = resolverAddresses.length === 0 ? [] : [`ip daddr { ${resolverAddresses.join(", ")} }`];
   return [
-    rule("guest-to-guest", "NET-02", `oifname ${ours} counter drop`),
-    rule("denied-range", "NET-02", "ip daddr @denied counter drop"),
-    rule("invalid", "NET-04", "ct state invalid counter drop"),
-    // Counted by interface, since that is what a guest cannot choose, and only when new, so that a full table cuts nobody off.
-    rule(
-      "too-many-connections",
-      "NET-04",
-      `ct state new add @connections { iifname ct count over ${connectionLimit} } counter drop`,
-    ),
-    ...outside,
-    rule("no-way-out", "NET-02", "counter drop"),
+    {
+      name: "FROM-GUEST",
+      rules: [
+        drop("guest-to-guest", "NET-02", `oifname ${ours}`),
+        drop("invalid", "NET-04", "ct state invalid"),
+        ...resolvers.map((address) =>
+          rule(
+            "resolver",
+            "NET-08",
+            `meta l4proto { tcp, udp } th dport ${resolving} ${address} iifname @resolving goto OPEN`,
+          ),
+        ),
+        drop("other-resolver", "NET-08", `meta l4proto { tcp, udp } th dport ${resolving}`),
+        drop("denied-range", "NET-02", `ip daddr ${denied}`),
+        rule(
+          "internet",
+          "NET-02",
+          `meta l4proto { tcp, udp } ${notForResolvers} ip daddr != ${denied} iifname @internet goto OPEN`,
+        ),
+        rule("internet-icmp", "NET-02", `meta l4proto icmp ip daddr != ${denied} iifname @internet goto OPEN`),
+        rule(
+          "listed",
+          "NET-02",
+          `${notForResolvers} ip daddr != ${denied} iifname . ip daddr . meta l4proto . th dport @listed goto OPEN`,
+        ),
+        drop("egress-policy", "NET-02"),
+      ],
+    },
+    {
+      name: "OPEN",
+      rules: [
+        ...outside(options).map((link) => rule("opened", "NET-02", `ct status confirmed ${link} accept`)),
+        ...outside(options).map((link) => rule("opening", "NET-04", `${opens} ${link} iifname @opening goto OPENING`)),
+        ...outside(options).map((link) => drop("connection-rate", "NET-04", link)),
+        drop("no-way-out", "NET-02"),
+      ],
+    },
+    ...outside(options).map((link) => ({
+      name: "OPENING",
+      rules: [
+        // Counted by link, since that is what a guest cannot choose, and only when new, so that a full table cuts nobody off.
+        drop("too-many-connections", "NET-04", `${opens} add @outbound { iifname ct count over ${connectionLimit} }`),
+        rule("opened-now", "NET-02", `${link} accept`),
+      ],
+    })),
   ];
+}
+
+/** The match of the uplink, if there is one. */
+function outside({ uplinkInterface }: HostRulesetOptions): string[] {
+  return uplinkInterface === undefined ? [] : [`oifname "${uplinkInterface}"`];
 }
 
 function masquerade(uplinkInterface: string | undefined): Chain[] {
@@ -143,27 +170,54 @@ function masquerade(uplinkInterface: string | undefined): Chain[] {
   ];
 }
 
-function sets({ slots, slotCount }: HostRulesetOptions): NftSet[] {
-  const elements = slots.map(elementsOf);
+function sets({ networks, slotCount }: HostRulesetOptions): NftSet[] {
+  const elements = networks.flatMap(elementsOf);
   const size = `size ${slotCount}`;
+  const tenants = (name: TenantSet, ...properties: readonly string[]): NftSet => ({
+    name,
+    properties,
+    elements: elements.filter(({ set }) => set === name).map(elementText),
+  });
   return [
+    tenants("guests", "type ifname . ether_addr . ipv4_addr", size),
+    tenants("reachable", "type ifname . ipv4_addr", size),
+    // What a set says of its limit is a default that no element uses; each element has its own.
+    tenants("sending", "type ifname", size, "limit rate 1000/second burst 100 packets"),
+    tenants("receiving", "type ifname", size, "limit rate 1000/second burst 100 packets"),
+    tenants("opening", "type ifname", size, "limit rate 200/second burst 400 packets"),
+    tenants("internet", "type ifname", size),
+    tenants("resolving", "type ifname", size, "counter"),
+    tenants(
+      "listed",
+      "type ifname . ipv4_addr . inet_proto . inet_service",
+      `size ${slotCount * maxDestinations}`,
+      "flags interval",
+    ),
+    { name: "outbound", properties: ["type ifname", size, "flags dynamic"], elements: [] },
+    { name: "inbound", properties: ["type ifname", size, "flags dynamic"], elements: [] },
     {
-      name: "guests",
-      properties: ["type ifname . ether_addr . ipv4_addr", size],
-      elements: elements.map(({ guests }) => guests),
+      name: "drops",
+      properties: ["type ifname . mark", `size ${slotCount * dropReasons.length}`, "flags dynamic", "counter"],
+      elements: [],
     },
-    {
-      name: "reachable",
-      properties: ["type ifname . ipv4_addr", size],
-      elements: elements.map(({ reachable }) => reachable),
-    },
-    { name: "connections", properties: ["type ifname", size, "flags dynamic"], elements: [] },
-    { name: "denied", properties: ["type ipv4_addr", "flags interval", "auto-merge"], elements: denied },
   ];
 }
 
 function base(name: string, hook: string, rules: readonly Rule[]): Chain {
-  return { name, base: `type ${hook}; policy accept;`, rules };
+  return { name, base: `type filter hook ${hook}; policy drop;`, rules };
+}
+
+/** Counts by link and mark, then drops. Two rules: where the set is full the first one stops, and the packet is dropped uncounted. */
+function counting(name: string, link: "iifname" | "oifname"): Chain {
+  const id = name.toLowerCase();
+  return {
+    name,
+    rules: [rule(`${id}-count`, "NET-02", `add @drops { ${link} . meta mark }`), rule(id, "NET-02", "counter drop")],
+  };
+}
+
+function drop(reason: DropReason, control: string, match = "", chain = "DROP-FROM-GUEST"): Rule {
+  return rule(reason, control, `${match} meta mark set ${markOf(reason)} goto ${chain}`.trim());
 }
 
 function rule(id: string, control: string, text: string): Rule {

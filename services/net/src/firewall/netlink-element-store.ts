@@ -1,5 +1,5 @@
 import type { Libc } from "../netlink/libc.ts";
-import { changeElements, readElements, readElementsByName } from "../netlink/nftables.ts";
+import { changeElements, readElements, readElementsByName, readGeneration } from "../netlink/nftables.ts";
 import { NetlinkRefused, type NetlinkSocket, openNetlink, protocols } from "../netlink/socket.ts";
 import { type ElementStore, ElementsRefused, type RefusalReason } from "./element-store.ts";
 
@@ -28,5 +28,9 @@ export function netlinkElementStore(libc: Libc, namespacePath?: string): Element
     change: (changes) => use((socket) => changeElements(socket, changes)),
     list: (set) => use((socket) => readElements(socket, set)),
     find: (names) => use((socket) => readElementsByName(socket, names)),
+    generation() {
+      using socket = openNetlink(libc, protocols.netfilter, namespacePath);
+      return readGeneration(socket);
+    },
   };
 }

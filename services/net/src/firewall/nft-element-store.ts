@@ -31,6 +31,7 @@ export function nftElementStore(runner: ProcessRunner): ElementStore {
       const listed = new Map(await Promise.all(sets.map(async (set) => [set, byKey(await list(set))] as const)));
       return names.map(({ set, key, keyEnd }) => listed.get(set)?.get(keyText(key, keyEnd)));
     },
+    generation: () => undefined,
   };
 }
 

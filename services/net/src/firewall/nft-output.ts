@@ -1,15 +1,13 @@
-/** What one block of a listing (`set guests`, `chain LOBSTER-RAW`) holds besides a set's elements. */
+/** A table as nft lists it without the elements of its sets. */
 export interface ListedTable {
   /** `inet lobsterd` */
   readonly key: string;
-  /** By heading, in nft's own words, counters left out. */
+  /** By heading (`set guests`, `chain LOBSTER-RAW`), in nft's own words, counters left out. */
   readonly blocks: ReadonlyMap<string, string>;
-  /** By set name. */
-  readonly elements: ReadonlyMap<string, readonly string[]>;
 }
 
 /**
- * Reads `nft -s list ruleset` and keeps the tables called `name`. The text form is used since it is complete: nft 1.0.6
+ * Reads `nft --stateless --terse list ruleset` and keeps the tables called `name`. The text form is used since it is complete: nft 1.0.6
  * leaves a netdev chain's device out of its JSON. Throws on text it does not understand, so that a change of
  * nft's output is an error and never "no difference".
  */
@@ -34,18 +32,8 @@ export function readTables(text: string, name: string): ReadonlyMap<string, List
   return tables;
 }
 
-/** The elements that `nft --echo` says the kernel took, as `<set> <element>`. */
-export function readAddedElements(text: string): ReadonlySet<string> {
-  const added = new Set<string>();
-  for (const [, set, elements] of text.matchAll(/^add element inet \S+ (\S+) \{ (.*) \}$/gm)) {
-    for (const element of splitElements(elements ?? "")) added.add(`${set} ${element}`);
-  }
-  return added;
-}
-
 function readTable(key: string, lines: readonly string[]): ListedTable {
   const blocks = new Map<string, string>();
-  const elements = new Map<string, readonly string[]>();
   for (let at = 0; at < lines.length; ) {
     const line = lines[at] ?? "";
     if (line.trim() === "") {
@@ -60,26 +48,16 @@ function readTable(key: string, lines: readonly string[]): ListedTable {
       continue;
     }
     const end = endOfBlock(lines, at, "\t");
-    const body = lines.slice(at + 1, end).join("\n");
-    const listed = /^\t\telements = \{([^}]*)\}/m.exec(body);
-    blocks.set(heading, listed === null ? body : body.replace(listed[0], "").trimEnd());
-    if (heading.startsWith("set ")) elements.set(heading.slice(4), splitElements(listed?.[1] ?? ""));
+    blocks.set(heading, lines.slice(at + 1, end).join("\n"));
     at = end + 1;
   }
-  return { key, blocks, elements };
+  return { key, blocks };
 }
 
 function endOfBlock(lines: readonly string[], start: number, indent: string): number {
   const end = lines.indexOf(`${indent}}`, start);
   if (end < 0) throw unreadable(lines[start] ?? "");
   return end;
-}
-
-function splitElements(text: string): string[] {
-  return text
-    .split(",")
-    .map((element) => element.trim().replaceAll(/\s+/g, " "))
-    .filter((element) => element !== "");
 }
 
 function unreadable(line: string): Error {

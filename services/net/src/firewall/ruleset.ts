@@ -28,6 +28,12 @@ export interface Table {
 export type Ruleset = readonly Table[];
 
 /**
+ * The packet that opens a connection. State `new` alone would not do: it is every packet's of a connection that was never
+ * answered, so one stream of datagrams would count as hundreds of connections.
+ */
+export const opens = "ct state new ct status ! confirmed";
+
+/**
  * Complete nft text that replaces these tables, whatever was in them, in one transaction: there is no moment without
  * rules. Other tables are not mentioned.
  */
@@ -41,6 +47,20 @@ export function withoutRule(ruleset: Ruleset, id: string): Ruleset {
   return ruleset.map((table) => ({
     ...table,
     chains: table.chains.map((chain) => ({ ...chain, rules: chain.rules.filter((rule) => rule.id !== id) })),
+  }));
+}
+
+/** The same ruleset with `clause` taken out of rule `id`, for the same purpose. Throws if the rule does not have it. */
+export function withoutClause(ruleset: Ruleset, id: string, clause: string): Ruleset {
+  const rule = ruleset.flatMap(({ chains }) => chains.flatMap(({ rules }) => rules)).find((one) => one.id === id);
+  if (rule === undefined || !rule.text.includes(clause)) throw new RangeError(`no rule ${id} with ${clause}`);
+  const weaker = { ...rule, text: rule.text.replace(clause, "").replaceAll(/ {2,}/g, " ").trim() };
+  return ruleset.map((table) => ({
+    ...table,
+    chains: table.chains.map((chain) => ({
+      ...chain,
+      rules: chain.rules.map((one) => (one.id === id ? weaker : one)),
+    })),
   }));
 }
 

@@ -3,15 +3,23 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { elementsOf } from "../firewall/host-ruleset.ts";
+import { elementText } from "../firewall/set-element.ts";
+import { elementsOf, type TenantSet } from "../firewall/tenant-elements.ts";
 import { createProcessRunner } from "../host/process.ts";
 import { migrations, openNetworkStore } from "../networks/network-store.ts";
 import { inner, namespacePath, planSlot } from "../slots/address-plan.ts";
-import { cannotRun, type Ground, makeGround, world } from "../testing/ground.ts";
+import { cannotRun, type Ground, makeGround, usual, world } from "../testing/ground.ts";
 import { plugGuest } from "../testing/guest.ts";
 
 const vm = (slot: number): string => slot.toString(16).padStart(32, "0");
 const never = new AbortController().signal;
+
+/** The element of `slot` in `set`, in nft's words. */
+function elementOf(slot: number, set: TenantSet): string {
+  const element = elementsOf({ slot, ...usual }).find((one) => one.set === set);
+  if (element === undefined) throw new RangeError(`no element in ${set}`);
+  return elementText(element);
+}
 
 describe("networks on a host", { skip: cannotRun }, () => {
   let ground: Ground;
@@ -48,7 +56,7 @@ describe("networks on a host", { skip: cannotRun }, () => {
 
   test("detach cuts an established flow, ends the host's sockets and forgets the connections", async () => {
     const stack = await ground.openStack();
-    await stack.networks.attach(vm(0), 0);
+    await stack.networks.attach({ vmId: vm(0), slot: 0, ...usual });
     const guest = await plugGuest(ground, 0);
     const host = await ground.actor("host");
     const internet = await ground.actor("internet");
@@ -76,12 +84,12 @@ describe("networks on a host", { skip: cannotRun }, () => {
   test("eight attaches and detaches at once", async () => {
     const stack = await ground.openStack({ slotCount: 8 });
     const slots = Array.from({ length: 8 }, (_, slot) => slot);
-    await Promise.all(slots.map((slot) => stack.networks.attach(vm(slot), slot)));
+    await Promise.all(slots.map((slot) => stack.networks.attach({ vmId: vm(slot), slot: slot, ...usual })));
     const text = await elements();
     for (const slot of slots) assert.ok(text.includes(planSlot(slot).guestAddress));
     await Promise.all(slots.map((slot) => stack.networks.detach(vm(slot))));
     assert.doesNotMatch(await elements(), /elements/);
-    await Promise.all(slots.map((slot) => stack.networks.attach(vm(100 + slot), slot)));
+    await Promise.all(slots.map((slot) => stack.networks.attach({ vmId: vm(100 + slot), slot: slot, ...usual })));
     assert.deepEqual(await stack.reconcile(), []);
     assert.equal(stack.store.all().length, 8);
   });
@@ -89,13 +97,13 @@ describe("networks on a host", { skip: cannotRun }, () => {
   test("a crash between a record and its effect is made true at the next start", async () => {
     const first = await ground.openStack();
     await first.pool.fill(never);
-    await first.networks.attach(vm(0), 0);
-    await first.networks.attach(vm(1), 1);
+    await first.networks.attach({ vmId: vm(0), slot: 0, ...usual });
+    await first.networks.attach({ vmId: vm(1), slot: 1, ...usual });
     // What a kill leaves: an attach recorded only, a detach recorded only, elements nobody recorded, a slot half made.
     const store = openNetworkStore(openDatabase(join(ground.directory, "net.sqlite"), migrations));
-    store.record({ vmId: vm(2), slot: 2, attachTimeMs: 1 });
-    store.retire(vm(1));
-    await nft(`add element inet lobsterd guests { ${elementsOf(3).guests} }`);
+    store.record({ vmId: vm(2), slot: 2, attachTimeMs: 1, ...usual });
+    store.retire(vm(1), 1);
+    await nft(`add element inet lobsterd guests { ${elementOf(3, "guests")} }`);
     await ground.host.run(["ip", "link", "delete", "dev", "lob-3"]);
 
     const second = await ground.openStack();
@@ -116,8 +124,8 @@ describe("networks on a host", { skip: cannotRun }, () => {
   test("drift is repaired and named, and what is not ours is left alone", async () => {
     const stack = await ground.openStack();
     await stack.pool.fill(never);
-    await stack.networks.attach(vm(0), 0);
-    await stack.networks.attach(vm(1), 1);
+    await stack.networks.attach({ vmId: vm(0), slot: 0, ...usual });
+    await stack.networks.attach({ vmId: vm(1), slot: 1, ...usual });
     await nft("table inet filter {\n chain input {\n type filter hook input priority 0; policy accept;\n }\n}");
     await ground.host.run(["ip", "link", "add", "lob-x", "type", "veth", "peer", "name", "foreign0"]);
     const before = await picture();
@@ -125,17 +133,35 @@ describe("networks on a host", { skip: cannotRun }, () => {
     const cases: ReadonlyArray<[string, () => Promise<unknown>, RegExp]> = [
       [
         "element removed",
-        () => nft(`delete element inet lobsterd guests { ${elementsOf(0).guests} }`),
+        () => nft(`delete element inet lobsterd guests { ${elementOf(0, "guests")} }`),
         /missing-element/,
       ],
       [
         "element added",
-        () => nft(`add element inet lobsterd reachable { ${elementsOf(3).reachable} }`),
+        () => nft(`add element inet lobsterd reachable { ${elementOf(3, "reachable")} }`),
         /unknown-element/,
       ],
       ["rule added", () => nft("insert rule inet lobsterd FROM-GUEST accept"), /changed-rules .*FROM-GUEST/],
-      ["chain flushed", () => nft("flush chain inet lobsterd GUEST-RAW"), /changed-rules .*GUEST-RAW/],
-      ["range allowed", () => nft("delete element inet lobsterd denied { 10.0.0.0/8 }"), /changed-rules .*denied/],
+      ["chain flushed", () => nft("flush chain inet lobsterd OPEN"), /changed-rules .*OPEN/],
+      [
+        "limit raised",
+        () =>
+          nft(
+            'delete element inet lobsterd sending { "lob-0" }\nadd element inet lobsterd sending { "lob-0" limit rate 9000/second }',
+          ),
+        /missing-element sending .*unknown-element sending/,
+      ],
+      [
+        "policy widened",
+        () => nft('add element inet lobsterd listed { "lob-0" . 9.9.9.0/24 . tcp . 1-65535 }'),
+        /unknown-element listed/,
+      ],
+      [
+        "rate lifted",
+        () => ground.host.run(["tc", "qdisc", "delete", "dev", "lob-0", "root"]),
+        /changed-shaping lob-0/,
+      ],
+      ["rate lifted in a namespace", () => unshape(0), /changed-shaping slot-0/],
       ["table deleted", () => nft("delete table arp lobsterd"), /missing-table arp/],
       ["all flushed", () => nft("delete table inet lobsterd"), /missing-table inet/],
       ["link down", () => ground.host.run(["ip", "link", "set", "dev", "lob-0", "down"]), /changed-link lob-0/],
@@ -164,8 +190,8 @@ describe("networks on a host", { skip: cannotRun }, () => {
 
   test("a repair never passes through an open state", async () => {
     const stack = await ground.openStack();
-    await stack.networks.attach(vm(0), 0);
-    await stack.networks.attach(vm(1), 1);
+    await stack.networks.attach({ vmId: vm(0), slot: 0, ...usual });
+    await stack.networks.attach({ vmId: vm(1), slot: 1, ...usual });
     const guest = await plugGuest(ground, 0);
     const other = await plugGuest(ground, 1);
     await other.actor.count(7001);
@@ -174,8 +200,11 @@ describe("networks on a host", { skip: cannotRun }, () => {
       while (probing) await guest.actor.send(other.plan.guestAddress, 7001, 20);
     })();
     for (let round = 0; round < 5; round += 1) {
+      assert.equal(stack.firewall.wasChangedElsewhere(), false);
       await nft(`insert rule inet lobsterd LOBSTER-INPUT counter comment "strange-${round}"`);
+      assert.equal(stack.firewall.wasChangedElsewhere(), true);
       assert.equal((await stack.reconcile()).length, 1);
+      assert.deepEqual(await stack.reconcile(), []);
     }
     probing = false;
     await flood;
@@ -186,7 +215,7 @@ describe("networks on a host", { skip: cannotRun }, () => {
     const bare = await picture();
     const stack = await ground.openStack();
     await stack.pool.fill(never);
-    await stack.networks.attach(vm(0), 0);
+    await stack.networks.attach({ vmId: vm(0), slot: 0, ...usual });
     assert.notEqual(await picture(), bare);
     const { tearDown } = await import("../teardown.ts");
     await tearDown(ground.netnsDir, ground.host);
@@ -194,6 +223,11 @@ describe("networks on a host", { skip: cannotRun }, () => {
     assert.equal(existsSync(namespacePath(ground.netnsDir, 0)), false);
     await tearDown(ground.netnsDir, ground.host);
   });
+
+  async function unshape(slot: number): Promise<void> {
+    const within = createProcessRunner(namespacePath(ground.netnsDir, slot));
+    await within.run(["tc", "qdisc", "delete", "dev", inner.uplink, "root"]);
+  }
 
   async function flushSlot(slot: number): Promise<void> {
     const within = createProcessRunner(namespacePath(ground.netnsDir, slot));

@@ -1,12 +1,15 @@
 import type { NetEvents } from "../events.ts";
 import type { Drift } from "../firewall/drift.ts";
 import type { Firewall } from "../firewall/firewall.ts";
-import { endFlows } from "../host/flows.ts";
+import type { Flows } from "../host/flows.ts";
 import { namespaceFiles, removeNamespaces } from "../host/namespace.ts";
 import type { ProcessRunner } from "../host/process.ts";
 import type { KeyedSerial } from "../host/serial.ts";
+import type { SetElement } from "../netlink/nft-element.ts";
 import type { NetworkStore } from "../networks/network-store.ts";
+import type { Limits } from "../networks/policy.ts";
 import { linkPrefix, namespacePath, namespacePrefix, planSlot, slotOfName } from "../slots/address-plan.ts";
+import type { Shaper } from "../slots/shaper.ts";
 import type { SlotBuilder, SlotInventory } from "../slots/slot-builder.ts";
 import type { SlotPool } from "../slots/slot-pool.ts";
 
@@ -19,10 +22,14 @@ export interface ReconcilerOptions {
   readonly firewall: Firewall;
   readonly builder: SlotBuilder;
   readonly pool: SlotPool;
+  readonly shaper: Shaper;
+  readonly flows: Flows;
   readonly operations: KeyedSerial<number>;
   readonly events: NetEvents;
   readonly slotCount: number;
   readonly netnsDir: string;
+  /** Of idle slots. */
+  readonly defaultLimits: Limits;
 }
 
 /**
@@ -31,14 +38,31 @@ export interface ReconcilerOptions {
  * repaired; each was also published. What is not named like ours is not looked at.
  */
 export function createReconciler(options: ReconcilerOptions): () => Promise<readonly Drift[]> {
-  const { runner, store, firewall, builder, pool, operations, events, slotCount, netnsDir } = options;
+  const {
+    runner,
+    store,
+    firewall,
+    builder,
+    pool,
+    shaper,
+    flows,
+    operations,
+    events,
+    slotCount,
+    netnsDir,
+    defaultLimits,
+  } = options;
   let nextVerified = 0;
 
   async function reconcileFirewall(): Promise<readonly Drift[]> {
     const { drifts, foreign } = await firewall.reconcile();
     const slots = new Set(foreign.map(slotOfElement).filter((slot) => slot !== undefined));
     // An element that nobody should have had: what passed through it ends with it.
-    for (const slot of slots) await endFlows(runner, planSlot(slot).guestAddress);
+    for (const slot of slots) {
+      const holder = store.holderOf(slot);
+      if (holder === undefined) await flows.endAll(planSlot(slot).guestAddress);
+      else await flows.endForbidden(slot, holder.egress);
+    }
     return drifts;
   }
 
@@ -71,11 +95,42 @@ export function createReconciler(options: ReconcilerOptions): () => Promise<read
     if (faultOf(slot, inventory) === undefined) return [];
     return await operations.run(slot, async () => {
       const fault = faultOf(slot, await builder.inventory());
-      if (fault === undefined || store.holderOf(slot) === undefined) return [];
-      if (fault.kind === "missing-namespace") await builder.make([slot]);
-      else await builder.relink(slot);
+      const holder = store.holderOf(slot);
+      if (fault === undefined || holder === undefined) return [];
+      if (fault.kind === "missing-namespace") {
+        await builder.make([slot]);
+        await shaper.shape(slot, holder.limits);
+      } else await builder.relink(slot, holder.limits);
       return [fault];
     });
+  }
+
+  async function verifyNamespace(slot: number): Promise<Drift[]> {
+    const holder = store.holderOf(slot);
+    if (holder === undefined) return [];
+    const object = `${namespacePrefix}${slot}`;
+    const drifts: Drift[] = (await builder.restoreRules(slot)) ? [{ kind: "changed-namespace", object }] : [];
+    if (!(await shaper.isUplinkShaped(slot, holder.limits))) {
+      await shaper.shapeUplink(slot, holder.limits.sentKbits);
+      drifts.push({ kind: "changed-shaping", object });
+    }
+    return drifts;
+  }
+
+  /** The host's side of every slot: what its guest receives. */
+  async function verifyLinkShaping(slots: readonly number[]): Promise<Drift[]> {
+    const limitsOf = (slot: number): Limits => store.holderOf(slot)?.limits ?? defaultLimits;
+    const drifts: Drift[] = [];
+    for (const slot of await shaper.misshapenLinks(slots, limitsOf)) {
+      const mended = await operations.run(slot, async () => {
+        // It may have been made anew meanwhile.
+        if ((await shaper.misshapenLinks([slot], limitsOf)).length === 0) return false;
+        await shaper.shapeLinks([slot], limitsOf(slot).receivedKbits);
+        return true;
+      });
+      if (mended) drifts.push({ kind: "changed-shaping", object: `${linkPrefix}${slot}` });
+    }
+    return drifts;
   }
 
   async function verifyRules(slots: readonly number[]): Promise<Drift[]> {
@@ -84,11 +139,7 @@ export function createReconciler(options: ReconcilerOptions): () => Promise<read
     for (let step = 0; step < count; step += 1) {
       const slot = slots[(nextVerified + step) % slots.length];
       if (slot === undefined) continue;
-      const restored = await operations.run(
-        slot,
-        async () => store.holderOf(slot) !== undefined && (await builder.restoreRules(slot)),
-      );
-      if (restored) drifts.push({ kind: "changed-namespace", object: `${namespacePrefix}${slot}` });
+      drifts.push(...(await operations.run(slot, () => verifyNamespace(slot))));
     }
     nextVerified += count;
     return drifts;
@@ -104,7 +155,8 @@ export function createReconciler(options: ReconcilerOptions): () => Promise<read
     for (const slot of attached) {
       if (!busy.has(slot)) drifts.push(...(await repairAttached(slot, inventory)));
     }
-    drifts.push(...(await verifyRules(attached.filter((slot) => !busy.has(slot)))));
+    const quiet = attached.filter((slot) => !busy.has(slot));
+    drifts.push(...(await verifyRules(quiet)), ...(await verifyLinkShaping(quiet)));
     const used = new Set(attached);
     for (const [slot, made] of warm) {
       if (used.has(slot) || operations.busy().has(slot) || pool.warm().get(slot) !== made) continue;
@@ -118,7 +170,7 @@ export function createReconciler(options: ReconcilerOptions): () => Promise<read
   };
 }
 
-function slotOfElement(element: string): number | undefined {
-  const name = /^"([^"]+)"/.exec(element)?.[1];
-  return name === undefined ? undefined : slotOfName(linkPrefix, name);
+function slotOfElement({ key }: SetElement): number | undefined {
+  const name = key.find((part) => part.type === "ifname");
+  return name === undefined ? undefined : slotOfName(linkPrefix, String(name.value));
 }

@@ -1,6 +1,9 @@
 import { hasIpv6 } from "../host/namespace.ts";
 import { inner, namespacePath, planSlot } from "./address-plan.ts";
 
+/** Links that are about to be removed; a number that nobody else is likely to use. */
+const leavingGroup = 77_201;
+
 /**
  * Lines for `ip -batch`. A slot's links are made in this order, so that nothing is up before its rules are there and the
  * host's end, which the reconciler looks at, is up only when all the rest is done:
@@ -11,6 +14,14 @@ export function pair(slot: number, netnsDir: string): string[] {
   return [
     `link add name ${hostInterface} address ${hostMac} type veth peer name ${inner.uplink} netns ${namespacePath(netnsDir, slot)} address ${slotMac}`,
     ...silence(hostInterface),
+  ];
+}
+
+/** Takes links away as one group: the kernel waits for a grace period per command, and not per link. */
+export function removal(slots: readonly number[]): string[] {
+  return [
+    ...slots.map((slot) => `link set dev ${planSlot(slot).hostInterface} group ${leavingGroup}`),
+    `link delete group ${leavingGroup}`,
   ];
 }
 

@@ -2,12 +2,20 @@ import { canonicalTables, listTables } from "../firewall/canonical.ts";
 import { structuralDrift } from "../firewall/drift.ts";
 import type { ListedTable } from "../firewall/nft-output.ts";
 import { renderRuleset } from "../firewall/ruleset.ts";
-import { slotRuleset } from "../firewall/slot-ruleset.ts";
-import { createNamespace, disableIpv6, mountedNamespaces, removeNamespaces } from "../host/namespace.ts";
+import { type SlotRulesetOptions, slotRuleset } from "../firewall/slot-ruleset.ts";
+import {
+  createNamespace,
+  disableIpv6,
+  expireIdleConnections,
+  mountedNamespaces,
+  removeNamespaces,
+} from "../host/namespace.ts";
 import type { ProcessRunner } from "../host/process.ts";
+import type { Limits } from "../networks/policy.ts";
 import { linkPrefix, namespacePath } from "./address-plan.ts";
-import { pair, raise, tap, uplink } from "./link-commands.ts";
+import { pair, raise, removal, tap, uplink } from "./link-commands.ts";
 import { listSlotLinks, type SlotLinks } from "./link-listing.ts";
+import type { Shaper } from "./shaper.ts";
 
 /** What exists on the host now, by slot. */
 export interface SlotInventory {
@@ -18,29 +26,30 @@ export interface SlotInventory {
 
 /** Makes and removes the namespaces and links of slots. Knows nothing of who uses a slot. */
 export interface SlotBuilder {
-  /** Makes slots anew: whatever they had before is gone, and their rules were read back equal. */
+  /** Makes slots anew: whatever they had before is gone, and their rules were read back equal. They are shaped by the default. */
   make(slots: readonly number[]): Promise<void>;
   remove(slots: readonly number[]): Promise<void>;
-  /** Makes the link between host and namespace anew and leaves the namespace, and so a running guest, alone. */
-  relink(slot: number): Promise<void>;
+  /** Makes the link between host and namespace anew, shaped by `limits`, and leaves the namespace, and so a running guest, alone. */
+  relink(slot: number, limits: Limits): Promise<void>;
   /** Brings the rules in a slot's namespace back in one transaction. Returns whether they had differed. */
   restoreRules(slot: number): Promise<boolean>;
   inventory(): Promise<SlotInventory>;
 }
 
-export interface SlotBuilderOptions {
+export interface SlotBuilderOptions extends SlotRulesetOptions {
   readonly netnsDir: string;
   /** Slot `k`'s tap belongs to user and group `jailUidBase + k`. */
   readonly jailUidBase: number;
-  readonly connectionLimit: number;
+  readonly defaultLimits: Limits;
 }
 
 export async function openSlotBuilder(
   runner: ProcessRunner,
+  shaper: Shaper,
   options: SlotBuilderOptions,
   scratchPath: string,
 ): Promise<SlotBuilder> {
-  const { netnsDir } = options;
+  const { netnsDir, defaultLimits } = options;
   const ruleset = slotRuleset(options);
   const rules = renderRuleset(ruleset);
   const canonical = await canonicalTables(runner, scratchPath, ruleset);
@@ -52,11 +61,7 @@ export async function openSlotBuilder(
   async function removeLinks(slots: readonly number[]): Promise<void> {
     const { links } = await inventory();
     const present = slots.filter((slot) => links.has(slot));
-    if (present.length > 0)
-      await batch(
-        runner,
-        present.map((slot) => `link delete dev ${linkOf(slot)}`),
-      );
+    if (present.length > 0) await batch(runner, removal(present));
   }
 
   async function inventory(): Promise<SlotInventory> {
@@ -80,7 +85,11 @@ export async function openSlotBuilder(
 
   async function furnish(slot: number): Promise<void> {
     await batch(within(slot), [...tap(options.jailUidBase + slot), ...uplink(slot)]);
-    await load(slot);
+    await Promise.all([
+      load(slot),
+      shaper.shapeUplink(slot, defaultLimits.sentKbits),
+      expireIdleConnections(within(slot)),
+    ]);
     if (await rulesDiffer(slot)) throw new Error(`rules of slot ${slot} were read back different`);
   }
 
@@ -100,12 +109,14 @@ export async function openSlotBuilder(
       await Promise.all(slots.map((slot) => createNamespace(runner, fileOf(slot))));
       await makePairs(slots);
       await Promise.all(slots.map(furnish));
+      await shaper.shapeLinks(slots, defaultLimits.receivedKbits);
       await batch(runner, slots.flatMap(raise));
     },
-    async relink(slot) {
+    async relink(slot, limits) {
       await removeLinks([slot]);
       await makePairs([slot]);
       await batch(within(slot), uplink(slot));
+      await shaper.shape(slot, limits);
       await batch(runner, raise(slot));
     },
     async restoreRules(slot) {

@@ -7,6 +7,8 @@ import type { SlotBuilder, SlotInventory } from "./slot-builder.ts";
 
 /** Small, so that a slot asked for in the middle of a batch does not wait long for it. */
 const batchSize = 4;
+/** Used slots are made anew together, as many as have gathered; so many at once are as fast as it gets. */
+const maxGathered = 32;
 
 export interface SlotPoolOptions {
   readonly slotCount: number;
@@ -34,6 +36,13 @@ export interface SlotPool {
   fill(signal: AbortSignal): Promise<void>;
 }
 
+interface Gathering {
+  readonly slots: number[];
+  /** Makings of the same slots that are under way. */
+  readonly earlier: Promise<void>[];
+  done: Promise<void>;
+}
+
 export function createSlotPool(builder: SlotBuilder, options: SlotPoolOptions, logger: Logger): SlotPool {
   const warm = new Map<number, number>();
   const making = new Map<number, Promise<void>>();
@@ -41,6 +50,7 @@ export function createSlotPool(builder: SlotBuilder, options: SlotPoolOptions, l
   const used = new Map<number, () => void>();
   const background = createSerial();
   let filling: Promise<void> | undefined;
+  let gathering: Gathering | undefined;
   let sequence = 0;
 
   function begin(slots: readonly number[], work: () => Promise<void>): Promise<void> {
@@ -62,6 +72,23 @@ export function createSlotPool(builder: SlotBuilder, options: SlotPoolOptions, l
     );
     for (const slot of slots) making.set(slot, done);
     return done;
+  }
+
+  /** A batch that is not being made yet, to which used slots are added. */
+  function gatheringNow(): Gathering {
+    if (gathering !== undefined && gathering.slots.length < maxGathered) return gathering;
+    const next: Gathering = { slots: [], earlier: [], done: Promise.resolve() };
+    const remake = async (): Promise<void> => {
+      if (gathering === next) gathering = undefined;
+      await Promise.allSettled(next.earlier);
+      await builder.make(next.slots);
+    };
+    next.done = begin(next.slots, () => background.run(remake));
+    next.done.catch((error: unknown) => {
+      logger.error({ err: error, slots: next.slots }, "slots were not made anew, trying again later");
+    });
+    gathering = next;
+    return next;
   }
 
   function cold(): number[] {
@@ -120,14 +147,12 @@ export function createSlotPool(builder: SlotBuilder, options: SlotPoolOptions, l
     },
     retire(slot, done) {
       used.set(slot, done);
-      const earlier = making.get(slot)?.catch(() => undefined);
-      const remake = async (): Promise<void> => {
-        await earlier;
-        await background.run(() => builder.make([slot]));
-      };
-      begin([slot], remake).catch((error: unknown) => {
-        logger.error({ err: error, slot }, "slot was not made anew, trying again later");
-      });
+      warm.delete(slot);
+      const batch = gatheringNow();
+      const earlier = making.get(slot);
+      if (earlier !== undefined && earlier !== batch.done) batch.earlier.push(earlier);
+      if (!batch.slots.includes(slot)) batch.slots.push(slot);
+      making.set(slot, batch.done);
     },
     adopt: (slot) => void warm.set(slot, ++sequence),
     invalidate: (slot) => void warm.delete(slot),

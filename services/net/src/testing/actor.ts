@@ -19,9 +19,16 @@ export interface ActorCommands {
   counted(port: number): Promise<number>;
   /** `flows` sockets send one datagram each. */
   send(host: string, port: number, flows: number): Promise<"sent">;
+  /** One socket sends `count` datagrams as fast as it can. */
+  burst(host: string, port: number, count: number): Promise<"sent">;
+  /** One socket sends datagrams of `bytes` as fast as it can for so long. */
+  stream(host: string, port: number, bytes: number, durationMs: number): Promise<"sent">;
+  /** Of a port that is counted: packets since the last call, and the time between the first of them and the last. */
+  measured(port: number): Promise<{ packets: number; durationMs: number }>;
 }
 
 const counters = new Map<number, number>();
+const arrivals = new Map<number, { packets: number; firstMs: number; lastMs: number }>();
 let held: Socket | undefined;
 
 function echoOf(socket: Socket, timeoutMs: number): Promise<string> {
@@ -36,6 +43,13 @@ function echoOf(socket: Socket, timeoutMs: number): Promise<string> {
     socket.once("close", () => end("closed"));
     socket.write("x");
   });
+}
+
+function arrived(port: number): void {
+  counters.set(port, (counters.get(port) ?? 0) + 1);
+  const now = performance.now();
+  const { packets, firstMs } = arrivals.get(port) ?? { packets: 0, firstMs: now };
+  arrivals.set(port, { packets: packets + 1, firstMs, lastMs: now });
 }
 
 const commands: ActorCommands = {
@@ -64,7 +78,7 @@ const commands: ActorCommands = {
     new Promise((resolve) => {
       const socket = createSocket("udp4");
       counters.set(port, 0);
-      socket.on("message", () => counters.set(port, (counters.get(port) ?? 0) + 1));
+      socket.on("message", () => arrived(port));
       socket.bind(port, () => resolve("counting"));
     }),
   async counted(port) {
@@ -83,6 +97,25 @@ const commands: ActorCommands = {
     }
     for (const socket of sockets) socket.close();
     return "sent";
+  },
+  async burst(host, port, count) {
+    const socket = createSocket("udp4").on("error", () => undefined);
+    for (let sent = 0; sent < count; sent += 1) await new Promise((resolve) => socket.send("x", port, host, resolve));
+    socket.close();
+    return "sent";
+  },
+  async stream(host, port, bytes, durationMs) {
+    const socket = createSocket("udp4").on("error", () => undefined);
+    const payload = Buffer.alloc(bytes);
+    for (const end = performance.now() + durationMs; performance.now() < end; )
+      await new Promise((resolve) => socket.send(payload, port, host, resolve));
+    socket.close();
+    return "sent";
+  },
+  async measured(port) {
+    const { packets, firstMs, lastMs } = arrivals.get(port) ?? { packets: 0, firstMs: 0, lastMs: 0 };
+    arrivals.delete(port);
+    return { packets, durationMs: lastMs - firstMs };
   },
 };
 

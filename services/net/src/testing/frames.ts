@@ -11,6 +11,8 @@ export interface DatagramFields extends FrameFields {
   readonly destination: string;
   readonly port: number;
   readonly protocol?: number;
+  /** IPv4 options, hexadecimal. */
+  readonly options?: string;
   readonly vlan?: number;
 }
 
@@ -33,6 +35,13 @@ export function nullSegmentFrame(fields: DatagramFields): Buffer {
   const pseudo = Buffer.concat([quad(fields.source), quad(fields.destination), Buffer.from([0, 6, 0, 20]), tcp]);
   tcp.writeUInt16BE(checksum(pseudo), 16);
   return ethernet(fields, 0x0800, ipv4Packet(fields, 6, tcp));
+}
+
+/** A ping. */
+export function echoRequestFrame(fields: FrameFields & { source: string; destination: string }): Buffer {
+  const icmp = Buffer.from("0800000012340001", "hex");
+  icmp.writeUInt16BE(checksum(icmp), 2);
+  return ethernet(fields, 0x0800, ipv4Packet(fields, 1, icmp));
 }
 
 export function arpRequestFrame(fields: FrameFields & { senderMac: string; sender: string; target: string }): Buffer {
@@ -87,10 +96,14 @@ function ethernet(
   return Buffer.concat([...head, payload, Buffer.alloc(Math.max(0, 46 - payload.length))]);
 }
 
-function ipv4Packet({ source, destination }: DatagramFields, protocol: number, payload: Buffer): Buffer {
-  const header = Buffer.alloc(20);
-  header.writeUInt8(0x45, 0);
-  header.writeUInt16BE(20 + payload.length, 2);
+type PacketFields = Pick<DatagramFields, "source" | "destination" | "options">;
+
+function ipv4Packet({ source, destination, options = "" }: PacketFields, protocol: number, payload: Buffer): Buffer {
+  const words = 5 + Math.ceil(options.length / 8);
+  const header = Buffer.alloc(4 * words);
+  header.write(options, 20, "hex");
+  header.writeUInt8(0x40 | words, 0);
+  header.writeUInt16BE(header.length + payload.length, 2);
   header.writeUInt8(64, 8);
   header.writeUInt8(protocol, 9);
   quad(source).copy(header, 12);

@@ -19,7 +19,29 @@ let sequence = 0;
 export const cannotRun: string | false = process.getuid?.() === 0 ? false : "needs root";
 
 /** Addresses of the test's world. All of it is inside namespaces made here. */
-export const world = { uplink: "up0", host: "45.0.0.1", internet: "45.0.0.2", lan: "46.0.0.2" } as const;
+export const world = {
+  uplink: "up0",
+  host: "45.0.0.1",
+  internet: "45.0.0.2",
+  lan: "46.0.0.2",
+  /** In a denied range, so that only the rule for resolvers lets it be reached; the internet answers for it. */
+  resolver: "10.99.0.53",
+} as const;
+
+/** A tenth of what a host uses, so that a limit is reached in a moment. */
+export const testConnectionLimit = 100;
+
+/** The internet, as fast as the test can send. */
+export const unlimited = {
+  egress: { mode: "internet" },
+  limits: { sentKbits: 1_000_000, receivedKbits: 1_000_000, sentPackets: 1_000_000, receivedPackets: 1_000_000 },
+} as const;
+
+/** What a tenant has that asks for nothing. */
+export const usual = {
+  egress: { mode: "internet" },
+  limits: { sentKbits: 10_000, receivedKbits: 10_000, sentPackets: 1000, receivedPackets: 1000 },
+} as const;
 
 /** A namespace in place of the host, one in place of the internet, one in place of another network behind the host. */
 export interface Ground {
@@ -31,7 +53,7 @@ export interface Ground {
   path(name: string): string;
   /** A further namespace. */
   namespace(name: string): Promise<ProcessRunner>;
-  openStack(config?: Partial<StackConfig>): Promise<NetworkStack>;
+  openStack(config?: Partial<StackConfig>, options?: { readonly now?: () => number }): Promise<NetworkStack>;
   actor(name: string): Promise<Actor>;
   remove(): Promise<void>;
 }
@@ -73,6 +95,9 @@ export async function makeGround(): Promise<Ground> {
     await host.run(["ip", "route", "add", "default", "via", world.internet]);
     // A neighbour that knows the way to the guests, and has an answer for every address.
     await internet.run(["ip", "route", "add", "10.0.0.0/8", "via", world.host]);
+    await internet.run(["ip", "address", "add", `${world.resolver}/32`, "dev", "lo"]);
+    await internet.run(["ip", "route", "add", "46.0.0.0/24", "via", world.host]);
+    await createProcessRunner(path("lan")).run(["ip", "route", "add", "default", "via", "46.0.0.1"]);
     await internet.run(["ip", "route", "add", "local", "default", "dev", "lo", "table", "local"]);
     return {
       directory,
@@ -83,26 +108,35 @@ export async function makeGround(): Promise<Ground> {
       path,
       namespace,
       remove,
-      async openStack(config = {}) {
+      async openStack(config = {}, options = {}) {
         const database = openDatabase(join(directory, "net.sqlite"), migrations);
         databases.push(database);
         const logger = createLogger({ service: "net", level: "silent" });
-        const events = createNetEvents({ publish: () => undefined }, logger);
+        const events = createNetEvents({
+          bus: { publish: () => undefined },
+          audit: { append: async () => undefined },
+          logger,
+        });
         return await openNetworkStack({
           config: {
             netnsDir,
             slotCount: 4,
             jailUidBase: 900_000_000,
             uplinkInterface: world.uplink,
-            connectionLimit: 1024,
+            resolverAddresses: [world.resolver],
+            connectionLimit: testConnectionLimit,
+            defaultLimits: usual.limits,
+            addressQuarantineMs: 0,
             slotReadyTimeoutMs: 20_000,
+            kernelAccess: "netlink",
             ...config,
           },
           runner: host,
+          hostNamespace: path("host"),
           database,
           events: { ...events, driftRepaired: (drift) => void published.push(drift) },
           logger,
-          now: Date.now,
+          now: options.now ?? Date.now,
         });
       },
       async actor(name) {
@@ -153,7 +187,18 @@ async function startActor(path: string): Promise<Actor> {
         waiting.set(id, resolve);
         child.send({ id, name, parameters });
       });
-  const names = ["listen", "connect", "hold", "use", "count", "counted", "send"] as const;
+  const names = [
+    "listen",
+    "connect",
+    "hold",
+    "use",
+    "count",
+    "counted",
+    "send",
+    "burst",
+    "stream",
+    "measured",
+  ] as const;
   const commands = Object.fromEntries(names.map((name) => [name, call(name)])) as unknown as ActorCommands;
   return {
     ...commands,

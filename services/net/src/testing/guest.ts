@@ -2,7 +2,17 @@ import { type Ruleset, renderRuleset } from "../firewall/ruleset.ts";
 import { slotRuleset } from "../firewall/slot-ruleset.ts";
 import { createProcessRunner, type ProcessRunner } from "../host/process.ts";
 import { inner, namespacePath, planSlot, type SlotPlan } from "../slots/address-plan.ts";
-import type { Actor, Ground } from "./ground.ts";
+import { type Actor, type Ground, testConnectionLimit, world } from "./ground.ts";
+
+/** Of the namespace in place of the host, less those of slots. */
+export const hostAddresses = [world.host, "46.0.0.1"];
+
+/** The rules of a slot in the test's world. */
+export const wholeSlotRuleset = slotRuleset({
+  connectionLimit: testConnectionLimit,
+  resolverAddresses: [world.resolver],
+  hostAddresses,
+});
 
 /** A namespace in place of a microVM. */
 export interface Guest {
@@ -45,6 +55,6 @@ export async function plugGuest(ground: Ground, slot: number): Promise<Guest> {
       "",
     ].join("\n"),
   });
-  await loadSlotRules(slotRuleset({ connectionLimit: 1024 }));
+  await loadSlotRules(wholeSlotRuleset);
   return { plan: planSlot(slot), runner, slot: within, actor: await ground.actor(name), loadSlotRules };
 }

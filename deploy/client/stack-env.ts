@@ -14,6 +14,7 @@ const schema = z.object({
   LOBSTERD_CERT: z.string(),
   LOBSTERD_KEY: z.string(),
   LOBSTERD_NETNS: z.string(),
+  LOBSTERD_OUTSIDE_NETNS: z.string(),
   LOBSTERD_RUN_DIR: z.string(),
   LOBSTERD_STATE_DIR: z.string(),
   LOBSTERD_TRACES: z.string(),

@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
+import { BlockList } from "node:net";
 import { test } from "node:test";
 import { configSchema as auditSchema } from "@lobsterd/audit/config.ts";
 import { parseConfig } from "@lobsterd/chassis/config.ts";
 import { netConfigSchema } from "@lobsterd/net/config.ts";
+import { denied } from "@lobsterd/net/firewall/host-ruleset.ts";
 import { configSchema as proxySchema } from "@lobsterd/proxy/config.ts";
 import { configSchema as secretsSchema } from "@lobsterd/secrets/config.ts";
 import { configSchema as vmSchema } from "@lobsterd/vm/config.ts";
 import { launcherConfigSchema } from "@lobsterd/vm/launcher/config.ts";
 import { configurations, hostIdOf } from "./configuration.ts";
 import { describeInstance, instanceNames } from "./instance.ts";
+import { uplink } from "./outside.ts";
 import { readAccounts } from "./users.ts";
 
 const accounts = readAccounts("root:x:0:0::/:/\nlobsterd-vm:x:991:881::/:/\n", "");
@@ -46,6 +49,20 @@ test("vm, net and the launcher agree on slots and jail uids", () => {
   assert.equal(launcher?.["socketGroupId"], 881);
 });
 
+test("what stands for the internet is where guests may go, and cannot be where the slots are", () => {
+  const { net } = configurations(describeInstance("test", "/checkout"), accounts);
+  assert.equal(net?.["uplinkInterface"], uplink.link);
+  const closed = new BlockList();
+  for (const range of denied) {
+    const [address = "", prefix = "32"] = range.split("/");
+    closed.addSubnet(address, Number(prefix));
+  }
+  for (const address of [uplink.address, uplink.outsideAddress, uplink.resolverAddress]) {
+    assert.equal(closed.check(address), false, address);
+  }
+  assert.deepEqual(net?.["resolverAddresses"], [uplink.resolverAddress]);
+});
+
 test("the root key is outside the store that a backup would take", () => {
   const { secrets } = configurations(describeInstance("dev", "/checkout"), accounts);
   assert.ok(!String(secrets?.["rootKeyPath"]).startsWith(`${String(secrets?.["stateDir"])}/`));
@@ -56,9 +73,7 @@ test("instances share no path, port or uid", () => {
   const unique = (values: readonly (string | number)[]) =>
     assert.equal(new Set(values).size, values.length, String(values));
   unique(instances.flatMap(({ ports }) => Object.values(ports)));
-  unique(
-    instances.flatMap(({ runDir, stateDir, netns, environmentPath }) => [runDir, stateDir, netns, environmentPath]),
-  );
+  unique(instances.flatMap((one) => [one.runDir, one.stateDir, one.netns, one.outsideNetns, one.environmentPath]));
   unique(instances.flatMap(({ firstJailUid, slotCount }) => [firstJailUid, firstJailUid + slotCount - 1]));
 });
 

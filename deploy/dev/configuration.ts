@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { certificatePaths } from "./identities.ts";
 import { type Instance, innerPorts, type ServiceName } from "./instance.ts";
+import { uplink } from "./outside.ts";
 import type { ProcessName } from "./processes.ts";
 import type { Accounts } from "./users.ts";
 
@@ -72,6 +73,8 @@ function netConfiguration(instance: Instance): Configuration {
     slotCount: instance.slotCount,
     jailUidBase: instance.firstJailUid,
     peers: { audit: rpcSocketPath(instance, "audit") },
+    uplinkInterface: uplink.link,
+    resolverAddresses: [uplink.resolverAddress],
   };
 }
 

@@ -38,7 +38,7 @@ export async function down(instance: Instance, progress: Progress): Promise<stri
     await step("processes", () => endProcesses(processesOf(instance), 5000));
     await step("cgroups", () => removeCgroups(instance));
     await step("mounts and directories", () => removeLayout(instance));
-    await step("network namespace", () => removeNamespace(instance));
+    await step("network namespaces", () => removeNamespace(instance));
     await step("environment file", () => removeEnvironment(instance));
     await step("users", () => withSharedLock(() => removeSharedTraces(progress)));
     const left = leftovers(instance);
@@ -87,7 +87,11 @@ async function tearDownNetwork(instance: Instance): Promise<void> {
 
 /** Every process that belongs to the instance, by whatever sign; never this one. */
 export function processesOf(instance: Instance): ProcessIdentity[] {
-  const inNamespaces = processesInNamespaces([instance.netnsPath, ...slotNamespaces(instance)]);
+  const inNamespaces = processesInNamespaces([
+    instance.netnsPath,
+    instance.outsideNetnsPath,
+    ...slotNamespaces(instance),
+  ]);
   const bySign = listPids().filter((pid) => {
     if (commandOf(pid).split(" ")[0]?.startsWith(`${instance.appDir}/`) === true) return true;
     if (isSupervisor(instance, pid)) return true;
@@ -132,7 +136,7 @@ export function leftovers(instance: Instance): string[] {
     ...processesOf(instance).map(({ pid }) => `process ${pid} ${commandOf(pid)}`),
     ...mountsBelow(instance.runDir).map((path) => `mount ${path}`),
     ...cgroupsOf(instance).map((path) => `cgroup ${path}`),
-    ...[instance.runDir, instance.stateDir, instance.netnsPath, instance.environmentPath]
+    ...[instance.runDir, instance.stateDir, instance.netnsPath, instance.outsideNetnsPath, instance.environmentPath]
       .filter((path) => existsSync(path))
       .map((path) => `path ${path}`),
     ...(alone ? rememberedUsers().map((name) => `user or group ${name}`) : []),

@@ -38,6 +38,7 @@ export function clientEnvironment(instance: Instance): Record<string, string> {
     LOBSTERD_CERT: operator.certificatePath,
     LOBSTERD_KEY: operator.keyPath,
     LOBSTERD_NETNS: instance.netns,
+    LOBSTERD_OUTSIDE_NETNS: instance.outsideNetns,
     LOBSTERD_RUN_DIR: instance.runDir,
     LOBSTERD_STATE_DIR: instance.stateDir,
     LOBSTERD_TRACES: `http://127.0.0.1:${ports.traces}`,

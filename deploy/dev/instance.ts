@@ -22,6 +22,9 @@ export interface Instance {
   /** Network namespace that everything but the launcher lives in, and the file that holds it. */
   readonly netns: string;
   readonly netnsPath: string;
+  /** Network namespace that stands for the internet, and the file that holds it. */
+  readonly outsideNetns: string;
+  readonly outsideNetnsPath: string;
   readonly cgroup: string;
   /** The jail uid of slot 0. */
   readonly firstJailUid: number;
@@ -57,6 +60,7 @@ export function describeInstance(name: InstanceName, checkout: string = checkout
   const { firstPort, https, index } = numbers[name];
   const runDir = `${runRoot}/${name}`;
   const netns = `lobsterd-${name}`;
+  const outsideNetns = `${netns}-outside`;
   return {
     name,
     checkout,
@@ -66,6 +70,8 @@ export function describeInstance(name: InstanceName, checkout: string = checkout
     appDir: `${runDir}/app`,
     netns,
     netnsPath: `/run/netns/${netns}`,
+    outsideNetns,
+    outsideNetnsPath: `/run/netns/${outsideNetns}`,
     cgroup: `lobsterd-${name}`,
     firstJailUid: jailUidBase + index * jailUidsPerInstance,
     slotCount: 64,

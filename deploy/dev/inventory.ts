@@ -59,13 +59,16 @@ function without(lines: readonly string[], taken: readonly string[]): string[] {
   });
 }
 
-/** The machine's own namespace, the instance's and those of its slots. */
+/** The machine's own namespace, the instance's, the outside's and those of its slots. */
 function namespacesOf(instance: Instance): Namespace[] {
   const slots = entriesOf(`${instance.runDir}/netns`).map((name) => ({
     name,
     path: `${instance.runDir}/netns/${name}`,
   }));
-  const own = existsSync(instance.netnsPath) ? [{ name: instance.netns, path: instance.netnsPath }] : [];
+  const own = [
+    { name: instance.netns, path: instance.netnsPath },
+    { name: instance.outsideNetns, path: instance.outsideNetnsPath },
+  ].filter(({ path }) => existsSync(path));
   // A slot's file is there a moment before its namespace is mounted on it.
   return [{ name: "machine", path: undefined }, ...own, ...slots.filter(({ path }) => mountsBelow(path).length > 0)];
 }

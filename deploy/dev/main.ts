@@ -14,7 +14,7 @@ const usage = `usage: node deploy/dev/main.ts <command> [--instance ${instanceNa
 
   up                 start the whole stack and wait until it is healthy; writes .run/env
   down               end it and remove every trace
-  status             one line for each process; exit status 1 unless all of them run
+  status             one line for each process; exit status 1 unless all of them run and the outside is there
   restart <process>  end a process in an orderly way and start it again
   logs <process>     the end of its log
   packages           install what up would install, and start nothing
@@ -140,7 +140,9 @@ async function showStatus(instance: Instance): Promise<number> {
       `${name.padEnd(15)} ${state.padEnd(8)} ${String(pid ?? "-").padStart(7)}  ${restarts} restarts${end}\n`,
     );
   }
-  return answer.processes.every(({ state }) => state === "running") ? 0 : 1;
+  const outside = existsSync(instance.outsideNetnsPath);
+  process.stdout.write(`outside is ${outside ? "the namespace" : "missing: no namespace"} ${instance.outsideNetns}\n`);
+  return outside && answer.processes.every(({ state }) => state === "running") ? 0 : 1;
 }
 
 async function restart(instance: Instance, name: string): Promise<number> {

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { createServer } from "node:net";
+import { networkInterfaces } from "node:os";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -10,14 +13,15 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Health } from "@lobsterd/proto/grpc/health/v1/health_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { openAs, openWith } from "./access-attempt.ts";
-import { run } from "./command.ts";
+import { type CommandResult, run } from "./command.ts";
 import { instanceFiles } from "./configuration.ts";
 import { askSupervisor } from "./control.ts";
 import { down, processesOf } from "./down.ts";
 import { clientCaPath } from "./environment.ts";
 import { type ClientName, type CredentialPaths, certificatePaths } from "./identities.ts";
-import { describeInstance, isJailUid, serviceNames } from "./instance.ts";
+import { describeInstance, innerPorts, isJailUid, serviceNames } from "./instance.ts";
 import { diffInventories, takeInventory } from "./inventory.ts";
+import { uplink } from "./outside.ts";
 import { parsePrivilegeTable } from "./privilege-table.ts";
 import { identifyProcess, isAlive, statusOf } from "./proc.ts";
 import { type ProcessName, privileges, processNames, processSpecs } from "./processes.ts";
@@ -190,6 +194,54 @@ test("nothing of the instance listens on the machine but the forwarded ports", {
   );
 });
 
+test("the outside has one link, to the instance, and nothing listens there", { skip }, async () => {
+  const { netns, outsideNetns } = instance;
+  const linksOf = async (name: string) => (await run(["ip", "-netns", name, "-brief", "link"])).stdout;
+  assert.match(await linksOf(outsideNetns), /^lo +[^\n]+\neth0@if\d+ +UP [^\n]+\n$/);
+  assert.match(await linksOf(netns), /^up0@if\d+ +UP /m);
+  const route = await run(["ip", "-netns", netns, "route", "show", "default"]);
+  assert.equal(route.stdout.trim(), `default via ${uplink.outsideAddress} dev ${uplink.link}`);
+  assert.equal((await fromOutside("ss", "--no-header", "--listening", "--tcp", "--udp", "--raw")).stdout, "");
+  for (const name of [netns, outsideNetns]) {
+    assert.equal((await run(["ip", "-netns", name, "-6", "address"])).stdout, "", `${name}: IPv6`);
+  }
+});
+
+test("from outside, the front's ports answer and no other", { skip, timeout: 120_000 }, async () => {
+  const script = fileURLToPath(new URL("./port-scan.fixture.ts", import.meta.url));
+  const { stdout } = await fromOutside(process.execPath, script, uplink.address);
+  assert.deepEqual(JSON.parse(stdout), [innerPorts.http, innerPorts.https]);
+  // Datagrams need not be answered, so what would take them is read: the resolver that Caddy asks, on loopback.
+  const sockets = await run(["nsenter", `--net=${instance.netnsPath}`, "--", "ss", "-H", "-l", "-u", "-n"]);
+  const taking = sockets.stdout.trim().split("\n");
+  assert.deepEqual(
+    taking.map((line) => line.split(/\s+/)[3]),
+    ["127.0.0.1:5053"],
+  );
+});
+
+test("nothing of the machine is reachable from outside, even by routes through the instance", { skip }, async () => {
+  const machine = Object.values(networkInterfaces()).flat();
+  const addresses = machine.flatMap((one) => (one?.family === "IPv4" && !one.internal ? [one.address] : []));
+  const listener = createServer((socket) => socket.destroy());
+  await new Promise<void>((resolve) => listener.listen(0, "0.0.0.0", () => resolve()));
+  const address = listener.address();
+  const port = typeof address === "object" ? (address?.port ?? 0) : 0;
+  const reach = (host: string) => fromOutside("timeout", "1", "bash", "-c", `exec 3<>/dev/tcp/${host}/${port}`);
+  try {
+    for (const host of ["127.0.0.1", uplink.address, ...addresses]) {
+      const route = ["ip", "-netns", instance.outsideNetns, "route", "replace", host, "via", uplink.address];
+      if (addresses.includes(host)) await run(route);
+      assert.notEqual((await reach(host)).status, 0, host);
+    }
+    const elsewhere = ["ip", "-netns", instance.outsideNetns, "route", "get", "192.0.2.1"];
+    assert.notEqual((await run(elsewhere, { allowFailure: true })).status, 0, "there is no default route");
+  } finally {
+    for (const host of addresses) await run(["ip", "-netns", instance.outsideNetns, "route", "delete", host]);
+    await new Promise((resolve) => listener.close(resolve));
+  }
+});
+
 test("a process that dies comes back, and a second start finds the stack up", { skip }, async () => {
   for (const name of ["audit", "forwarder"] as const) {
     const pid = await running().pid(name);
@@ -241,11 +293,14 @@ test("after the supervisor was killed and a part is gone, down leaves the machin
   timeout: 180_000,
 }, async () => {
   await up(instance, silent);
+  const left = spawn("nsenter", [`--net=${instance.outsideNetnsPath}`, "--", "sleep", "60"], { stdio: "ignore" });
+  const ended = once(left, "exit");
   await killSupervisor();
   await run(["umount", "--lazy", `${instance.runDir}/app`]);
   await run(["ip", "netns", "delete", instance.netns]);
   assert.deepEqual(await down(instance, silent), []);
   assert.deepEqual(await changes(), []);
+  await ended;
   assert.deepEqual(await down(instance, silent), [], "a second time is no error");
 });
 
@@ -261,10 +316,16 @@ test("a taken port is named before anything is started", { skip }, async () => {
   }
 });
 
+/** Runs a command where the internet would be. */
+function fromOutside(...argv: readonly string[]): Promise<CommandResult> {
+  const options = { allowFailure: true, timeoutMs: 100_000 };
+  return run(["nsenter", `--net=${instance.outsideNetnsPath}`, "--", ...argv], options);
+}
+
 /** What differs from before the stack was started. Other suites make and remove namespaces of their own meanwhile. */
 async function changes(): Promise<string[]> {
   const { added, removed } = diffInventories(inventoryBefore, await takeInventory(instance.name));
-  return [...added, ...removed].filter((line) => !/^namespace machine (?!lobsterd-)/.test(line));
+  return [...added, ...removed].filter((line) => !/^namespace machine (?!lobsterd-bench)/.test(line));
 }
 
 async function killSupervisor(): Promise<void> {

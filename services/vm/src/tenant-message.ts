@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Tenant, TenantSchema, TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import type { Config } from "./config.ts";
+import { toEgressMessage } from "./network-policy.ts";
 import type { TenantPhase, TenantRecord } from "./store/tenants.ts";
 
 const states: Readonly<Record<TenantPhase, TenantState>> = {
@@ -31,5 +32,7 @@ export function toTenantMessage(
     ...(tenant.readyTimeMs === undefined ? {} : { readyTime: timestampFromMs(tenant.readyTimeMs) }),
     failureReason: tenant.failureReason,
     slot: tenant.slot,
+    egress: toEgressMessage(tenant.egress),
+    networkLimits: tenant.networkLimits,
   });
 }

@@ -16,6 +16,8 @@ const tenant: TenantRecord = {
   image: "base",
   resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 },
   labels: {},
+  egress: { mode: "internet" },
+  networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
   guestAddress: "10.201.0.7",
   createTimeMs: 0,
   readyTimeMs: undefined,

@@ -2,11 +2,14 @@
 
 import { create } from "@bufbuild/protobuf";
 import { createClient, createRouterTransport } from "@connectrpc/connect";
+import { type ServiceError, toConnectError } from "@lobsterd/chassis/errors.ts";
 import type { FinishedSpan } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import type { EgressPolicy, NetworkLimits } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import {
   AttachNetworkResponseSchema,
   DetachNetworkResponseSchema,
   ListNetworksResponseSchema,
+  NetworkSchema,
   NetworkService,
 } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
 import {
@@ -37,9 +40,16 @@ export type Failure =
   | "awaitAgent"
   | "awaitWorkload";
 
+/** A network as it was asked for. */
+export interface FakeNetwork {
+  readonly slot: number;
+  readonly egress?: EgressPolicy | undefined;
+  readonly limits?: NetworkLimits | undefined;
+}
+
 export interface FakeHost {
   readonly parts: HostParts;
-  readonly networks: Map<string, number>;
+  readonly networks: Map<string, FakeNetwork>;
   readonly routes: Map<string, string>;
   /** VM ids with an identity. */
   readonly identities: Set<string>;
@@ -47,24 +57,32 @@ export interface FakeHost {
   readonly keys: Set<string>;
   /** Fails these from now on. */
   readonly failing: Set<Failure>;
+  /** Refuses these from now on, before any effect. */
+  readonly refusing: Map<Failure, ServiceError>;
   /** Everything that exists, as sorted lines. Empty: nothing is left. */
   inventory(): Promise<readonly string[]>;
 }
 
 export function createFakeHost(): FakeHost {
-  const networks = new Map<string, number>();
+  const networks = new Map<string, FakeNetwork>();
   const routes = new Map<string, string>();
   const identities = new Set<string>();
   const keys = new Set<string>();
   const failing = new Set<Failure>();
+  const refusing = new Map<Failure, ServiceError>();
   const vmm = createFakeVmm();
   const attempt = (what: Failure) => {
     if (failing.has(what)) throw new Error(`told to fail: ${what}`);
   };
+  const admit = (what: Failure) => {
+    const refusal = refusing.get(what);
+    if (refusal !== undefined) throw toConnectError(refusal);
+  };
   const transport = createRouterTransport(({ service }) => {
     service(NetworkService, {
-      attachNetwork: ({ vmId, slot }) => {
-        networks.set(vmId, slot);
+      attachNetwork: ({ vmId, slot, egress, limits }) => {
+        admit("attachNetwork");
+        networks.set(vmId, { slot, egress, limits });
         attempt("attachNetwork");
         return create(AttachNetworkResponseSchema, {
           network: { vmId, slot, guestAddress: `10.201.0.${2 * slot + 1}` },
@@ -76,7 +94,11 @@ export function createFakeHost(): FakeHost {
         return create(DetachNetworkResponseSchema);
       },
       listNetworks: () =>
-        create(ListNetworksResponseSchema, { networks: [...networks].map(([vmId, slot]) => ({ vmId, slot })) }),
+        create(ListNetworksResponseSchema, {
+          networks: [...networks].map(([vmId, { slot, egress, limits }]) =>
+            create(NetworkSchema, { vmId, slot, ...(egress && { egress }), ...(limits && { limits }) }),
+          ),
+        }),
     });
     service(RouteService, {
       publishRoute: ({ tenant, vmId }) => {
@@ -141,6 +163,7 @@ export function createFakeHost(): FakeHost {
     identities,
     keys,
     failing,
+    refusing,
     inventory: async () =>
       [
         ...[...networks.keys()].map((vmId) => `network ${vmId}`),

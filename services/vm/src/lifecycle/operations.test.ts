@@ -1,86 +1,13 @@
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
-import type { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { configSchema } from "../config.ts";
-import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
 import { migrations } from "../store/schema.ts";
-import { openSlotStore } from "../store/slots.ts";
-import { openTenantStore } from "../store/tenants.ts";
 import { type VmStart, vmmFail } from "../vmm/port.ts";
-import { createBootQueue } from "./boot-queue.ts";
-import { createFakeHost, type Failure, type FakeHost } from "./fake-host.ts";
-import { openJournal, type SpawnStep, type StepObserver, spawnSteps } from "./journal.ts";
-import { createLifecycle } from "./lifecycle.ts";
-import { createTenantOperations } from "./operations.ts";
-import type { SpawnWish } from "./plan.ts";
-
-const config = configSchema.parse({
-  service: "vm",
-  hostId: "host-1",
-  trustDomain: "lobsterd.test",
-  domain: "lobsterd.test",
-  listen: { unixPath: "/run/rpc.sock" },
-  tls: { certificatePath: "/c", keyPath: "/k", platformCaPath: "/ca" },
-  stateDir: "/state",
-  rolesPath: "/roles",
-  imagesDir: "/images",
-  launcherSocketPath: "/launcher.sock",
-  guestCaPath: "/guest-ca",
-  peers: { audit: "/a", net: "/n", proxy: "/p", secrets: "/s" },
-  slotCount: 4,
-});
-
-const silent = createLogger({ service: "vm", level: "silent" });
-const noEvents: TenantEvents = {
-  tenantSpawned: () => undefined,
-  tenantSpawnFailed: () => undefined,
-  tenantEvicted: () => undefined,
-  tenantFailed: () => undefined,
-};
-
-const findBase: ImageCatalogue["find"] = async (name) =>
-  name === "base" ? { name, minimumMemoryMib: 128, defaultMemoryMib: 256 } : undefined;
-
-/** One run of `vm` over a host and a store that outlive it. */
-function startRun(host: FakeHost, database: DatabaseSync, observe?: StepObserver, findImage = findBase) {
-  const clock = { nowMs: 1_000_000 };
-  const tenants = openTenantStore(database);
-  const slots = openSlotStore(database, config.slotCount, config.slotQuarantineMs);
-  const now = () => clock.nowMs;
-  const journal = openJournal({ database, tenants, slots, now, ...(observe === undefined ? {} : { observe }) });
-  const life = createLifecycle({
-    config,
-    logger: silent,
-    tenants,
-    slots,
-    journal,
-    images: {
-      find: findImage,
-      names: async () => ["base"],
-    },
-    bootQueue: createBootQueue(2, 8),
-    parts: host.parts,
-    events: noEvents,
-    reportGuestSpans: () => undefined,
-    now,
-  });
-  return { tenants, journal, clock, operations: createTenantOperations(life) };
-}
-
-function wish(name: string): SpawnWish {
-  return {
-    requestId: randomUUID(),
-    name,
-    image: "base",
-    resources: { vcpuCount: 0, memoryMib: 0, diskMib: 0 },
-    labels: {},
-  };
-}
+import { createFakeHost, type Failure } from "./fake-host.ts";
+import { config, findBase, startRun, wish } from "./fake-run.ts";
+import { type SpawnStep, type StepObserver, spawnSteps } from "./journal.ts";
 
 const memory = () => openDatabase(":memory:", migrations);
 const withReason = (reason: string) => (error: unknown) => reasonOf(error) === reason;
@@ -125,8 +52,10 @@ for (const step of spawnSteps) {
   for (const moment of ["started", "done"] as const) {
     test(`a spawn that fails when ${step} is ${moment} leaves nothing`, async () => {
       const host = createFakeHost();
-      const { operations, tenants } = startRun(host, memory(), async (at, name) => {
-        if (at === moment && name === step) throw new Error("told to fail");
+      const { operations, tenants } = startRun(host, memory(), {
+        observe: async (at, name) => {
+          if (at === moment && name === step) throw new Error("told to fail");
+        },
       });
       await assert.rejects(operations.spawn(wish("demo")));
       assert.deepEqual(await host.inventory(), []);
@@ -137,11 +66,13 @@ for (const step of spawnSteps) {
       const host = createFakeHost();
       const database = memory();
       const reached = Promise.withResolvers<void>();
-      const first = startRun(host, database, async (at, name) => {
-        if (at !== moment || name !== step) return;
-        reached.resolve();
-        // What follows never happens: the process is gone.
-        await new Promise(() => undefined);
+      const first = startRun(host, database, {
+        observe: async (at, name) => {
+          if (at !== moment || name !== step) return;
+          reached.resolve();
+          // What follows never happens: the process is gone.
+          await new Promise(() => undefined);
+        },
       });
       void first.operations.spawn(wish("demo"));
       await reached.promise;
@@ -193,10 +124,12 @@ test("evicting a tenant that is being spawned cancels the spawn and destroys its
   const host = createFakeHost();
   const reached = Promise.withResolvers<void>();
   const go = Promise.withResolvers<void>();
-  const { operations, tenants } = startRun(host, memory(), async (at, step) => {
-    if (at !== "done" || step !== "attach-network") return;
-    reached.resolve();
-    await go.promise;
+  const { operations, tenants } = startRun(host, memory(), {
+    observe: async (at, step) => {
+      if (at !== "done" || step !== "attach-network") return;
+      reached.resolve();
+      await go.promise;
+    },
   });
   const spawning = assert.rejects(operations.spawn(wish("demo")), withReason("SPAWN_CANCELLED"));
   await reached.promise;
@@ -234,7 +167,7 @@ test("of two spawns that race for a name the one that overtook the other is not 
     reached.resolve();
     await go.promise;
   };
-  const { operations, tenants } = startRun(host, memory(), hold, findImage);
+  const { operations, tenants } = startRun(host, memory(), { observe: hold, findImage });
   const overtaken = assert.rejects(operations.spawn(wish("demo")), withReason("TENANT_EXISTS"));
   const spawning = operations.spawn(wish("demo"));
   await reached.promise;
@@ -302,7 +235,7 @@ test("reconcile removes what belongs to no tenant, restores what a tenant misses
   const { operations, tenants } = startRun(host, memory());
   const { vmId } = await operations.spawn(wish("demo"));
   const stray = "f".repeat(32);
-  host.networks.set(stray, 3);
+  host.networks.set(stray, { slot: 3 });
   host.routes.set("stray", stray);
   await host.parts.vmm.prepare({ vmId: stray, slot: 3, image: "base", overlayMib: 64 });
   host.networks.delete(vmId);
@@ -335,7 +268,7 @@ test("slots are unique under 200 mixed spawns and evictions", async () => {
     const names = ["a", "b", "c", "d"].map((letter) => `${letter}${round}`);
     await Promise.all(names.map((name) => operations.spawn(wish(name))));
     assert.equal(new Set(tenants.all().map(({ slot }) => slot)).size, 4);
-    assert.equal(new Set(host.networks.values()).size, 4);
+    assert.equal(new Set([...host.networks.values()].map(({ slot }) => slot)).size, 4);
     await Promise.all(names.map((name) => operations.evict(name)));
   }
   assert.deepEqual(await host.inventory(), []);

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { Config } from "../config.ts";
 import { fail } from "../errors.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
+import type { Egress, NetworkLimits } from "../network-policy.ts";
 import type { SlotStore } from "../store/slots.ts";
 import type { Resources, TenantRecord } from "../store/tenants.ts";
 
@@ -12,6 +13,8 @@ export interface SpawnWish {
   readonly image: string;
   readonly resources: Resources;
   readonly labels: Readonly<Record<string, string>>;
+  readonly egress: Egress;
+  readonly networkLimits: NetworkLimits;
 }
 
 type Limits = Pick<Config, "maxVcpuCount" | "maxMemoryMib" | "defaultDiskMib" | "maxDiskMib">;
@@ -55,6 +58,8 @@ export function planTenant(wish: SpawnWish, resources: Resources, slots: SlotSto
     image: wish.image,
     resources,
     labels: wish.labels,
+    egress: wish.egress,
+    networkLimits: wish.networkLimits,
     guestAddress: "",
     createTimeMs: nowMs,
     readyTimeMs: undefined,

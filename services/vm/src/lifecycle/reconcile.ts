@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { attachTenantNetwork } from "./tenant-network.ts";
 
 /** Rows of a page, and the most pages read: a peer that lies about its size must not keep the reconciler busy for ever. */
 const pageSize = 500;
@@ -62,11 +63,10 @@ async function reconcileNetworks(life: Lifecycle): Promise<void> {
     await life.parts.net.detachNetwork({ requestId: randomUUID(), vmId });
   }
   const attached = new Set(actual.map(({ vmId }) => vmId));
-  for (const { vmId, slot } of expected.filter((tenant) => !attached.has(tenant.vmId))) {
-    if (life.tenants.findByVm(vmId)?.phase !== "running") continue;
-    await inSpan("reattach-network", { "lobsterd.vm_id": vmId }, () =>
-      life.parts.net.attachNetwork({ requestId: randomUUID(), vmId, slot }),
-    );
+  for (const { vmId } of expected.filter((tenant) => !attached.has(tenant.vmId))) {
+    const tenant = life.tenants.findByVm(vmId);
+    if (tenant?.phase !== "running") continue;
+    await inSpan("reattach-network", { "lobsterd.vm_id": vmId }, () => attachTenantNetwork(life.parts, tenant));
   }
 }
 

@@ -7,6 +7,7 @@ import { composeIdentityDrive } from "../guest/identity-drive.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { planResources, planTenant, type SpawnWish } from "./plan.ts";
+import { attachTenantNetwork } from "./tenant-network.ts";
 
 /**
  * Spawns a tenant and returns it running. What fails on the way is unwound before this throws, so that nothing is left; what
@@ -60,10 +61,9 @@ function refuseTakenName({ tenants }: Lifecycle, { name }: SpawnWish): void {
 }
 
 async function attachNetwork(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<TenantRecord> {
-  const { vmId, slot } = tenant;
-  const { network } = await life.parts.net.attachNetwork({ requestId: randomUUID(), vmId, slot }, { signal });
+  const network = await attachTenantNetwork(life.parts, tenant, { signal });
   const guestAddress = network?.guestAddress ?? "";
-  life.tenants.setGuestAddress(vmId, guestAddress);
+  life.tenants.setGuestAddress(tenant.vmId, guestAddress);
   return { ...tenant, guestAddress };
 }
 

@@ -5,6 +5,7 @@ import {
   type SpawnTenantResponse,
   SpawnTenantResponseSchema,
 } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { toEgress, toNetworkLimits } from "../network-policy.ts";
 import type { VmContext } from "../service.ts";
 import { toTenantMessage } from "../tenant-message.ts";
 
@@ -29,6 +30,8 @@ export function spawnTenant({ config, requests, operations }: VmContext) {
             diskMib: request.resources?.diskMib ?? 0,
           },
           labels: request.labels,
+          egress: toEgress(request.egress),
+          networkLimits: toNetworkLimits(request.networkLimits),
         });
         return create(SpawnTenantResponseSchema, { tenant: toTenantMessage(tenant, config) });
       },

@@ -36,4 +36,8 @@ export const migrations: readonly string[] = [
      time_ms INTEGER NOT NULL,
      PRIMARY KEY (vm_id, step)
    ) STRICT`,
+  // Tenants of before reach the internet at the host's default rates, which is what they were given.
+  `ALTER TABLE tenant ADD COLUMN egress TEXT NOT NULL DEFAULT '{"mode":"internet"}';
+   ALTER TABLE tenant ADD COLUMN network_limits TEXT NOT NULL
+     DEFAULT '{"sentKbits":0,"receivedKbits":0,"sentPackets":0,"receivedPackets":0}'`,
 ];

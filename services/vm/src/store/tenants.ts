@@ -1,5 +1,6 @@
 import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
 import { z } from "zod";
+import { type Egress, egressSchema, type NetworkLimits, networkLimitsSchema } from "../network-policy.ts";
 
 /** Where a tenant is in its life. A spawn that fails ends in no row at all. */
 export type TenantPhase = "spawning" | "running" | "evicting" | "failed";
@@ -23,6 +24,8 @@ export interface TenantRecord {
   readonly image: string;
   readonly resources: Resources;
   readonly labels: Readonly<Record<string, string>>;
+  readonly egress: Egress;
+  readonly networkLimits: NetworkLimits;
   readonly guestAddress: string;
   readonly createTimeMs: number;
   readonly readyTimeMs: number | undefined;
@@ -57,6 +60,8 @@ const rowSchema = z.object({
   memory_mib: z.number(),
   disk_mib: z.number(),
   labels: z.string(),
+  egress: z.string(),
+  network_limits: z.string(),
   guest_address: z.string(),
   create_time_ms: z.number(),
   ready_time_ms: z.number().nullable(),
@@ -75,6 +80,8 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
     image: columns.image,
     resources: { vcpuCount: columns.vcpu_count, memoryMib: columns.memory_mib, diskMib: columns.disk_mib },
     labels: z.record(z.string(), z.string()).parse(JSON.parse(columns.labels)),
+    egress: egressSchema.parse(JSON.parse(columns.egress)),
+    networkLimits: networkLimitsSchema.parse(JSON.parse(columns.network_limits)),
     guestAddress: columns.guest_address,
     createTimeMs: columns.create_time_ms,
     readyTimeMs: columns.ready_time_ms ?? undefined,
@@ -89,7 +96,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const counted = database.prepare("SELECT count(*) AS tenants FROM tenant");
   const add = database.prepare(
     `INSERT INTO tenant (name, vm_id, request_id, state, slot, generation, image, vcpu_count, memory_mib, disk_mib, labels,
-       create_time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       egress, network_limits, create_time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const address = database.prepare("UPDATE tenant SET guest_address = ? WHERE vm_id = ?");
   const running = database.prepare("UPDATE tenant SET state = 'running', ready_time_ms = ? WHERE vm_id = ?");
@@ -117,6 +124,8 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
         memoryMib,
         diskMib,
         JSON.stringify(tenant.labels),
+        JSON.stringify(tenant.egress),
+        JSON.stringify(tenant.networkLimits),
         tenant.createTimeMs,
       );
     },

@@ -1,0 +1,82 @@
+/** One run of `vm`'s lifecycle over a host in memory, for unit tests. */
+import { randomUUID } from "node:crypto";
+import type { DatabaseSync } from "node:sqlite";
+import { createLogger } from "@lobsterd/chassis/logger.ts";
+import { configSchema } from "../config.ts";
+import type { TenantEvents } from "../events.ts";
+import type { ImageCatalogue } from "../guest/images.ts";
+import { openSlotStore } from "../store/slots.ts";
+import { openTenantStore } from "../store/tenants.ts";
+import { createBootQueue } from "./boot-queue.ts";
+import type { FakeHost } from "./fake-host.ts";
+import { openJournal, type StepObserver } from "./journal.ts";
+import { createLifecycle } from "./lifecycle.ts";
+import { createTenantOperations } from "./operations.ts";
+import type { SpawnWish } from "./plan.ts";
+
+export const config = configSchema.parse({
+  service: "vm",
+  hostId: "host-1",
+  trustDomain: "lobsterd.test",
+  domain: "lobsterd.test",
+  listen: { unixPath: "/run/rpc.sock" },
+  tls: { certificatePath: "/c", keyPath: "/k", platformCaPath: "/ca" },
+  stateDir: "/state",
+  rolesPath: "/roles",
+  imagesDir: "/images",
+  launcherSocketPath: "/launcher.sock",
+  guestCaPath: "/guest-ca",
+  peers: { audit: "/a", net: "/n", proxy: "/p", secrets: "/s" },
+  slotCount: 4,
+});
+
+const silent = createLogger({ service: "vm", level: "silent" });
+
+export const findBase: ImageCatalogue["find"] = async (name) =>
+  name === "base" ? { name, minimumMemoryMib: 128, defaultMemoryMib: 256 } : undefined;
+
+export interface RunOptions {
+  readonly observe?: StepObserver;
+  readonly findImage?: ImageCatalogue["find"];
+}
+
+/** Starts a run over a host and a store that outlive it. */
+export function startRun(host: FakeHost, database: DatabaseSync, options: RunOptions = {}) {
+  const { observe, findImage = findBase } = options;
+  const clock = { nowMs: 1_000_000 };
+  const happened: string[] = [];
+  const tenants = openTenantStore(database);
+  const slots = openSlotStore(database, config.slotCount, config.slotQuarantineMs);
+  const now = () => clock.nowMs;
+  const journal = openJournal({ database, tenants, slots, now, ...(observe === undefined ? {} : { observe }) });
+  const images: ImageCatalogue = { find: findImage, names: async () => ["base"] };
+  const bootQueue = createBootQueue(2, 8);
+  const life = createLifecycle({
+    ...{ config, logger: silent, tenants, slots, journal, images, bootQueue, now },
+    parts: host.parts,
+    events: recordEvents(happened),
+    reportGuestSpans: () => undefined,
+  });
+  return { tenants, journal, clock, images, bootQueue, happened, operations: createTenantOperations(life) };
+}
+
+function recordEvents(happened: string[]): TenantEvents {
+  return {
+    tenantSpawned: ({ name }) => void happened.push(`spawned ${name}`),
+    tenantSpawnFailed: ({ name }) => void happened.push(`spawn-failed ${name}`),
+    tenantEvicted: ({ name }) => void happened.push(`evicted ${name}`),
+    tenantFailed: ({ name }) => void happened.push(`failed ${name}`),
+  };
+}
+
+export function wish(name: string): SpawnWish {
+  return {
+    requestId: randomUUID(),
+    name,
+    image: "base",
+    resources: { vcpuCount: 0, memoryMib: 0, diskMib: 0 },
+    labels: {},
+    egress: { mode: "internet" },
+    networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
+  };
+}

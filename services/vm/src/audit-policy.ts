@@ -7,13 +7,14 @@ function named(request: Message) {
   return { tenant, resource: "" };
 }
 
-/** Which calls are recorded before and after: giving a tenant a microVM waits for audit, taking it away does not. */
+/** Which calls are recorded before and after: giving a tenant a microVM or a reach waits for audit, taking it away does not. */
 export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolicy {
   return {
     sink,
     spool,
     methods: {
       SpawnTenant: { kind: "widening", describe: named },
+      UpdateTenantEgress: { kind: "widening", describe: named },
       EvictTenant: { kind: "narrowing", describe: named },
     },
   };

@@ -15,5 +15,6 @@ export const fail = defineErrors("vm.lobsterd", {
   BOOT_FAILED: Code.Internal,
   WORKLOAD_FAILED: Code.Internal,
   GUEST_MISBEHAVED: Code.Internal,
+  EGRESS_UPDATE_INCOMPLETE: Code.Unavailable,
   EVICTION_INCOMPLETE: Code.Unavailable,
 });

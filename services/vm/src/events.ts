@@ -7,6 +7,7 @@ import type { TenantRecord } from "./store/tenants.ts";
 export interface TenantEvents {
   tenantSpawned(tenant: TenantRecord): void;
   tenantSpawnFailed(tenant: TenantRecord, error: unknown): void;
+  tenantEgressUpdated(tenant: TenantRecord): void;
   tenantEvicted(tenant: TenantRecord): void;
   tenantFailed(tenant: TenantRecord, reason: string): void;
 }
@@ -25,6 +26,10 @@ export function createTenantEvents(bus: EventBus | undefined, logger: Logger): T
       const reason = reasonOf(error) ?? "INTERNAL";
       logger.warn({ ...facts(tenant), err: error, reason }, "tenant could not be spawned");
       publish("spawn-failed", tenant, { reason });
+    },
+    tenantEgressUpdated: (tenant) => {
+      logger.info({ ...facts(tenant), egress: tenant.egress }, "tenant egress updated");
+      publish("tenant-egress-updated", tenant);
     },
     tenantEvicted: (tenant) => {
       logger.info(facts(tenant), "tenant evicted");

@@ -6,6 +6,7 @@ import { getHost } from "./rpc/get-host.ts";
 import { getTenant } from "./rpc/get-tenant.ts";
 import { listTenants } from "./rpc/list-tenants.ts";
 import { spawnTenant } from "./rpc/spawn-tenant.ts";
+import { updateTenantEgress } from "./rpc/update-tenant-egress.ts";
 import type { VmContext } from "./service.ts";
 
 /** Every RPC of `vm` and what answers it. */
@@ -16,7 +17,7 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       getTenant: getTenant(context),
       listTenants: listTenants(context),
       watchTenants: unimplemented,
-      updateTenantEgress: unimplemented,
+      updateTenantEgress: updateTenantEgress(context),
       evictTenant: evictTenant(context),
       suspendTenant: unimplemented,
       resumeTenant: unimplemented,

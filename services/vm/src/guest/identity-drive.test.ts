@@ -17,6 +17,7 @@ const tenant: TenantRecord = {
   resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 },
   labels: {},
   egress: { mode: "internet" },
+  replacedEgress: undefined,
   networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
   guestAddress: "10.201.0.7",
   createTimeMs: 0,

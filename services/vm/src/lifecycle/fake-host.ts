@@ -1,7 +1,7 @@
 /** A host that exists in memory, for the unit tests of the lifecycle: it remembers what exists, and can be told to fail. */
 
 import { create } from "@bufbuild/protobuf";
-import { createClient, createRouterTransport } from "@connectrpc/connect";
+import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { type ServiceError, toConnectError } from "@lobsterd/chassis/errors.ts";
 import type { FinishedSpan } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { EgressPolicy, NetworkLimits } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
@@ -11,6 +11,7 @@ import {
   ListNetworksResponseSchema,
   NetworkSchema,
   NetworkService,
+  UpdateNetworkEgressResponseSchema,
 } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
 import {
   ListRoutesResponseSchema,
@@ -32,6 +33,7 @@ import type { HostParts } from "./host-parts.ts";
 export type Failure =
   | "attachNetwork"
   | "detachNetwork"
+  | "updateNetworkEgress"
   | "publishRoute"
   | "withdrawRoute"
   | "issueGuestIdentity"
@@ -59,6 +61,8 @@ export interface FakeHost {
   readonly failing: Set<Failure>;
   /** Refuses these from now on, before any effect. */
   readonly refusing: Map<Failure, ServiceError>;
+  /** Waits for these, before any effect. */
+  readonly holding: Map<Failure, Promise<void>>;
   /** Everything that exists, as sorted lines. Empty: nothing is left. */
   inventory(): Promise<readonly string[]>;
 }
@@ -70,6 +74,7 @@ export function createFakeHost(): FakeHost {
   const keys = new Set<string>();
   const failing = new Set<Failure>();
   const refusing = new Map<Failure, ServiceError>();
+  const holding = new Map<Failure, Promise<void>>();
   const vmm = createFakeVmm();
   const attempt = (what: Failure) => {
     if (failing.has(what)) throw new Error(`told to fail: ${what}`);
@@ -92,6 +97,15 @@ export function createFakeHost(): FakeHost {
         attempt("detachNetwork");
         networks.delete(vmId);
         return create(DetachNetworkResponseSchema);
+      },
+      updateNetworkEgress: async ({ vmId, egress }) => {
+        await holding.get("updateNetworkEgress");
+        admit("updateNetworkEgress");
+        const network = networks.get(vmId);
+        if (network === undefined) throw new ConnectError("no network", Code.NotFound);
+        networks.set(vmId, { ...network, egress });
+        attempt("updateNetworkEgress");
+        return create(UpdateNetworkEgressResponseSchema);
       },
       listNetworks: () =>
         create(ListNetworksResponseSchema, {
@@ -164,6 +178,7 @@ export function createFakeHost(): FakeHost {
     keys,
     failing,
     refusing,
+    holding,
     inventory: async () =>
       [
         ...[...networks.keys()].map((vmId) => `network ${vmId}`),

@@ -64,6 +64,7 @@ function recordEvents(happened: string[]): TenantEvents {
   return {
     tenantSpawned: ({ name }) => void happened.push(`spawned ${name}`),
     tenantSpawnFailed: ({ name }) => void happened.push(`spawn-failed ${name}`),
+    tenantEgressUpdated: ({ name }) => void happened.push(`tenant-egress-updated ${name}`),
     tenantEvicted: ({ name }) => void happened.push(`evicted ${name}`),
     tenantFailed: ({ name }) => void happened.push(`failed ${name}`),
   };

@@ -9,6 +9,7 @@ import type { BootQueue } from "./boot-queue.ts";
 import type { HostParts } from "./host-parts.ts";
 import type { Journal } from "./journal.ts";
 import { type Leftovers, removeTenant } from "./removal.ts";
+import { createTurns, type Turns } from "./turns.ts";
 
 /** Everything that the operations on tenants share. Made once, in `service.ts`. */
 export interface LifecycleParts {
@@ -28,6 +29,8 @@ export interface LifecycleParts {
 
 /** The parts, and the one way in which a tenant is removed. */
 export interface Lifecycle extends LifecycleParts {
+  /** An eviction ends the turns of its tenant. */
+  readonly turns: Turns;
   /**
    * Removes what an open operation's tenant has, then its row. Concurrent calls for one VM share one removal. Resolves with
    * what is left over; the row and the operation stay until nothing is.
@@ -62,6 +65,7 @@ export function createLifecycle(parts: LifecycleParts): Lifecycle {
 
   return {
     ...parts,
+    turns: createTurns(),
     remove,
     unwind: (tenant) => {
       parts.journal.beginUnwind(tenant);

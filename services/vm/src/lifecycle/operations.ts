@@ -1,5 +1,7 @@
 import { fail } from "../errors.ts";
+import type { Egress } from "../network-policy.ts";
 import type { TenantRecord } from "../store/tenants.ts";
+import { updateEgress } from "./egress.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { SpawnWish } from "./plan.ts";
 import { reconcile } from "./reconcile.ts";
@@ -9,7 +11,9 @@ import { spawnTenant } from "./spawn.ts";
 export interface TenantOperations {
   /** Resolves with the running tenant. A tenant that this very request made before a crash of `vm` is that answer again. */
   spawn(wish: SpawnWish): Promise<TenantRecord>;
-  /** Resolves when nothing is left. Cancels a spawn that is under way. Throws TENANT_NOT_FOUND, EVICTION_INCOMPLETE. */
+  /** Changes what a tenant may reach; see `egress.ts`. */
+  updateEgress(name: string, egress: Egress): Promise<TenantRecord>;
+  /** Resolves when nothing is left. Cancels a spawn or an update that is under way. Throws TENANT_NOT_FOUND, EVICTION_INCOMPLETE. */
   evict(name: string): Promise<void>;
   /** Compares what should be with what is, and makes it so. */
   reconcile(): Promise<void>;
@@ -56,7 +60,8 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
     for (const { cancel } of spawning) {
       cancel.abort(fail("SPAWN_CANCELLED", `tenant ${name} was evicted while it was being spawned`));
     }
-    await Promise.all(spawning.map(({ settled }) => settled));
+    const evicted = fail("TENANT_BUSY", `tenant ${name} is being evicted`, { metadata: { tenant: name } });
+    await Promise.all([...spawning.map(({ settled }) => settled), life.turns.clear(tenant.vmId, evicted)]);
     const leftovers = await life.remove(tenant.vmId);
     if (leftovers.length > 0) {
       throw fail("EVICTION_INCOMPLETE", `tenant ${name} is cut off; removal goes on: ${leftovers.join(", ")}`, {
@@ -66,5 +71,10 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
     life.events.tenantEvicted(tenant);
   }
 
-  return { spawn, evict, reconcile: () => reconcile(life, (name) => spawns.has(name)) };
+  return {
+    spawn,
+    updateEgress: (name, egress) => updateEgress(life, name, egress),
+    evict,
+    reconcile: () => reconcile(life, (name) => spawns.has(name)),
+  };
 }

@@ -59,6 +59,7 @@ export function planTenant(wish: SpawnWish, resources: Resources, slots: SlotSto
     resources,
     labels: wish.labels,
     egress: wish.egress,
+    replacedEgress: undefined,
     networkLimits: wish.networkLimits,
     guestAddress: "",
     createTimeMs: nowMs,

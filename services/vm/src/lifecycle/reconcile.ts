@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { TenantRecord } from "../store/tenants.ts";
+import { convergeEgress, reattachNetwork } from "./egress.ts";
 import type { Lifecycle } from "./lifecycle.ts";
-import { attachTenantNetwork } from "./tenant-network.ts";
 
 /** Rows of a page, and the most pages read: a peer that lies about its size must not keep the reconciler busy for ever. */
 const pageSize = 500;
@@ -63,11 +63,15 @@ async function reconcileNetworks(life: Lifecycle): Promise<void> {
     await life.parts.net.detachNetwork({ requestId: randomUUID(), vmId });
   }
   const attached = new Set(actual.map(({ vmId }) => vmId));
-  for (const { vmId } of expected.filter((tenant) => !attached.has(tenant.vmId))) {
-    const tenant = life.tenants.findByVm(vmId);
-    if (tenant?.phase !== "running") continue;
-    await inSpan("reattach-network", { "lobsterd.vm_id": vmId }, () => attachTenantNetwork(life.parts, tenant));
-  }
+  const missing = expected.filter((tenant) => !attached.has(tenant.vmId));
+  await tryEach([
+    ...missing.map(
+      ({ vmId }) =>
+        () =>
+          reattachNetwork(life, vmId),
+    ),
+    ...actual.map((network) => () => convergeEgress(life, network)),
+  ]);
 }
 
 async function reconcileRoutes(life: Lifecycle): Promise<void> {
@@ -86,6 +90,13 @@ async function reconcileRoutes(life: Lifecycle): Promise<void> {
     const route = { requestId: randomUUID(), tenant: name, vmId, generation, guestAddress };
     await inSpan("republish-route", { "lobsterd.vm_id": vmId }, () => life.parts.proxy.publishRoute(route));
   }
+}
+
+/** One after the other; one tenant's failure does not keep the others from theirs. */
+async function tryEach(repairs: readonly (() => Promise<void>)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const repair of repairs) await repair().catch((error: unknown) => failures.push(error));
+  if (failures.length > 0) throw new AggregateError(failures, `${failures.length} networks could not be repaired`);
 }
 
 async function everyPage<T>(read: (pageToken: string) => Promise<{ rows: readonly T[]; next: string }>): Promise<T[]> {

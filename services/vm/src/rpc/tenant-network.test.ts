@@ -5,11 +5,12 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { defineErrors, reasonOf } from "@lobsterd/chassis/errors.ts";
 import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { testHarness } from "@lobsterd/chassis/testing.ts";
+import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts";
 import { EgressMode, EgressProtocol } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { access } from "../access.ts";
+import { createAuditPolicy } from "../audit-policy.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
 import { config, startRun } from "../lifecycle/fake-run.ts";
 import { createRoutes } from "../routes.ts";
@@ -35,8 +36,10 @@ function open() {
   const database = openDatabase(":memory:", migrations);
   const run = startRun(host, database);
   const context = { ...run, config, requests: openRequestLog(database), vmm: host.parts.vmm };
-  const harness = testHarness({ routes: createRoutes(context), access, service: "vm" });
-  return { ...run, host, harness, tenants: harness.as("role:operator", TenantService) };
+  const records = fakeAuditSink();
+  const audit = createAuditPolicy(records, records);
+  const harness = testHarness({ routes: createRoutes(context), access, service: "vm", audit });
+  return { ...run, host, harness, records, tenants: harness.as("role:operator", TenantService) };
 }
 
 const request = (name: string) => ({ requestId: randomUUID(), name });
@@ -127,4 +130,67 @@ test("rules without LIST, LIST without rules, host bits and limits below the lea
     );
   }
   assert.deepEqual(await host.inventory(), []);
+});
+
+test("an update changes what a tenant reaches, once for each request id, and is recorded before and after", async () => {
+  const { tenants, host, records } = open();
+  const { tenant } = await tenants.spawnTenant({ ...request("demo"), networkLimits: limits });
+  const update = { ...request("demo"), egress: list };
+  const first = await tenants.updateTenantEgress(update);
+  assert.partialDeepStrictEqual(first.tenant, { vmId: tenant?.vmId, egress: list, networkLimits: limits });
+  assert.partialDeepStrictEqual(host.networks.get(tenant?.vmId ?? ""), { egress: list });
+  assert.partialDeepStrictEqual((await tenants.getTenant({ name: "demo" })).tenant, { egress: list });
+  await tenants.updateTenantEgress({ ...request("demo"), egress: {} });
+  assert.deepEqual(await tenants.updateTenantEgress(update), first, "a stored answer");
+  assert.equal((await tenants.getTenant({ name: "demo" })).tenant?.egress?.mode, EgressMode.INTERNET);
+  await assert.rejects(
+    tenants.updateTenantEgress({ ...update, egress: {} }),
+    (error) => reasonOf(error) === "REQUEST_ID_REUSED",
+  );
+  const phases = records.entries.filter(({ action }) => action === "UpdateTenantEgress").map((entry) => entry.phase);
+  assert.deepEqual(phases.slice(0, 2), ["intent", "outcome"]);
+});
+
+test("an update that net refuses keeps net's reason and field, and without audit there is none", async () => {
+  const { tenants, host, records } = open();
+  await tenants.spawnTenant(request("demo"));
+  const field = "egress.rules[1].cidr";
+  host.refusing.set("updateNetworkEgress", netFail("EGRESS_RANGE_DENIED", "refused", { metadata: { field } }));
+  await assert.rejects(tenants.updateTenantEgress({ ...request("demo"), egress: list }), (error) => {
+    assert.ok(error instanceof ConnectError);
+    assert.equal(error.code, Code.InvalidArgument);
+    assert.partialDeepStrictEqual(error.findDetails(ErrorInfoSchema)[0], {
+      reason: "EGRESS_RANGE_DENIED",
+      metadata: { field },
+    });
+    return true;
+  });
+  assert.equal((await tenants.getTenant({ name: "demo" })).tenant?.egress?.mode, EgressMode.INTERNET);
+  host.refusing.clear();
+  records.mode = "fail";
+  await assert.rejects(
+    tenants.updateTenantEgress({ ...request("demo"), egress: list }),
+    (error) => reasonOf(error) === "AUDIT_UNAVAILABLE",
+  );
+  assert.equal((await tenants.getTenant({ name: "demo" })).tenant?.egress?.mode, EgressMode.INTERNET);
+});
+
+test("only operators change what a tenant reaches, and a policy has to be given", async () => {
+  const { tenants, harness } = open();
+  await tenants.spawnTenant(request("demo"));
+  for (const caller of ["role:viewer", "role:owner", "stranger", "service:proxy"] as const) {
+    await assert.rejects(
+      harness.as(caller, TenantService).updateTenantEgress({ ...request("demo"), egress: list }),
+      (error) => error instanceof ConnectError && error.code === Code.PermissionDenied,
+      caller,
+    );
+  }
+  await assert.rejects(
+    tenants.updateTenantEgress(request("demo")),
+    (error) => error instanceof ConnectError && error.code === Code.InvalidArgument,
+  );
+  await assert.rejects(
+    tenants.updateTenantEgress({ ...request("nobody"), egress: list }),
+    (error) => reasonOf(error) === "TENANT_NOT_FOUND",
+  );
 });

@@ -40,4 +40,5 @@ export const migrations: readonly string[] = [
   `ALTER TABLE tenant ADD COLUMN egress TEXT NOT NULL DEFAULT '{"mode":"internet"}';
    ALTER TABLE tenant ADD COLUMN network_limits TEXT NOT NULL
      DEFAULT '{"sentKbits":0,"receivedKbits":0,"sentPackets":0,"receivedPackets":0}'`,
+  "ALTER TABLE tenant ADD COLUMN replaced_egress TEXT",
 ];

@@ -25,6 +25,8 @@ export interface TenantRecord {
   readonly resources: Resources;
   readonly labels: Readonly<Record<string, string>>;
   readonly egress: Egress;
+  /** The policy before `egress`, for as long as net is not known to have taken that. */
+  readonly replacedEgress: Egress | undefined;
   readonly networkLimits: NetworkLimits;
   readonly guestAddress: string;
   readonly createTimeMs: number;
@@ -41,6 +43,12 @@ export interface TenantStore {
   count(): number;
   insert(tenant: TenantRecord): void;
   setGuestAddress(vmId: string, guestAddress: string): void;
+  /** Records a new policy and keeps the one that it replaces, or the one that an unended change replaced. Returns the tenant. */
+  beginEgressChange(vmId: string, egress: Egress): TenantRecord;
+  /** Ends a change; returns the tenant under its new policy, or `undefined` if it is gone. */
+  confirmEgress(vmId: string): TenantRecord | undefined;
+  /** Ends a change by putting back what was replaced; nothing, if no change is under way. */
+  restoreEgress(vmId: string): void;
   markRunning(vmId: string, readyTimeMs: number): void;
   markEvicting(vmId: string): void;
   markFailed(vmId: string, reason: string): void;
@@ -61,6 +69,7 @@ const rowSchema = z.object({
   disk_mib: z.number(),
   labels: z.string(),
   egress: z.string(),
+  replaced_egress: z.string().nullable(),
   network_limits: z.string(),
   guest_address: z.string(),
   create_time_ms: z.number(),
@@ -81,6 +90,8 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
     resources: { vcpuCount: columns.vcpu_count, memoryMib: columns.memory_mib, diskMib: columns.disk_mib },
     labels: z.record(z.string(), z.string()).parse(JSON.parse(columns.labels)),
     egress: egressSchema.parse(JSON.parse(columns.egress)),
+    replacedEgress:
+      columns.replaced_egress === null ? undefined : egressSchema.parse(JSON.parse(columns.replaced_egress)),
     networkLimits: networkLimitsSchema.parse(JSON.parse(columns.network_limits)),
     guestAddress: columns.guest_address,
     createTimeMs: columns.create_time_ms,
@@ -99,6 +110,13 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
        egress, network_limits, create_time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const address = database.prepare("UPDATE tenant SET guest_address = ? WHERE vm_id = ?");
+  const changeEgress = database.prepare(
+    "UPDATE tenant SET replaced_egress = coalesce(replaced_egress, egress), egress = ? WHERE vm_id = ? RETURNING *",
+  );
+  const confirm = database.prepare("UPDATE tenant SET replaced_egress = NULL WHERE vm_id = ? RETURNING *");
+  const restore = database.prepare(
+    "UPDATE tenant SET egress = replaced_egress, replaced_egress = NULL WHERE vm_id = ? AND replaced_egress IS NOT NULL",
+  );
   const running = database.prepare("UPDATE tenant SET state = 'running', ready_time_ms = ? WHERE vm_id = ?");
   const evicting = database.prepare("UPDATE tenant SET state = 'evicting' WHERE vm_id = ?");
   const failed = database.prepare("UPDATE tenant SET state = 'failed', failure_reason = ? WHERE vm_id = ?");
@@ -130,6 +148,13 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
       );
     },
     setGuestAddress: (vmId, guestAddress) => void address.run(guestAddress, vmId),
+    beginEgressChange: (vmId, egress) => {
+      const tenant = one(changeEgress.get(JSON.stringify(egress), vmId));
+      if (tenant === undefined) throw new Error(`there is no tenant with VM ${vmId}`);
+      return tenant;
+    },
+    confirmEgress: (vmId) => one(confirm.get(vmId)),
+    restoreEgress: (vmId) => void restore.run(vmId),
     markRunning: (vmId, readyTimeMs) => void running.run(readyTimeMs, vmId),
     markEvicting: (vmId) => void evicting.run(vmId),
     markFailed: (vmId, reason) => void failed.run(reason, vmId),

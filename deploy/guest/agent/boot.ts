@@ -1,8 +1,10 @@
-import { chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type Identity, parseIdentity } from "./identity.ts";
+import { resolvConf } from "./resolv-conf.ts";
 import type { WorkloadManifest } from "./workload-manifest.ts";
 
 const identityPath = "/run/lobsterd-agent/identity.json";
+const resolversPath = "/etc/resolv.conf";
 const manifestPath = "/opt/agent/workload.json";
 
 /** Reads who this guest is and mixes the host's seed into the kernel's entropy pool. Throws when the identity is not whole. */
@@ -14,6 +16,13 @@ export function readIdentity(): Identity {
 
 export function readWorkloadManifest(): WorkloadManifest {
   return JSON.parse(readFileSync(manifestPath, "utf8")) as WorkloadManifest;
+}
+
+/** Tells every program of the guest which DNS servers it reaches. Written at each boot: the file lasts on the tenant's disk. */
+export function writeResolvers(identity: Identity): void {
+  // Whatever an earlier life of this disk left there, a link or a directory too.
+  rmSync(resolversPath, { recursive: true, force: true });
+  writeFileSync(resolversPath, resolvConf(identity.resolvers), { mode: 0o644, flag: "wx" });
 }
 
 /** Gives the workload's user its home on the tenant's disk and what it may know of its guest. */

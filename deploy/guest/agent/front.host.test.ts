@@ -36,6 +36,7 @@ async function identityOf(): Promise<Identity> {
     ...leaf,
     platformCaPem: platform.certificatePem,
     seed: Buffer.alloc(64),
+    resolvers: [],
     expectInjection: false,
     traceparent: undefined,
   };

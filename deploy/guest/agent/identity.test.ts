@@ -14,6 +14,7 @@ const whole = {
   platformCaPem: "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n",
   hostTimeMs: 1,
   seedBase64: Buffer.alloc(64, 7).toString("base64"),
+  resolvers: ["45.0.0.53"],
   expectInjection: true,
 };
 
@@ -24,6 +25,8 @@ test("a whole identity is read", () => {
   assert.equal(identity.seed.length, 64);
   assert.equal(identity.traceparent, undefined);
   assert.ok(identity.hostNames.has("demo.example.test"));
+  assert.deepEqual(identity.resolvers, ["45.0.0.53"]);
+  assert.deepEqual(parseIdentity(JSON.stringify({ ...whole, resolvers: [] })).resolvers, []);
 });
 
 for (const field of Object.keys(whole).filter((name) => name !== "hostTimeMs")) {
@@ -43,6 +46,11 @@ const malformed: readonly (readonly [string, unknown])[] = [
   ["hostNames", ["UPPER.example"]],
   ["hostNames", "demo.example.test"],
   ["seedBase64", "AAAA"],
+  ["resolvers", "45.0.0.53"],
+  ["resolvers", ["::1"]],
+  ["resolvers", ["45.0.0.53\noptions"]],
+  ["resolvers", [45]],
+  ["resolvers", ["45.0.0.1", "45.0.0.2", "45.0.0.3", "45.0.0.4", "45.0.0.5"]],
   ["expectInjection", "false"],
   ["privateKeyPem", "key"],
   ["traceparent", "nonsense"],

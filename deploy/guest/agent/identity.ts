@@ -1,3 +1,5 @@
+import { isIPv4 } from "node:net";
+
 /** Who this guest is, as PID 1 found it on the identity drive. */
 export type Identity = {
   readonly tenant: string;
@@ -10,6 +12,8 @@ export type Identity = {
   readonly privateKeyPem: string;
   readonly platformCaPem: string;
   readonly seed: Buffer;
+  /** IPv4 addresses of the only DNS servers that this guest reaches. */
+  readonly resolvers: readonly string[];
   /** The workload starts after InjectSecrets if true, at once if false. */
   readonly expectInjection: boolean;
   /** Parent of the spans of this boot. */
@@ -22,6 +26,7 @@ export class IdentityError extends Error {
 }
 
 const maximumBytes = 64 * 1024;
+const maximumResolvers = 4;
 const hostName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -42,6 +47,13 @@ function names(fields: Fields): ReadonlySet<string> {
       throw new IdentityError("identity field hostNames is malformed");
   }
   return new Set(value as string[]);
+}
+
+function addresses(fields: Fields): readonly string[] {
+  const value = fields.resolvers;
+  if (!Array.isArray(value) || value.length > maximumResolvers || !value.every((one) => isIPv4(one)))
+    throw new IdentityError("identity field resolvers is missing or malformed");
+  return value as string[];
 }
 
 /** Parses the identity document. Everything is required except `traceparent`: the agent does not run half identified. */
@@ -71,6 +83,7 @@ export function parseIdentity(document: string): Identity {
     privateKeyPem: text(fields, "privateKeyPem", /^-----BEGIN (EC )?PRIVATE KEY-----\n/),
     platformCaPem: text(fields, "platformCaPem", /^-----BEGIN CERTIFICATE-----\n/),
     seed,
+    resolvers: addresses(fields),
     expectInjection,
     traceparent:
       traceparent === undefined || traceparent === "" ? undefined : text(fields, "traceparent", /^[0-9a-f-]{55}$/),

@@ -1,5 +1,5 @@
 import { agentHandlers } from "./agent-service.ts";
-import { kernelStartMs, prepareWorkload, readIdentity, readWorkloadManifest } from "./boot.ts";
+import { kernelStartMs, prepareWorkload, readIdentity, readWorkloadManifest, writeResolvers } from "./boot.ts";
 import { createFront } from "./front.ts";
 import { createGrpcServer } from "./grpc-server.ts";
 import { log } from "./log.ts";
@@ -20,6 +20,7 @@ function main(): void {
   const parent = parseTraceparent(identity.traceparent);
   const boot = tracer.start("guest.boot", parent, kernelStartMs());
   const manifest = readWorkloadManifest();
+  writeResolvers(identity);
   prepareWorkload(identity, manifest);
   const workload = new Workload(manifest, tracer);
   const secretFiles = new SecretFiles("/run/secrets", manifest.user);

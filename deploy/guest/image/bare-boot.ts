@@ -88,6 +88,7 @@ export type BootIdentity = {
   readonly vmId: string;
   readonly generation: number;
   readonly hostNames: readonly string[];
+  readonly resolvers: readonly string[];
   readonly expectInjection: boolean;
   readonly traceparent?: string;
 };
@@ -131,6 +132,8 @@ export type BareBootOptions = {
   /** Directory of the built image. */
   readonly image: string;
   readonly memoryMib?: number;
+  /** DNS servers that the guest is told of; none by default. */
+  readonly resolvers?: readonly string[];
   readonly expectInjection?: boolean;
   readonly traceparent?: string;
   readonly consoleLog?: string;
@@ -149,6 +152,7 @@ export async function startBareGuest(options: BareBootOptions): Promise<BareGues
     vmId: randomBytes(16).toString("hex"),
     generation: 1,
     hostNames: ["bare.guest.internal", "bare.example.test"],
+    resolvers: options.resolvers ?? [],
     expectInjection: options.expectInjection ?? false,
     ...(options.traceparent === undefined ? {} : { traceparent: options.traceparent }),
   };

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { runTool } from "./tool.ts";
 
 export const guestAddress = "10.77.0.2";
-const gatewayAddress = "10.77.0.1/30";
+/** The namespace's end of the guest's link. */
+export const gatewayAddress = "10.77.0.1";
 export const guestMac = "06:00:0a:4d:00:02";
 export const tapName = "tap0";
 
@@ -50,7 +51,7 @@ export async function createBootNetwork(
     const ip = (...argv: string[]) => runTool(["ip", "-n", name, ...argv]);
     await ip("link", "set", "lo", "up");
     await ip("tuntap", "add", "dev", tapName, "mode", "tap");
-    await ip("addr", "add", gatewayAddress, "dev", tapName);
+    await ip("addr", "add", `${gatewayAddress}/30`, "dev", tapName);
     await ip("link", "set", tapName, "up");
     // ARP asks once a second: an unanswered question during boot would hide the guest for up to that long.
     await ip("neigh", "add", guestAddress, "lladdr", guestMac, "dev", tapName, "nud", "permanent");

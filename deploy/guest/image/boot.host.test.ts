@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
@@ -11,6 +12,7 @@ import { WebSocket } from "ws";
 import { type BareGuest, bootTrustDomain, startBareGuest } from "./bare-boot.ts";
 import type { Leaf } from "./boot-authority.ts";
 import { agentClient, agentPort, callFront, connectGuest, frontPort } from "./boot-client.ts";
+import { gatewayAddress } from "./boot-network.ts";
 import { buildImage } from "./image.ts";
 
 const repository = new URL("../../..", import.meta.url).pathname;
@@ -59,7 +61,12 @@ async function refusal(call: Promise<unknown>): Promise<ReturnType<typeof reason
 before(
   async () => {
     await buildImage("probe", { out, repository, force: false, progress: () => undefined });
-    guest = await startBareGuest({ image: `${out}/probe`, expectInjection: true, traceparent });
+    guest = await startBareGuest({
+      image: `${out}/probe`,
+      expectInjection: true,
+      traceparent,
+      resolvers: [gatewayAddress],
+    });
     for (const name of ["vm", "secrets", "caddy", "net"]) {
       leaves.set(name, await guest.platform.issue({ uri: `spiffe://${bootTrustDomain}/svc/${name}` }));
     }
@@ -247,6 +254,21 @@ async function run(...command: string[]): Promise<{ exitCode: number; stdout: st
 test("the workload is an ordinary user without groups", async () => {
   const { stdout } = await run("id");
   assert.match(stdout, /^uid=1000\(workload\) gid=1000\(workload\) groups=1000\(workload\)\n$/);
+});
+
+test("the workload finds names through the DNS server that the identity names", async (t) => {
+  assert.equal(
+    (await run("cat", "/etc/resolv.conf")).stdout,
+    `nameserver ${gatewayAddress}\noptions timeout:2 attempts:2\n`,
+  );
+  assert.match((await run("stat", "--format=%A %U", "/etc/resolv.conf")).stdout, /^-rw-r--r-- root\n$/);
+  const script = new URL("./name-server.fixture.ts", import.meta.url).pathname;
+  const argv = ["netns", "exec", guest.network.name, process.execPath, script, gatewayAddress, "93.184.216.34"];
+  const server = spawn("ip", argv, { stdio: ["ignore", "pipe", "inherit"] });
+  t.after(() => server.kill("SIGKILL"));
+  await once(server.stdout, "data");
+  const lookup = 'require("node:dns").lookup("name.example", (error, address) => console.log(error?.code ?? address))';
+  assert.deepEqual(await run("node", "-e", lookup), { exitCode: 0, stdout: "93.184.216.34\n", stderr: "" });
 });
 
 test("an ordinary user reads neither the identity nor the agent nor a disk nor the kernel's log", async () => {

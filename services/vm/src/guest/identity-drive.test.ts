@@ -31,12 +31,13 @@ const identity = (certificatePem: string) =>
     platformCaPem: "authority",
   });
 
-const compose = (certificatePem: string) =>
+const compose = (certificatePem: string, resolvers: readonly string[] = ["45.0.0.53"]) =>
   composeIdentityDrive({
     tenant,
     identity: identity(certificatePem),
     trustDomain: "lobsterd.test",
     hostNames: ["demo.lobsterd.test", "demo.guest.internal"],
+    resolvers,
     hostTimeMs: 1234,
     traceparent: undefined,
   });
@@ -58,6 +59,7 @@ test("the drive is 64 KiB: a JSON document with the documented fields, then zero
     certificatePem: "certificate",
     privateKeyPem: "private key",
     platformCaPem: "authority",
+    resolvers: ["45.0.0.53"],
     hostTimeMs: 1234,
     expectInjection: true,
   });
@@ -69,4 +71,10 @@ test("every drive has a seed of its own", () => {
 
 test("a document that does not fit is refused, not cut", () => {
   assert.throws(() => compose("x".repeat(65_536)), RangeError);
+});
+
+test("resolvers are at most four IPv4 addresses", () => {
+  for (const resolvers of [["::1"], ["dns.example"], ["45.0.0.53", "1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4"]]) {
+    assert.throws(() => compose("certificate", resolvers), RangeError);
+  }
 });

@@ -1,9 +1,12 @@
 import { randomBytes } from "node:crypto";
+import { isIPv4 } from "node:net";
 import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 
 /** Size of the drive. The guest reads all of it, so it is small. */
 const driveBytes = 64 * 1024;
+/** The agent refuses an identity with more. */
+const maxResolvers = 4;
 
 export interface IdentityDriveParts {
   readonly tenant: TenantRecord;
@@ -11,6 +14,8 @@ export interface IdentityDriveParts {
   readonly trustDomain: string;
   /** What Host and SNI may be on the gateway's port. */
   readonly hostNames: readonly string[];
+  /** IPv4 addresses of the only DNS servers that the guest reaches. */
+  readonly resolvers: readonly string[];
   readonly hostTimeMs: number;
   readonly traceparent: string | undefined;
 }
@@ -31,6 +36,7 @@ export function composeIdentityDrive(parts: IdentityDriveParts): Buffer {
     certificatePem: identity.certificatePem,
     privateKeyPem: Buffer.from(identity.privateKeyPem?.value ?? []).toString("utf8"),
     platformCaPem: identity.platformCaPem,
+    resolvers: checked(parts.resolvers),
     hostTimeMs: parts.hostTimeMs,
     seedBase64: randomBytes(64).toString("base64"),
     expectInjection: true,
@@ -41,4 +47,9 @@ export function composeIdentityDrive(parts: IdentityDriveParts): Buffer {
   if (Buffer.byteLength(text) > driveBytes) throw new RangeError("identity document does not fit the identity drive");
   drive.write(text, "utf8");
   return drive;
+}
+
+function checked(resolvers: readonly string[]): readonly string[] {
+  if (resolvers.length <= maxResolvers && resolvers.every((address) => isIPv4(address))) return resolvers;
+  throw new RangeError(`resolvers are at most ${maxResolvers} IPv4 addresses`);
 }

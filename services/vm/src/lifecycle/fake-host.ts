@@ -90,7 +90,7 @@ export function createFakeHost(): FakeHost {
         networks.set(vmId, { slot, egress, limits });
         attempt("attachNetwork");
         return create(AttachNetworkResponseSchema, {
-          network: { vmId, slot, guestAddress: `10.201.0.${2 * slot + 1}` },
+          network: { vmId, slot, guestAddress: `10.201.0.${2 * slot + 1}`, resolverAddresses: ["45.0.0.53"] },
         });
       },
       detachNetwork: ({ vmId }) => {

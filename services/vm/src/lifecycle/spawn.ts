@@ -60,11 +60,16 @@ function refuseTakenName({ tenants }: Lifecycle, { name }: SpawnWish): void {
   throw fail("TENANT_EXISTS", `tenant ${name} exists already`, { metadata: { tenant: name } });
 }
 
-async function attachNetwork(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<TenantRecord> {
+/** A tenant with its network, and what its guest has to be told of it. */
+interface AttachedTenant extends TenantRecord {
+  readonly resolvers: readonly string[];
+}
+
+async function attachNetwork(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<AttachedTenant> {
   const network = await attachTenantNetwork(life.parts, tenant, { signal });
   const guestAddress = network?.guestAddress ?? "";
   life.tenants.setGuestAddress(tenant.vmId, guestAddress);
-  return { ...tenant, guestAddress };
+  return { ...tenant, guestAddress, resolvers: network?.resolverAddresses ?? [] };
 }
 
 async function issueIdentity(
@@ -83,7 +88,7 @@ async function prepareJail(life: Lifecycle, { vmId, slot, image, resources }: Te
 /** Boots and waits for the agent. A boot that hangs (an emulated clock can fail to calibrate) is killed and tried once more. */
 async function bootGuest(
   life: Lifecycle,
-  tenant: TenantRecord,
+  tenant: AttachedTenant,
   identity: IssueGuestIdentityResponse,
   limitMs: number,
   signal: AbortSignal,
@@ -111,7 +116,7 @@ async function bootGuest(
 
 async function startMicroVm(
   life: Lifecycle,
-  tenant: TenantRecord,
+  tenant: AttachedTenant,
   identity: IssueGuestIdentityResponse,
 ): Promise<void> {
   const { vmId, slot, image, name, resources } = tenant;
@@ -120,6 +125,7 @@ async function startMicroVm(
     identity,
     trustDomain: life.config.trustDomain,
     hostNames: [`${name}.${life.config.domain}`, `${name}.guest.internal`],
+    resolvers: tenant.resolvers,
     hostTimeMs: life.now(),
     traceparent: currentTraceparent(),
   });

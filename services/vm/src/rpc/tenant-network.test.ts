@@ -15,6 +15,7 @@ import { createFakeHost } from "../lifecycle/fake-host.ts";
 import { config, startRun } from "../lifecycle/fake-run.ts";
 import { createRoutes } from "../routes.ts";
 import { migrations } from "../store/schema.ts";
+import type { VmStart } from "../vmm/port.ts";
 
 const netFail = defineErrors("net.lobsterd", {
   SLOT_QUARANTINED: Code.ResourceExhausted,
@@ -66,6 +67,23 @@ test("a tenant of which nothing is said reaches the internet at the host's rates
     assert.equal(tenant?.networkLimits?.sentKbits, 0, name);
     assert.equal(host.networks.get(tenant?.vmId ?? "")?.egress?.mode, mode, name);
   }
+});
+
+test("a guest is told of the DNS servers that net lets it reach", async () => {
+  const { tenants, host } = open();
+  const { start } = host.parts.vmm;
+  const drives: string[] = [];
+  Object.assign(host.parts.vmm, {
+    start: (order: VmStart) => {
+      drives.push(Buffer.from(order.identityDrive).toString("utf8").replaceAll("\0", ""));
+      return start(order);
+    },
+  });
+  await tenants.spawnTenant(request("demo"));
+  assert.deepEqual(
+    drives.map((text) => JSON.parse(text).resolvers),
+    [["45.0.0.53"]],
+  );
 });
 
 test("a repeated spawn gives the same tenant; the same id with another policy is another request", async () => {

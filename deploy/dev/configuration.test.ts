@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { configSchema as auditSchema } from "@lobsterd/audit/config.ts";
 import { parseConfig } from "@lobsterd/chassis/config.ts";
 import { netConfigSchema } from "@lobsterd/net/config.ts";
-import { denied } from "@lobsterd/net/firewall/host-ruleset.ts";
+import { deniedRanges } from "@lobsterd/net/firewall/ranges.ts";
 import { configSchema as proxySchema } from "@lobsterd/proxy/config.ts";
 import { configSchema as secretsSchema } from "@lobsterd/secrets/config.ts";
 import { configSchema as vmSchema } from "@lobsterd/vm/config.ts";
@@ -53,7 +53,7 @@ test("what stands for the internet is where guests may go, and cannot be where t
   const { net } = configurations(describeInstance("test", "/checkout"), accounts);
   assert.equal(net?.["uplinkInterface"], uplink.link);
   const closed = new BlockList();
-  for (const range of denied) {
+  for (const range of deniedRanges) {
     const [address = "", prefix = "32"] = range.split("/");
     closed.addSubnet(address, Number(prefix));
   }

@@ -18,10 +18,15 @@ export interface JailArguments {
   readonly overlay: string;
   readonly uid: number;
   readonly fileSizeBytes: number;
+  /** Files of the VM's cgroup into which a process that moves itself writes 0; the kill's hierarchy first. */
+  readonly cgroupFiles: readonly string[];
 }
 
 /** A VMM that is initialised with its CPUs stopped. */
 export interface StoppedVmm {
+  /** Times of performance.now(): when the jail was complete and the VMM's own start began, and when the VMM answered. */
+  readonly jailBuiltMs: number;
+  readonly answeredMs: number;
   /** Lets guest code run and returns when the VMM says that it does. */
   resume(): Promise<void>;
   /** Gives up the start-up monitor and the error pipe; the VMM goes on without them. */
@@ -29,19 +34,20 @@ export interface StoppedVmm {
 }
 
 /**
- * Runs jail.sh: `joinCgroup` is called with its pid before it does anything. Returns when the VMM answers on the inherited monitor,
- * which is after all its devices were made. Throws VMM_FAILED with the tail of its error output; the caller kills what is left.
+ * Runs jail.sh: `requireMember` is called with its pid once it says that it is in the VM's cgroup, and it does nothing else before that
+ * returned. Returns when the VMM answers on the inherited monitor, which is after all its devices were made. Throws VMM_FAILED with the
+ * tail of its error output; the caller kills what is left.
  */
 export async function bootVmm(
   script: string,
   jail: JailArguments,
   command: readonly string[],
-  joinCgroup: (pid: number) => void,
+  requireMember: (pid: number) => void,
 ): Promise<StoppedVmm> {
-  const { network, tree, image, overlay, uid, fileSizeBytes } = jail;
+  const { network, tree, image, overlay, uid, fileSizeBytes, cgroupFiles } = jail;
   const places = [jail.jail, network, tree, image, overlay, String(uid), String(fileSizeBytes / 512)];
   // Its own session: a terminal's or a supervisor's signal to the launcher's group must not reach the guests.
-  const child = spawn("/bin/sh", [script, "enter", ...places, ...command], {
+  const child = spawn("/bin/sh", [script, "enter", ...places, cgroupFiles.join(":"), ...command], {
     cwd: "/",
     env: programEnvironment,
     detached: true,
@@ -57,23 +63,27 @@ export async function bootVmm(
     child.stderr?.destroy();
     child.unref();
   };
-  try {
-    if (child.pid === undefined) throw new Error("the jail script could not be started");
-    joinCgroup(child.pid);
-    child.stdin?.end("go\n");
-    await monitor.execute("qmp_capabilities");
-    await ended;
-  } catch (error) {
-    child.stdin?.destroy();
-    release();
-    throw new LauncherError("VMM_FAILED", `${(error as Error).message}: ${errors()}`.slice(0, 2048));
-  }
   const resume = async () => {
     await monitor.execute("cont");
     const status = (await monitor.execute("query-status")) as { running?: unknown };
     if (status.running !== true) throw new LauncherError("VMM_FAILED", `the VMM does not run: ${errors()}`);
   };
-  return { resume, release };
+  try {
+    if (child.pid === undefined) throw new Error("the jail script could not be started");
+    await monitor.expect("joined");
+    requireMember(child.pid);
+    child.stdin?.end("go\n");
+    await monitor.expect("built");
+    const jailBuiltMs = performance.now();
+    await monitor.execute("qmp_capabilities");
+    const answeredMs = performance.now();
+    await ended;
+    return { jailBuiltMs, answeredMs, resume, release };
+  } catch (error) {
+    child.stdin?.destroy();
+    release();
+    throw new LauncherError("VMM_FAILED", `${(error as Error).message}: ${errors()}`.slice(0, 2048));
+  }
 }
 
 /** The last bytes of the child's error output. A guest can influence them: they are bounded and only ever printed as a JSON string. */
@@ -89,8 +99,14 @@ function collectErrors(child: ChildProcess): () => string {
   return () => tail.trim();
 }
 
+interface Monitor {
+  /** Waits for a line of jail.sh, which has the monitor until it becomes the VMM. */
+  expect(line: "joined" | "built"): Promise<void>;
+  execute(command: string): Promise<unknown>;
+}
+
 /** The VMM's machine protocol: one JSON object a line each way. Events are skipped; its answers are untrusted and bounded. */
-function openMonitor(socket: Socket): { execute(command: string): Promise<unknown> } {
+function openMonitor(socket: Socket): Monitor {
   let received = 0;
   socket.on("data", (chunk: Buffer) => {
     received += chunk.length;
@@ -98,24 +114,34 @@ function openMonitor(socket: Socket): { execute(command: string): Promise<unknow
   });
   const lines = createInterface({ input: socket, crlfDelay: Number.POSITIVE_INFINITY })[Symbol.asyncIterator]();
   socket.on("error", () => {});
+  const nextLine = async (): Promise<string> => {
+    const line = await lines.next();
+    if (line.done === true) throw new Error("the VMM ended while it started");
+    return line.value;
+  };
   const nextAnswer = async (): Promise<unknown> => {
     for (;;) {
-      const line = await lines.next();
-      if (line.done === true) throw new Error("the VMM ended while it started");
-      const message = JSON.parse(line.value) as { return?: unknown; error?: unknown };
+      const message = JSON.parse(await nextLine()) as { return?: unknown; error?: unknown };
       if (message.error !== undefined) throw new Error("the VMM refused a monitor command");
       if (message.return !== undefined) return message.return;
     }
   };
+  const inTime = async <T>(answer: () => Promise<T>): Promise<T> => {
+    const timer = setTimeout(() => socket.destroy(), bootWithinMs);
+    try {
+      return await answer();
+    } finally {
+      clearTimeout(timer);
+    }
+  };
   return {
-    async execute(command) {
-      const timer = setTimeout(() => socket.destroy(), bootWithinMs);
-      try {
-        socket.write(`${JSON.stringify({ execute: command })}\n`);
-        return await nextAnswer();
-      } finally {
-        clearTimeout(timer);
-      }
+    async expect(line) {
+      const found = await inTime(nextLine);
+      if (found !== line) throw new Error(`the jail script did not come to "${line}"`);
+    },
+    execute: (command) => {
+      socket.write(`${JSON.stringify({ execute: command })}\n`);
+      return inTime(nextAnswer);
     },
   };
 }

@@ -66,7 +66,8 @@ test("version 2: controllers are delegated, limits written and read back, a kill
     assert.equal(readFileSync(`${directory}/memory.max`, "utf8"), memory);
     writeFileSync(`${directory}/memory.max`, "max");
     assert.match(cgroups.faults("vm", limits).join(), /memory\.max is "max"/);
-    cgroups.join("vm", 4242);
+    assert.deepEqual(cgroups.joinFiles("vm"), [`${directory}/cgroup.procs`]);
+    writeFileSync(`${directory}/cgroup.procs`, "4242");
     assert.deepEqual([...cgroups.members("vm")], [["", [4242]]]);
     const killed = cgroups.kill("vm");
     await waitFor("the kill", async () => existsSync(`${directory}/cgroup.kill`) || undefined, {

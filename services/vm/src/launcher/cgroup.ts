@@ -108,8 +108,10 @@ export class VmCgroups {
     });
   }
 
-  join(vmId: string, pid: number): void {
-    for (const parent of this.#parents.values()) writeFileSync(`${parent}/${vmId}/cgroup.procs`, String(pid));
+  /** The files into which a single-threaded process writes 0 to move itself into the VM's cgroup. */
+  joinFiles(vmId: string): string[] {
+    const file = this.version === 1 ? "tasks" : "cgroup.procs";
+    return [...this.#parents.values()].map((parent) => `${parent}/${vmId}/${file}`);
   }
 
   /** Processes in the VM's cgroup, per hierarchy; a hierarchy without the cgroup is absent. */

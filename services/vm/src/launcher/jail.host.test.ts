@@ -130,9 +130,26 @@ suite("read-back of the jail", { skip }, () => {
     }
   });
 
-  test("the intact script starts the same VM", async () => {
+  test("a process that did not go into every cgroup is told nothing and ends", async () => {
+    const join = '  for file in $cgroup_files; do echo 0 >"$file"; done\n';
+    const original = readFileSync(host.jailScript, "utf8");
+    assert.ok(original.includes(join));
+    const jailScript = `${testHost.config.runDir}/outside.sh`;
+    const marker = `${testHost.config.runDir}/went-on`;
+    writeFileSync(jailScript, original.replace(join, "").replace("  exec nsenter", `  : >"${marker}"\n  exec nsenter`));
+    const verbs = launcherVerbs({ ...host, jailScript });
+    await assert.rejects(verbs.start(request), /VMM_FAILED|outside the VM's cgroup/);
+    assert.ok(!existsSync(marker), "it went on outside the VM's cgroup");
+    assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "prepared" }] });
+  });
+
+  test("the intact script starts the same VM and says where the time went", async () => {
     const verbs = launcherVerbs(host);
-    await verbs.start(request);
+    const began = performance.now();
+    const { stagesMs } = await verbs.start(request);
+    const tookMs = performance.now() - began;
+    const sumMs = Object.values(stagesMs).reduce((sum, stageMs) => sum + stageMs, 0);
+    assert.ok(Object.values(stagesMs).every((stageMs) => stageMs > 0) && sumMs <= tookMs, JSON.stringify(stagesMs));
     assert.equal((await verbs.list({})).vms[0]?.state, "running");
     await verbs.remove({ vmId });
     assert.deepEqual(await verbs.list({}), { vms: [] });

@@ -45,7 +45,15 @@ export const verbResults = {
   }),
   list: z.strictObject({ vms: z.array(listed).max(2_500) }),
   prepare: z.strictObject({}),
-  start: z.strictObject({ stagesMs: z.strictObject({ prepare: z.number(), vmm: z.number(), readBack: z.number() }) }),
+  start: z.strictObject({
+    stagesMs: z.strictObject({
+      prepare: z.number(),
+      jail: z.number(),
+      vmm: z.number(),
+      readBack: z.number(),
+      resume: z.number(),
+    }),
+  }),
   inspect: z.strictObject({
     pid: z.int(),
     uid: z.int(),

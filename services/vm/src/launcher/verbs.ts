@@ -121,19 +121,20 @@ async function start(host: LauncherHost, request: Arguments<"start">): Promise<R
       overlay: paths.overlay,
       uid: config.uidBase + slot,
       fileSizeBytes: (record.overlayMib + 1) * mib,
+      cgroupFiles: cgroups.joinFiles(vmId),
     };
     const command = qemuCommand({ ...request, translationCacheMib: config.translationCacheMib, tscKhz: host.tscKhz });
-    vmm = await bootVmm(host.jailScript, jail, command, (pid) => cgroups.join(vmId, pid));
-    const stopped = performance.now();
+    vmm = await bootVmm(host.jailScript, jail, command, (pid) => requireMember(cgroups, vmId, pid));
     verifyJail(host, record, limits);
     const verified = performance.now();
     await vmm.resume();
-    const between = (from: number, to: number) => Math.round((to - from) * 10) / 10;
     return {
       stagesMs: {
-        prepare: between(began, prepared),
-        vmm: between(prepared, stopped) + between(verified, performance.now()),
-        readBack: between(stopped, verified),
+        prepare: prepared - began,
+        jail: vmm.jailBuiltMs - prepared,
+        vmm: vmm.answeredMs - vmm.jailBuiltMs,
+        readBack: verified - vmm.answeredMs,
+        resume: performance.now() - verified,
       },
     };
   } catch (error) {
@@ -144,6 +145,12 @@ async function start(host: LauncherHost, request: Arguments<"start">): Promise<R
   } finally {
     vmm?.release();
   }
+}
+
+function requireMember(cgroups: VmCgroups, vmId: string, pid: number): void {
+  const members = cgroups.members(vmId);
+  const outside = cgroups.hierarchies().filter((hierarchy) => members.get(hierarchy)?.includes(pid) !== true);
+  if (outside.length > 0) throw new Error(`the jail script is outside the VM's cgroup ${outside.join(", ")}`);
 }
 
 /** Reads the process back and throws JAIL_MISMATCH when it differs in anything from what the jail describes. No guest code has run. */

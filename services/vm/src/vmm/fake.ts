@@ -57,7 +57,7 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
         throw vmmFail("NETWORK_MISSING", `slot ${start.slot} has no network`);
       lastPid += 1;
       Object.assign(vm, { state: "running", identityDrive: Uint8Array.from(start.identityDrive), pid: lastPid });
-      return { stagesMs: { prepare: 0, vmm: 0, readBack: 0 } };
+      return { stagesMs: { prepare: 0, jail: 0, vmm: 0, readBack: 0, resume: 0 } };
     },
     list: async () => [...vms.values()].map(({ vmId, slot, state }) => ({ vmId, slot, state })),
     async inspect(vmId) {

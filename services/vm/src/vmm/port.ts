@@ -35,9 +35,17 @@ export interface VmStart {
   readonly identityDrive: Uint8Array;
 }
 
-/** Where the time of a start went, in milliseconds. `vmm` is building the jail and the VMM's own start. */
+/** Where the time of a start went: its stages in milliseconds, one after the other. */
 export interface VmStartReport {
-  readonly stagesMs: { readonly prepare: number; readonly vmm: number; readonly readBack: number };
+  readonly stagesMs: {
+    /** Checks, identity drive, cgroup. */
+    readonly prepare: number;
+    readonly jail: number;
+    /** The VMM's own start, from its exec until its CPUs could run: what a VMM without a jail takes too. */
+    readonly vmm: number;
+    readonly readBack: number;
+    readonly resume: number;
+  };
 }
 
 export interface VmSummary {

@@ -8,12 +8,21 @@ import { fetchTrace, type TraceSpan } from "../client/trace.ts";
 export interface SpawnTimes {
   /** From the call to the first answer over HTTPS. */
   readonly totalMs: number;
-  /** The call of SpawnTenant less the time in which the guest was waited for. */
+  /** QEMU's own start, from its exec until its vCPU could run: a bare boot has it too. */
+  readonly vmmStartMs: number;
+  /** The call of SpawnTenant less the time in which the guest's boot was waited for, QEMU's own start included. */
   readonly controlPlaneMs: number;
+  readonly trace: readonly TraceSpan[];
 }
 
+type Wait = { readonly service: string; readonly name: string };
+
+/** The launcher's own measure, from the moment the jail is built; `vm` reports it. */
+const vmmStart: Wait = { service: "vm", name: "launcher vmm" };
+
 /** Spans in which nothing happens but waiting for the guest: `vm` for its boot and its workload, `secrets` for its answer. */
-const waits: readonly { readonly service: string; readonly name: string }[] = [
+const waits: readonly Wait[] = [
+  vmmStart,
   { service: "vm", name: "await-agent" },
   { service: "vm", name: "await-workload" },
   { service: "secrets", name: "lobsterd.agent.v1.AgentService/InjectSecrets" },
@@ -26,19 +35,20 @@ export async function measureSpawn(env: StackEnv, clients: StackClients, tenant:
   const { status } = await askFront(env, hostOf(env, tenant), { path: "/health" });
   const totalMs = performance.now() - start;
   if (status !== 200) throw new Error(`the tenant answered ${status}`);
-  const spans = await fetchTrace(env.LOBSTERD_TRACES, await traceOf(clients, tenant), {
+  const trace = await fetchTrace(env.LOBSTERD_TRACES, await traceOf(clients, tenant), {
     services: ["vm", "secrets", "agent"],
     waitMs: 10_000,
   });
-  return { totalMs, controlPlaneMs: callMs - waitedMs(spans) };
+  const waitedMs = waits.reduce((sum, wait) => sum + durationOf(trace, wait), 0);
+  return { totalMs, vmmStartMs: durationOf(trace, vmmStart), controlPlaneMs: callMs - waitedMs, trace };
 }
 
-function waitedMs(spans: readonly TraceSpan[]): number {
-  const waited = waits.flatMap((wait) =>
-    spans.filter(({ service, name }) => service === wait.service && name === wait.name),
-  );
-  if (waited.length !== waits.length) throw new Error("the trace does not show how long the guest was waited for");
-  return waited.reduce((sum, { durationMs }) => sum + durationMs, 0);
+/** Of the one span that `wait` names: after a second boot of the same spawn there are two, and the figure would be of neither. */
+function durationOf(trace: readonly TraceSpan[], wait: Wait): number {
+  const [span, ...more] = trace.filter(({ service, name }) => service === wait.service && name === wait.name);
+  if (span === undefined || more.length > 0)
+    throw new Error(`the trace does not show one ${wait.name} of ${wait.service}`);
+  return span.durationMs;
 }
 
 /** The trace that the audit log names for the spawn. */

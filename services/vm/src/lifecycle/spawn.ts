@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { currentTraceparent, inSpan } from "@lobsterd/chassis/tracing.ts";
+import { currentTraceparent, inSpan, reportStages } from "@lobsterd/chassis/tracing.ts";
 import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
 import { composeIdentityDrive } from "../guest/identity-drive.ts";
@@ -130,16 +130,18 @@ async function startMicroVm(
     traceparent: currentTraceparent(),
   });
   try {
-    await inSpan("start-vmm", {}, () =>
-      life.parts.vmm.start({
+    const { vcpuCount, memoryMib } = resources;
+    await inSpan("start-vmm", {}, async () => {
+      const { stagesMs } = await life.parts.vmm.start({
         vmId,
         slot,
         image,
-        vcpuCount: resources.vcpuCount,
-        memoryMib: resources.memoryMib,
+        vcpuCount,
+        memoryMib,
         identityDrive: drive,
-      }),
-    );
+      });
+      reportStages(Object.entries(stagesMs).map(([stage, durationMs]) => ({ name: `launcher ${stage}`, durationMs })));
+    });
   } finally {
     drive.fill(0);
   }

@@ -41,7 +41,8 @@ const fail = defineErrors("lobsterd", { AUDIT_UNAVAILABLE: Code.Unavailable });
  *    never runs.
  * 2. A narrowing call does not wait for audit to come back: its INTENT goes to the spool instead.
  * 3. An OUTCOME that audit does not take goes to the spool in both cases, since the effect has happened.
- * 4. A request that validation refuses after this point has an OUTCOME too.
+ * 4. A rule may have its OUTCOME in the spool first, which hands it on to audit after the answer.
+ * 5. A request that validation refuses after this point has an OUTCOME too.
  */
 export function auditCalls(policy: AuditPolicy, logger: Logger, limitMs = wideningLimitMs): Interceptor {
   const recorder = createRecorder(policy, logger, limitMs);
@@ -60,29 +61,32 @@ export function auditCalls(policy: AuditPolicy, logger: Logger, limitMs = wideni
   };
 }
 
-type Call = Omit<AuditEntry, "eventId" | "time" | "phase" | "outcome" | "reason">;
+type Facts = Omit<AuditEntry, "eventId" | "time" | "phase" | "outcome" | "reason">;
+type Call = { readonly rule: AuditRule; readonly facts: Facts };
 
 function createRecorder(policy: AuditPolicy, logger: Logger, limitMs: number) {
-  async function appendOrSpool(entry: AuditEntry): Promise<void> {
-    try {
-      await within(spoolAfterMs, policy.sink.append(entry));
-      return;
-    } catch (error) {
-      logger.warn({ err: error, action: entry.action }, "audit did not take a record, spooling it");
+  const audit = { place: "audit", sink: policy.sink, limitMs: spoolAfterMs };
+  const spool = { place: "spool", sink: policy.spool, limitMs };
+
+  /** Keeps a record in the first place that takes it. */
+  async function keep(entry: AuditEntry, places: readonly (typeof audit)[]): Promise<void> {
+    for (const { place, sink, limitMs: placeLimitMs } of places) {
+      try {
+        await within(placeLimitMs, sink.append(entry));
+        return;
+      } catch (error) {
+        logger.warn({ err: error, action: entry.action, place }, "audit record was not taken");
+      }
     }
-    try {
-      await within(limitMs, policy.spool.append(entry));
-    } catch (error) {
-      // The last place that can hold the record is the log; a kill or an evict goes on regardless.
-      logger.error({ err: error, record: entry }, "audit record could not be kept");
-    }
+    // The last place that can hold the record is the log; a kill or an evict goes on regardless.
+    logger.error({ record: entry }, "audit record could not be kept");
   }
 
   async function intent(rule: AuditRule, request: Request, message: Message | undefined): Promise<Call> {
-    const call = describeCall(rule, request, message, logger);
-    const entry = stamp(call, { phase: "intent", outcome: "unspecified", reason: "" });
+    const call = { rule, facts: describeCall(rule, request, message, logger) };
+    const entry = stamp(call.facts, { phase: "intent", outcome: "unspecified", reason: "" });
     if (rule.kind === "narrowing") {
-      await appendOrSpool(entry);
+      await keep(entry, [audit, spool]);
       return call;
     }
     try {
@@ -93,8 +97,8 @@ function createRecorder(policy: AuditPolicy, logger: Logger, limitMs: number) {
     return call;
   }
 
-  async function outcome(call: Call, error: unknown): Promise<void> {
-    await appendOrSpool(stamp(call, outcomeOf(error)));
+  async function outcome({ rule, facts }: Call, error: unknown): Promise<void> {
+    await keep(stamp(facts, outcomeOf(error)), rule.outcome === "spool" ? [spool, audit] : [audit, spool]);
   }
 
   async function settle<T>(
@@ -116,7 +120,7 @@ function createRecorder(policy: AuditPolicy, logger: Logger, limitMs: number) {
   return { intent, outcome, settle };
 }
 
-function describeCall(rule: AuditRule, request: Request, message: Message | undefined, logger: Logger): Call {
+function describeCall(rule: AuditRule, request: Request, message: Message | undefined, logger: Logger): Facts {
   let target: AuditTarget = { tenant: "", resource: "" };
   try {
     if (message !== undefined) target = rule.describe(message);
@@ -139,7 +143,7 @@ function digestOf(request: Request, message: Message): string {
   return createHash("sha256").update(withoutSecrets(request.method.input, message)).digest("hex");
 }
 
-function stamp(call: Call, result: Pick<AuditEntry, "phase" | "outcome" | "reason">): AuditEntry {
+function stamp(call: Facts, result: Pick<AuditEntry, "phase" | "outcome" | "reason">): AuditEntry {
   return { ...call, ...result, eventId: uuidv7(), time: new Date() };
 }
 

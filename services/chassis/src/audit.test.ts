@@ -16,7 +16,7 @@ import { captureLogs, fakeAuditSink, testHarness } from "./testing.ts";
 const fail = defineErrors("audit.lobsterd", { GONE: Code.NotFound });
 
 /** QueryRecords stands for a widening call, GetCheckpoint for a narrowing one, TailRecords for a widening stream. */
-function stage(queryRecords: () => Promise<object> = async () => ({})) {
+function stage(queryRecords: () => Promise<object> = async () => ({}), outcome: "audit" | "spool" = "audit") {
   const sink = fakeAuditSink();
   const spool = fakeAuditSink();
   let handled = 0;
@@ -25,7 +25,7 @@ function stage(queryRecords: () => Promise<object> = async () => ({})) {
     sink,
     spool,
     methods: {
-      QueryRecords: { kind: "widening", describe },
+      QueryRecords: { kind: "widening", outcome, describe },
       GetCheckpoint: { kind: "narrowing", describe: () => ({ tenant: "", resource: "log" }) },
       TailRecords: { kind: "widening", describe },
     },
@@ -102,6 +102,16 @@ test("an outcome that audit does not take is spooled, since the effect has happe
   assert.deepEqual(short(stageOne.spool.entries), ["QueryRecords outcome success"]);
 });
 
+test("an outcome that goes to the spool first is there before the answer, or else in audit", async () => {
+  const { sink, spool, client } = stage(undefined, "spool");
+  await client.queryRecords({});
+  assert.deepEqual(short(sink.entries), ["QueryRecords intent unspecified"]);
+  assert.deepEqual(short(spool.entries), ["QueryRecords outcome success"]);
+  spool.mode = "fail";
+  await client.queryRecords({});
+  assert.deepEqual(short(sink.entries).slice(1), ["QueryRecords intent unspecified", "QueryRecords outcome success"]);
+});
+
 test("a refused and a failed call have an outcome with its reason", async () => {
   const { sink, client } = stage(async () => {
     throw fail("GONE", "it is gone");
@@ -148,6 +158,19 @@ test("the spool delivers in order, once audit is back, and outlives its process"
   await after.deliver();
   assert.deepEqual(target.entries, sink.entries);
   assert.equal(database.prepare("SELECT count(*) AS n FROM chassis_audit_spool").get()?.n, 0);
+});
+
+test("the spool hands a record on when it comes, and not a second later", async (t) => {
+  const { sink, client } = stage();
+  await client.queryRecords({});
+  const target = fakeAuditSink();
+  const spool = openAuditSpool(openDatabase(":memory:", []), target, captureLogs().logger);
+  t.after(() => spool.close());
+  // The first periodic delivery finds nothing.
+  await new Promise(setImmediate);
+  for (const entry of sink.entries) await spool.append(entry);
+  await new Promise(setImmediate);
+  assert.deepEqual(target.entries, sink.entries);
 });
 
 test("a spooled record that audit calls invalid does not hold up the next", async (t) => {

@@ -73,6 +73,11 @@ export interface AuditTarget {
 export interface AuditRule {
   /** Widening gives rights or reach and fails without audit; narrowing takes them away and never waits for it. */
   readonly kind: "widening" | "narrowing";
+  /**
+   * Where the OUTCOME is when the call is answered: in audit if it takes it, by default; or in the spool, which is as durable and
+   * hands it on at once. For calls that another service waits for in the middle of a recorded call of its own.
+   */
+  readonly outcome?: "audit" | "spool";
   /** Method syntax, so that a rule may name the request type of its method. */
   describe(request: Message): AuditTarget;
 }
@@ -112,8 +117,8 @@ export interface AuditSpool extends AuditSink {
 }
 
 /**
- * Opens the spool in the service's own database; it makes its own table. Records are delivered every second, in order. One that audit
- * refuses as invalid is kept, marked and logged, and does not hold up those behind it. `append` rejects beyond 100,000 records.
+ * Opens the spool in the service's own database; it makes its own table. Records are delivered when they come and then every second, in
+ * order. One that audit refuses as invalid is kept, marked and logged, and does not hold up those behind it. `append` rejects beyond 100,000 records.
  */
 export function openAuditSpool(database: DatabaseSync, sink: AuditSink, logger: Logger): AuditSpool {
   database.exec(`CREATE TABLE IF NOT EXISTS chassis_audit_spool (
@@ -130,41 +135,48 @@ export function openAuditSpool(database: DatabaseSync, sink: AuditSink, logger: 
   const closing = new AbortController();
   let running: Promise<number> | undefined;
 
+  /** Sends one record and returns true if it left the spool. */
+  async function send(sequence: number, entry: AuditEntry): Promise<boolean> {
+    try {
+      await sink.append(entry);
+    } catch (error) {
+      if (ConnectError.from(error).code !== Code.InvalidArgument) throw error;
+      logger.error({ err: error, record: entry }, "audit refused a spooled record");
+      if (!closing.signal.aborted) refuse.run(sequence);
+      return false;
+    }
+    // The database may have been closed while the sink was answering; the record is sent again then, and is one record.
+    if (closing.signal.aborted) return false;
+    remove.run(sequence);
+    return true;
+  }
+
+  /** Nothing comes between finding the spool empty and the end of `running`: a record that comes then begins the next run. */
   async function drain(): Promise<number> {
     let delivered = 0;
-    while (!closing.signal.aborted) {
-      const rows = oldest.all(deliverBatch);
-      if (rows.length === 0) break;
-      for (const row of rows) {
-        if (closing.signal.aborted) return delivered;
-        const sequence = Number(row.sequence);
-        const entry = fromJson(String(row.entry));
-        try {
-          await sink.append(entry);
-        } catch (error) {
-          if (ConnectError.from(error).code !== Code.InvalidArgument) throw error;
-          logger.error({ err: error, record: entry }, "audit refused a spooled record");
-          if (!closing.signal.aborted) refuse.run(sequence);
-          continue;
+    try {
+      while (!closing.signal.aborted) {
+        const rows = oldest.all(deliverBatch);
+        if (rows.length === 0) break;
+        for (const row of rows) {
+          if (closing.signal.aborted) return delivered;
+          if (await send(Number(row.sequence), fromJson(String(row.entry)))) delivered += 1;
         }
-        // The database may have been closed while the sink was answering; the record is sent again then, and is one record.
-        if (closing.signal.aborted) return delivered;
-        remove.run(sequence);
-        delivered += 1;
       }
+      return delivered;
+    } finally {
+      running = undefined;
     }
-    return delivered;
   }
 
   const spool: AuditSpool = {
     async append(entry) {
       if (Number(count.get()?.waiting ?? 0) >= maxSpooled) throw new Error("audit spool is full");
       insert.run(entry.eventId, JSON.stringify(entry));
+      void deliverQuietly();
     },
     deliver() {
-      running ??= drain().finally(() => {
-        running = undefined;
-      });
+      running ??= Promise.resolve().then(drain);
       return running;
     },
     close: () => closing.abort(),

@@ -2,6 +2,8 @@ import type { Message } from "@bufbuild/protobuf";
 import type { AuditPolicy, AuditSink } from "@lobsterd/chassis/audit.ts";
 
 const widening = { kind: "widening", describe } as const;
+/** `vm` waits for these in the middle of a spawn, which it records itself. */
+const wideningInside = { ...widening, outcome: "spool" } as const;
 const narrowing = { kind: "narrowing", describe } as const;
 
 /** Which calls are recorded before and after: what gives a secret reach waits for audit, what destroys one does not. */
@@ -12,8 +14,8 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
     methods: {
       PutSecret: widening,
       BindSecret: widening,
-      InjectSecrets: widening,
-      IssueGuestIdentity: widening,
+      InjectSecrets: wideningInside,
+      IssueGuestIdentity: wideningInside,
       IssueGatewayToken: widening,
       ShredTenant: narrowing,
       DeleteSecret: narrowing,

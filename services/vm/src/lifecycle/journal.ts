@@ -2,7 +2,8 @@
  * The durable journal of operations on tenants. Its rules:
  *
  * 1. A tenant's row, its slot and its operation are one transaction, made before the first side effect.
- * 2. A step is recorded as started, durably, before its side effect.
+ * 2. A step is recorded as started, durably, before its side effect; steps that run side by side are recorded together. That a step is done is
+ *    not recorded: what is undone is what may have begun.
  * 3. An operation ends in one transaction: a spawn by making the tenant run, a removal by deleting its row and freeing its slot.
  * 4. What is unfinished after a crash is removed, never continued: removing needs only the VM id.
  */
@@ -35,7 +36,7 @@ export interface OpenOperation {
   readonly startedSteps: ReadonlySet<SpawnStep>;
 }
 
-/** Sees every step just after it is recorded as started and just before it is recorded as done. May throw to fail the step. */
+/** Sees every step just after it is recorded as started and just after it is done. May throw to fail the step. */
 export type StepObserver = (moment: "started" | "done", step: SpawnStep, tenant: TenantRecord) => Promise<void>;
 
 /** See the header of this file. */
@@ -46,7 +47,9 @@ export interface Journal {
   beginEvict(tenant: TenantRecord): void;
   /** Marks a failed spawn as being unwound. */
   beginUnwind(tenant: TenantRecord): void;
-  /** Rule 2: runs one step of a spawn in a span of its name. */
+  /** Rule 2 for steps that are about to run side by side, in one commit. */
+  startSteps(tenant: TenantRecord, steps: readonly SpawnStep[]): void;
+  /** Rule 2, unless it is recorded already: runs one step of a spawn in a span of its name. */
   step<T>(tenant: TenantRecord, step: SpawnStep, run: () => Promise<T>): Promise<T>;
   finishSpawn(tenant: TenantRecord): TenantRecord;
   finishRemoval(tenant: TenantRecord): void;
@@ -70,9 +73,9 @@ export function openJournal({ database, tenants, slots, now, observe }: JournalP
   );
   const end = database.prepare("DELETE FROM operation WHERE vm_id = ?");
   const steps = database.prepare("SELECT step FROM operation_step WHERE vm_id = ?");
+  // One that changes nothing writes nothing, and so does not wait for the disk.
   const record = database.prepare(
-    `INSERT INTO operation_step (vm_id, step, state, time_ms) VALUES (?, ?, ?, ?)
-     ON CONFLICT (vm_id, step) DO UPDATE SET state = excluded.state, time_ms = excluded.time_ms`,
+    "INSERT INTO operation_step (vm_id, step, start_time_ms) VALUES (?, ?, ?) ON CONFLICT (vm_id, step) DO NOTHING",
   );
 
   function toOpen(row: Record<string, unknown>): OpenOperation[] {
@@ -102,13 +105,16 @@ export function openJournal({ database, tenants, slots, now, observe }: JournalP
         begin.run(tenant.vmId, "evict", now());
       }),
     beginUnwind: (tenant) => tenants.markEvicting(tenant.vmId),
+    startSteps: (tenant, started) =>
+      transaction(database, () => {
+        for (const step of started) record.run(tenant.vmId, step, now());
+      }),
     step: (tenant, step, run) =>
       inSpan(step, { "lobsterd.tenant": tenant.name, "lobsterd.vm_id": tenant.vmId }, async () => {
-        record.run(tenant.vmId, step, "started", now());
+        record.run(tenant.vmId, step, now());
         await observe?.("started", step, tenant);
         const result = await run();
         await observe?.("done", step, tenant);
-        record.run(tenant.vmId, step, "done", now());
         return result;
       }),
     finishSpawn: (tenant) =>

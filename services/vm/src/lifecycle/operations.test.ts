@@ -203,6 +203,41 @@ test("a guest that does not answer is booted once more, and a jail that is not a
   }
 });
 
+test("steps that run side by side are recorded before any of them begins, and no step waits for a record of its end", async () => {
+  const host = createFakeHost();
+  const database = memory();
+  const recorded = () => database.prepare("SELECT count(*) AS steps FROM operation_step").get()?.["steps"];
+  const changes = () => Number(database.prepare("SELECT total_changes() AS changes").get()?.["changes"]);
+  const seen: unknown[] = [];
+  let atStart = 0;
+  const { operations } = startRun(host, database, async (moment, step) => {
+    if (moment === "started" && seen.length < 3) seen.push(recorded());
+    if (step === "await-workload" && moment === "started") atStart = changes();
+    if (step === "await-workload" && moment === "done") assert.equal(changes(), atStart);
+    if (step === "publish-route" && moment === "started")
+      assert.equal(changes(), atStart + 1, "one record, of its start");
+  });
+  await operations.spawn(wish("demo"));
+  assert.deepEqual(seen, [3, 3, 3]);
+});
+
+test("the identity drive is emptied beside the injection, and a spawn whose drive is not emptied leaves nothing", async () => {
+  const host = createFakeHost();
+  const injecting = Promise.withResolvers<void>();
+  const { operations, tenants } = startRun(host, memory(), async (moment, step) => {
+    if (moment === "started" && step === "inject-secrets") injecting.resolve();
+  });
+  Object.assign(host.parts.vmm, {
+    emptyIdentityDrive: async () => {
+      await injecting.promise;
+      throw vmmFail("HOST_UNSAFE", "told to fail");
+    },
+  });
+  await assert.rejects(operations.spawn(wish("demo")), withReason("HOST_UNSAFE"));
+  assert.deepEqual(await host.inventory(), []);
+  assert.equal(tenants.find("demo"), undefined);
+});
+
 test("the request that made a tenant gets it again after a crash lost the stored answer", async () => {
   const host = createFakeHost();
   const database = memory();

@@ -36,14 +36,19 @@ async function bringUp(life: Lifecycle, planned: TenantRecord, signal: AbortSign
   const { journal } = life;
   const { bootLimitMs, workloadLimitMs } = life.config;
   using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(signal));
-  const [tenant, identity] = await together(
+  journal.startSteps(planned, ["attach-network", "issue-identity", "prepare-jail"]);
+  const [tenant, identity] = await together([
     journal.step(planned, "attach-network", () => attachNetwork(life, planned, signal)),
     journal.step(planned, "issue-identity", () => issueIdentity(life, planned, signal)),
     journal.step(planned, "prepare-jail", () => prepareJail(life, planned)),
-  );
+  ]);
   signal.throwIfAborted();
   await journal.step(tenant, "boot-guest", () => bootGuest(life, tenant, identity, bootLimitMs, signal));
-  await journal.step(tenant, "inject-secrets", () => injectSecrets(life, tenant, signal));
+  // The agent answered, so it has read its identity: the drive is emptied while the secrets are on their way.
+  await together([
+    inSpan("empty-identity-drive", {}, () => life.parts.vmm.emptyIdentityDrive(tenant.vmId)),
+    journal.step(tenant, "inject-secrets", () => injectSecrets(life, tenant, signal)),
+  ]);
   await journal.step(tenant, "await-workload", async () => {
     life.reportGuestSpans(await life.parts.guests.awaitWorkload(tenant, workloadLimitMs, signal));
   });
@@ -111,7 +116,6 @@ async function bootGuest(
   } finally {
     identity.privateKeyPem?.value.fill(0);
   }
-  await inSpan("empty-identity-drive", {}, () => vmm.emptyIdentityDrive(tenant.vmId));
 }
 
 async function startMicroVm(
@@ -160,8 +164,8 @@ async function publishRoute(life: Lifecycle, tenant: TenantRecord, signal: Abort
 }
 
 /** Waits for all, then throws the first failure: unwinding must not overtake a step that is still making something. */
-async function together<A, B, C>(a: Promise<A>, b: Promise<B>, c: Promise<C>): Promise<[A, B, C]> {
-  const results = await Promise.allSettled([a, b, c]);
+async function together<const Work extends readonly Promise<unknown>[]>(work: Work) {
+  const results = await Promise.allSettled(work);
   for (const result of results) if (result.status === "rejected") throw result.reason;
-  return await Promise.all([a, b, c]);
+  return await Promise.all(work);
 }

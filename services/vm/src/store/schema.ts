@@ -41,4 +41,6 @@ export const migrations: readonly string[] = [
    ALTER TABLE tenant ADD COLUMN network_limits TEXT NOT NULL
      DEFAULT '{"sentKbits":0,"receivedKbits":0,"sentPackets":0,"receivedPackets":0}'`,
   "ALTER TABLE tenant ADD COLUMN replaced_egress TEXT",
+  `ALTER TABLE operation_step DROP COLUMN state;
+   ALTER TABLE operation_step RENAME COLUMN time_ms TO start_time_ms`,
 ];

@@ -78,8 +78,12 @@ export function openRequestLog(database: DatabaseSync): RequestLog {
 }
 
 function refuseReuse(requestId: string, digest: string, known: unknown): void {
-  if (digest === known) return;
-  throw fail("REQUEST_ID_REUSED", "request_id was used for another request", {
+  if (digest !== known) throw requestIdReused(requestId);
+}
+
+/** For services that keep more of a request than its answer. */
+export function requestIdReused(requestId: string): Error {
+  return fail("REQUEST_ID_REUSED", "request_id was used for another request", {
     metadata: { request_id: requestId, field: "request_id" },
   });
 }

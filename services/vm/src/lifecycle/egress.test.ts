@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { Code } from "@connectrpc/connect";
 import { defineErrors, reasonOf } from "@lobsterd/chassis/errors.ts";
@@ -175,7 +176,7 @@ test("an eviction ends an update that hangs, and the one that waits behind it", 
     assert.rejects(operations.updateEgress("demo", egress), withReason("TENANT_BUSY")),
   );
   await new Promise(setImmediate);
-  await operations.evict("demo");
+  await operations.evict(randomUUID(), "demo");
   await Promise.all(updates);
   assert.deepEqual(await host.inventory(), []);
   assert.equal(tenants.find("demo"), undefined);
@@ -203,6 +204,6 @@ test("a tenant that is not there, is being spawned or is being evicted is refuse
   await operations.updateEgress("demo", none);
   assert.deepEqual(enforced(host, vmId), none);
   host.failing.add("detachNetwork");
-  await assert.rejects(operations.evict("demo"), withReason("EVICTION_INCOMPLETE"));
+  await assert.rejects(operations.evict(randomUUID(), "demo"), withReason("EVICTION_INCOMPLETE"));
   await assert.rejects(operations.updateEgress("demo", none), withReason("TENANT_BUSY"));
 });

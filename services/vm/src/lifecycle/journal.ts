@@ -5,7 +5,8 @@
  * 2. A step is recorded as started, durably, before its side effect; steps that run side by side are recorded together. That a step is done is
  *    not recorded: what is undone is what may have begun.
  * 3. An operation ends in one transaction: a spawn by making the tenant run, a removal by deleting its row and freeing its slot.
- * 4. What is unfinished after a crash is removed, never continued: removing needs only the VM id.
+ * 4. Which request began an eviction is recorded with it and outlives it, for the last 10,000 evictions: repeated, it means the same microVM.
+ * 5. What is unfinished after a crash is removed, never continued: removing needs only the VM id.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { transaction } from "@lobsterd/chassis/sqlite.ts";
@@ -25,6 +26,8 @@ export const spawnSteps = [
 ] as const;
 export type SpawnStep = (typeof spawnSteps)[number];
 
+const maxEvictionRequests = 10_000;
+
 /** What is being done to a tenant: `spawn` ends in a removal if it fails, `evict` always does. */
 export type OperationKind = "spawn" | "evict";
 
@@ -43,8 +46,10 @@ export type StepObserver = (moment: "started" | "done", step: SpawnStep, tenant:
 export interface Journal {
   /** Rule 1. `choose` picks id, slot and everything else inside the transaction; what it throws changes nothing. */
   beginSpawn(choose: () => TenantRecord): TenantRecord;
-  /** Records that a removal is under way; a spawn that was under way becomes part of it. Safe to repeat. */
-  beginEvict(tenant: TenantRecord): void;
+  /** Records that a removal is under way; a spawn that was under way becomes part of it. Safe to repeat. Rule 4. */
+  beginEvict(tenant: TenantRecord, requestId: string): void;
+  /** The tenant that the eviction of this request was begun for, whether or not it is still there. */
+  evictionOf(requestId: string): { readonly name: string; readonly vmId: string } | undefined;
   /** Marks a failed spawn as being unwound. */
   beginUnwind(tenant: TenantRecord): void;
   /** Rule 2 for steps that are about to run side by side, in one commit. */
@@ -78,6 +83,14 @@ export function openJournal({ database, tenants, slots, now, observe }: JournalP
     "INSERT INTO operation_step (vm_id, step, start_time_ms) VALUES (?, ?, ?) ON CONFLICT (vm_id, step) DO NOTHING",
   );
 
+  const remember = database.prepare(
+    "INSERT INTO eviction_request (request_id, name, vm_id) VALUES (?, ?, ?) ON CONFLICT (request_id) DO NOTHING",
+  );
+  const forgetOld = database.prepare(
+    "DELETE FROM eviction_request WHERE sequence <= (SELECT max(sequence) FROM eviction_request) - ?",
+  );
+  const requested = database.prepare("SELECT name, vm_id FROM eviction_request WHERE request_id = ?");
+
   function toOpen(row: Record<string, unknown>): OpenOperation[] {
     const tenant = tenants.findByVm(String(row["vm_id"]));
     if (tenant === undefined) return [];
@@ -99,11 +112,17 @@ export function openJournal({ database, tenants, slots, now, observe }: JournalP
         begin.run(tenant.vmId, "spawn", now());
         return tenant;
       }),
-    beginEvict: (tenant) =>
+    beginEvict: (tenant, requestId) =>
       transaction(database, () => {
         tenants.markEvicting(tenant.vmId);
         begin.run(tenant.vmId, "evict", now());
+        remember.run(requestId, tenant.name, tenant.vmId);
+        forgetOld.run(maxEvictionRequests);
       }),
+    evictionOf: (requestId) => {
+      const row = requested.get(requestId);
+      return row === undefined ? undefined : { name: String(row["name"]), vmId: String(row["vm_id"]) };
+    },
     beginUnwind: (tenant) => tenants.markEvicting(tenant.vmId),
     startSteps: (tenant, started) =>
       transaction(database, () => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
@@ -21,7 +22,7 @@ test("a spawned tenant runs with network, microVM, identity and route, and an ev
     (await host.inventory()).map((line) => line.split(" ")[0]),
     ["identity", "microvm", "network", "route"],
   );
-  await operations.evict("demo");
+  await operations.evict(randomUUID(), "demo");
   assert.deepEqual(await host.inventory(), []);
   assert.deepEqual([...host.keys], []);
   assert.equal(tenants.find("demo"), undefined);
@@ -109,7 +110,7 @@ test("an eviction removes what it can when a peer is down, says what is left, an
   const { operations, tenants } = startRun(host, memory());
   await operations.spawn(wish("demo"));
   host.failing.add("shredTenant");
-  await assert.rejects(operations.evict("demo"), withReason("EVICTION_INCOMPLETE"));
+  await assert.rejects(operations.evict(randomUUID(), "demo"), withReason("EVICTION_INCOMPLETE"));
   assert.deepEqual(
     (await host.inventory()).map((line) => line.split(" ")[0]),
     ["identity"],
@@ -118,6 +119,26 @@ test("an eviction removes what it can when a peer is down, says what is left, an
   await operations.reconcile();
   assert.deepEqual([...host.keys], []);
   assert.equal(tenants.find("demo"), undefined);
+});
+
+test("an eviction that the reconciler finished is a success when its request comes again, and harms no new tenant", async () => {
+  const host = createFakeHost();
+  const { operations, tenants, clock } = startRun(host, memory());
+  await operations.spawn(wish("demo"));
+  const requestId = randomUUID();
+  host.failing.add("shredTenant");
+  await assert.rejects(operations.evict(requestId, "demo"), withReason("EVICTION_INCOMPLETE"));
+  await assert.rejects(operations.evict(requestId, "demo"), withReason("EVICTION_INCOMPLETE"));
+  host.failing.clear();
+  await operations.reconcile();
+  await operations.evict(requestId, "demo");
+  clock.nowMs += config.slotQuarantineMs;
+  const { vmId } = await operations.spawn(wish("demo"));
+  await operations.evict(requestId, "demo");
+  assert.equal(tenants.find("demo")?.vmId, vmId);
+  assert.equal(tenants.find("demo")?.phase, "running");
+  await assert.rejects(operations.evict(requestId, "other"), withReason("REQUEST_ID_REUSED"));
+  await assert.rejects(operations.evict(randomUUID(), "other"), withReason("TENANT_NOT_FOUND"));
 });
 
 test("evicting a tenant that is being spawned cancels the spawn and destroys its key", async () => {
@@ -133,7 +154,7 @@ test("evicting a tenant that is being spawned cancels the spawn and destroys its
   });
   const spawning = assert.rejects(operations.spawn(wish("demo")), withReason("SPAWN_CANCELLED"));
   await reached.promise;
-  const evicting = operations.evict("demo");
+  const evicting = operations.evict(randomUUID(), "demo");
   go.resolve();
   await Promise.all([spawning, evicting]);
   assert.deepEqual(await host.inventory(), []);
@@ -148,7 +169,7 @@ test("a taken name is refused, even while the first spawn is under way, and the 
   assert.equal(first.status, "fulfilled");
   assert.ok(second.status === "rejected" && reasonOf(second.reason) === "TENANT_EXISTS");
   await assert.rejects(operations.spawn(wish("demo")), withReason("TENANT_EXISTS"));
-  await operations.evict("demo");
+  await operations.evict(randomUUID(), "demo");
   assert.deepEqual(await host.inventory(), []);
 });
 
@@ -210,12 +231,14 @@ test("steps that run side by side are recorded before any of them begins, and no
   const changes = () => Number(database.prepare("SELECT total_changes() AS changes").get()?.["changes"]);
   const seen: unknown[] = [];
   let atStart = 0;
-  const { operations } = startRun(host, database, async (moment, step) => {
-    if (moment === "started" && seen.length < 3) seen.push(recorded());
-    if (step === "await-workload" && moment === "started") atStart = changes();
-    if (step === "await-workload" && moment === "done") assert.equal(changes(), atStart);
-    if (step === "publish-route" && moment === "started")
-      assert.equal(changes(), atStart + 1, "one record, of its start");
+  const { operations } = startRun(host, database, {
+    observe: async (moment, step) => {
+      if (moment === "started" && seen.length < 3) seen.push(recorded());
+      if (step === "await-workload" && moment === "started") atStart = changes();
+      if (step === "await-workload" && moment === "done") assert.equal(changes(), atStart);
+      if (step === "publish-route" && moment === "started")
+        assert.equal(changes(), atStart + 1, "one record, of its start");
+    },
   });
   await operations.spawn(wish("demo"));
   assert.deepEqual(seen, [3, 3, 3]);
@@ -224,8 +247,10 @@ test("steps that run side by side are recorded before any of them begins, and no
 test("the identity drive is emptied beside the injection, and a spawn whose drive is not emptied leaves nothing", async () => {
   const host = createFakeHost();
   const injecting = Promise.withResolvers<void>();
-  const { operations, tenants } = startRun(host, memory(), async (moment, step) => {
-    if (moment === "started" && step === "inject-secrets") injecting.resolve();
+  const { operations, tenants } = startRun(host, memory(), {
+    observe: async (moment, step) => {
+      if (moment === "started" && step === "inject-secrets") injecting.resolve();
+    },
   });
   Object.assign(host.parts.vmm, {
     emptyIdentityDrive: async () => {
@@ -259,7 +284,7 @@ test("unknown images, sizes out of range and a full host are refused before anyt
   assert.deepEqual(await host.inventory(), []);
   for (const name of ["a", "b", "c", "d"]) await operations.spawn(wish(name));
   await assert.rejects(operations.spawn(wish("e")), withReason("NO_FREE_SLOT"));
-  await operations.evict("a");
+  await operations.evict(randomUUID(), "a");
   await assert.rejects(operations.spawn(wish("e")), withReason("NO_FREE_SLOT"), "the freed slot is in quarantine");
   clock.nowMs += config.slotQuarantineMs;
   await operations.spawn(wish("e"));
@@ -291,7 +316,7 @@ test("a tenant whose microVM is gone is FAILED with a reason, and can be evicted
   await operations.reconcile();
   assert.equal(tenants.find("demo")?.phase, "failed");
   assert.equal(tenants.find("demo")?.failureReason, "VMM_EXITED");
-  await operations.evict("demo");
+  await operations.evict(randomUUID(), "demo");
   assert.deepEqual(await host.inventory(), []);
 });
 
@@ -304,7 +329,7 @@ test("slots are unique under 200 mixed spawns and evictions", async () => {
     await Promise.all(names.map((name) => operations.spawn(wish(name))));
     assert.equal(new Set(tenants.all().map(({ slot }) => slot)).size, 4);
     assert.equal(new Set([...host.networks.values()].map(({ slot }) => slot)).size, 4);
-    await Promise.all(names.map((name) => operations.evict(name)));
+    await Promise.all(names.map((name) => operations.evict(randomUUID(), name)));
   }
   assert.deepEqual(await host.inventory(), []);
 });

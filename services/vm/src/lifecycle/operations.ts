@@ -1,3 +1,4 @@
+import { requestIdReused } from "@lobsterd/chassis/idempotency.ts";
 import { fail } from "../errors.ts";
 import type { Egress } from "../network-policy.ts";
 import type { TenantRecord } from "../store/tenants.ts";
@@ -13,8 +14,11 @@ export interface TenantOperations {
   spawn(wish: SpawnWish): Promise<TenantRecord>;
   /** Changes what a tenant may reach; see `egress.ts`. */
   updateEgress(name: string, egress: Egress): Promise<TenantRecord>;
-  /** Resolves when nothing is left. Cancels a spawn or an update that is under way. Throws TENANT_NOT_FOUND, EVICTION_INCOMPLETE. */
-  evict(name: string): Promise<void>;
+  /**
+   * Resolves when nothing is left. Cancels a spawn or an update that is under way. A request that is repeated means the tenant that it first met:
+   * if that one is gone by now it resolves, whoever has the name since. Throws TENANT_NOT_FOUND, EVICTION_INCOMPLETE.
+   */
+  evict(requestId: string, name: string): Promise<void>;
   /** Compares what should be with what is, and makes it so. */
   reconcile(): Promise<void>;
 }
@@ -50,12 +54,15 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
     return running;
   }
 
-  async function evict(name: string): Promise<void> {
-    const tenant = life.tenants.find(name);
+  async function evict(requestId: string, name: string): Promise<void> {
+    const earlier = life.journal.evictionOf(requestId);
+    if (earlier !== undefined && earlier.name !== name) throw requestIdReused(requestId);
+    const tenant = earlier === undefined ? life.tenants.find(name) : life.tenants.findByVm(earlier.vmId);
     if (tenant === undefined) {
+      if (earlier !== undefined) return;
       throw fail("TENANT_NOT_FOUND", `there is no tenant ${name}`, { metadata: { tenant: name } });
     }
-    life.journal.beginEvict(tenant);
+    life.journal.beginEvict(tenant, requestId);
     const spawning = [...(spawns.get(name) ?? [])];
     for (const { cancel } of spawning) {
       cancel.abort(fail("SPAWN_CANCELLED", `tenant ${name} was evicted while it was being spawned`));

@@ -15,7 +15,7 @@ export function evictTenant({ requests, operations }: VmContext) {
       toBinary(EvictTenantRequestSchema, request),
       EvictTenantResponseSchema,
       async () => {
-        await operations.evict(request.name);
+        await operations.evict(request.requestId, request.name);
         return create(EvictTenantResponseSchema);
       },
     );

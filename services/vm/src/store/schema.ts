@@ -43,4 +43,11 @@ export const migrations: readonly string[] = [
   "ALTER TABLE tenant ADD COLUMN replaced_egress TEXT",
   `ALTER TABLE operation_step DROP COLUMN state;
    ALTER TABLE operation_step RENAME COLUMN time_ms TO start_time_ms`,
+  // Outlives the tenant, so that a request that is repeated never means another tenant of the same name.
+  `CREATE TABLE eviction_request (
+     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+     request_id TEXT NOT NULL UNIQUE,
+     name TEXT NOT NULL,
+     vm_id TEXT NOT NULL
+   ) STRICT`,
 ];

@@ -45,22 +45,12 @@ export interface AuditSink {
   append(record: AuditEntry): Promise<void>;
 }
 
-/** A record of something that the service did by itself and that has happened. `resource`: `[A-Za-z0-9._:/-]{0,128}`. */
-export function recordOfService(action: string, resource: string): AuditEntry {
-  return {
-    eventId: uuidv7(),
-    time: new Date(),
-    actor: "",
-    action,
-    tenant: "",
-    resource,
-    phase: "outcome",
-    outcome: "success",
-    reason: "",
-    requestDigest: "",
-    traceId: currentTraceId(),
-    generation: 0,
-  };
+/** The OUTCOME of something that this service did by itself: it has no caller and no request. */
+export function ownOutcome(
+  facts: Pick<AuditEntry, "action" | "tenant" | "resource" | "generation" | "outcome" | "reason">,
+): AuditEntry {
+  const own = { actor: "", requestDigest: "", traceId: currentTraceId() };
+  return { ...facts, ...own, eventId: uuidv7(), time: new Date(), phase: "outcome" };
 }
 
 /** What an audited request acts on. */

@@ -12,6 +12,7 @@ export const fail = defineErrors("vm.lobsterd", {
   BOOT_QUEUE_FULL: Code.ResourceExhausted,
   SPAWN_LIMIT_EXCEEDED: Code.DeadlineExceeded,
   SPAWN_CANCELLED: Code.Aborted,
+  SPAWN_INTERRUPTED: Code.Aborted,
   BOOT_FAILED: Code.Internal,
   WORKLOAD_FAILED: Code.Internal,
   GUEST_MISBEHAVED: Code.Internal,

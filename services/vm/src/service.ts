@@ -78,6 +78,11 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   const events = createTenantEvents(bus, logger);
   const life = createLifecycle({
     ...{ config, logger, tenants, slots, journal, images, bootQueue, parts, events },
+    record: (entry) =>
+      void spool.append(entry).catch((error: unknown) =>
+        // As for a call: the last place that can hold the record is the log.
+        logger.error({ err: error, record: entry }, "audit record could not be kept"),
+      ),
     reportGuestSpans: reportGuestSpans(openForeignSpans("agent")),
     now: Date.now,
   });

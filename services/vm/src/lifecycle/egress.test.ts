@@ -26,12 +26,12 @@ const enforced = (host: FakeHost, vmId: string) => toEgress(host.networks.get(vm
 
 test("a new policy is recorded, in force and told of, and the tenant keeps it", async () => {
   const host = createFakeHost();
-  const { operations, tenants, happened } = startRun(host, memory());
+  const { operations, tenants, told } = startRun(host, memory());
   const { vmId } = await operations.spawn(wish("demo"));
   assert.deepEqual((await operations.updateEgress("demo", one)).egress, one);
   assert.deepEqual(enforced(host, vmId), one);
   assert.partialDeepStrictEqual(tenants.find("demo"), { egress: one, replacedEgress: undefined });
-  assert.deepEqual(happened, ["spawned demo", "tenant-egress-updated demo"]);
+  assert.deepEqual(told, ["event spawned demo", "event tenant-egress-updated demo"]);
 });
 
 test("the new policy is durable before net hears of it", async () => {
@@ -49,7 +49,7 @@ test("the new policy is durable before net hears of it", async () => {
 
 test("a policy that net refuses is put back, and the reconciler never asks for it again", async () => {
   const host = createFakeHost();
-  const { operations, tenants, happened } = startRun(host, memory());
+  const { operations, tenants, told } = startRun(host, memory());
   const { vmId } = await operations.spawn(wish("demo"));
   await operations.updateEgress("demo", one);
   host.refusing.set("updateNetworkEgress", denied);
@@ -58,23 +58,23 @@ test("a policy that net refuses is put back, and the reconciler never asks for i
   host.refusing.clear();
   await operations.reconcile();
   assert.deepEqual(enforced(host, vmId), one);
-  assert.deepEqual(happened, ["spawned demo", "tenant-egress-updated demo"]);
+  assert.deepEqual(told, ["event spawned demo", "event tenant-egress-updated demo"]);
 });
 
 test("after a call whose end is not known, the reconciler brings net to the record, once", async () => {
   const host = createFakeHost();
-  const { operations, tenants, happened } = startRun(host, memory());
+  const { operations, tenants, told } = startRun(host, memory());
   const { vmId } = await operations.spawn(wish("demo"));
   host.failing.add("updateNetworkEgress");
   await assert.rejects(operations.updateEgress("demo", none), withReason("EGRESS_UPDATE_INCOMPLETE"));
   assert.partialDeepStrictEqual(tenants.find("demo"), { egress: none, replacedEgress: internet });
-  assert.deepEqual(happened, ["spawned demo"]);
+  assert.deepEqual(told, ["event spawned demo"]);
   host.failing.clear();
   await operations.reconcile();
   assert.deepEqual(enforced(host, vmId), none);
   assert.equal(tenants.find("demo")?.replacedEgress, undefined);
   await operations.reconcile();
-  assert.deepEqual(happened, ["spawned demo", "tenant-egress-updated demo"]);
+  assert.deepEqual(told, ["event spawned demo", "event tenant-egress-updated demo"]);
 });
 
 test("a change that vm did not live to end is ended by its next run, or put back if net refuses it", async () => {
@@ -133,7 +133,7 @@ test("a network under another policy than its tenant's is brought back; one tena
 
 test("the order of rules is no difference", async () => {
   const host = createFakeHost();
-  const { operations, happened } = startRun(host, memory());
+  const { operations, told } = startRun(host, memory());
   const rules = [
     { cidr: "93.184.216.0/24", port: 443, protocol: "tcp" },
     { cidr: "1.1.1.1/32", port: 0, protocol: "any" },
@@ -146,7 +146,7 @@ test("the order of rules is no difference", async () => {
   const before = host.networks.get(vmId);
   await operations.reconcile();
   assert.equal(host.networks.get(vmId), before, "net was not called");
-  assert.deepEqual(happened, ["spawned demo"]);
+  assert.deepEqual(told, ["event spawned demo"]);
 });
 
 test("of two updates the later one stays, whatever the first one takes", async () => {

@@ -63,6 +63,8 @@ export interface FakeHost {
   readonly refusing: Map<Failure, ServiceError>;
   /** Waits for these, before any effect. */
   readonly holding: Map<Failure, Promise<void>>;
+  /** VM ids whose network and route cannot be taken away. */
+  readonly stubborn: Set<string>;
   /** Everything that exists, as sorted lines. Empty: nothing is left. */
   inventory(): Promise<readonly string[]>;
 }
@@ -75,6 +77,10 @@ export function createFakeHost(): FakeHost {
   const failing = new Set<Failure>();
   const refusing = new Map<Failure, ServiceError>();
   const holding = new Map<Failure, Promise<void>>();
+  const stubborn = new Set<string>();
+  const requireWilling = (vmId: string) => {
+    if (stubborn.has(vmId)) throw new Error(`told to fail for ${vmId}`);
+  };
   const vmm = createFakeVmm();
   const attempt = (what: Failure) => {
     if (failing.has(what)) throw new Error(`told to fail: ${what}`);
@@ -95,6 +101,7 @@ export function createFakeHost(): FakeHost {
       },
       detachNetwork: ({ vmId }) => {
         attempt("detachNetwork");
+        requireWilling(vmId);
         networks.delete(vmId);
         return create(DetachNetworkResponseSchema);
       },
@@ -122,6 +129,7 @@ export function createFakeHost(): FakeHost {
       },
       withdrawRoute: ({ tenant, vmId }) => {
         attempt("withdrawRoute");
+        requireWilling(vmId);
         if (routes.get(tenant) === vmId) routes.delete(tenant);
         return create(WithdrawRouteResponseSchema);
       },
@@ -179,6 +187,7 @@ export function createFakeHost(): FakeHost {
     failing,
     refusing,
     holding,
+    stubborn,
     inventory: async () =>
       [
         ...[...networks.keys()].map((vmId) => `network ${vmId}`),

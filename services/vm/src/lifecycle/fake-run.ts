@@ -1,6 +1,8 @@
 /** One run of `vm`'s lifecycle over a host in memory, for unit tests. */
 import { randomUUID } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
+import type { AuditEntry } from "@lobsterd/chassis/audit.ts";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { configSchema } from "../config.ts";
 import type { TenantEvents } from "../events.ts";
@@ -44,7 +46,7 @@ export interface RunOptions {
 export function startRun(host: FakeHost, database: DatabaseSync, options: RunOptions = {}) {
   const { observe, findImage = findBase } = options;
   const clock = { nowMs: 1_000_000 };
-  const happened: string[] = [];
+  const told: string[] = [];
   const tenants = openTenantStore(database);
   const slots = openSlotStore(database, config.slotCount, config.slotQuarantineMs);
   const now = () => clock.nowMs;
@@ -54,20 +56,24 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
   const life = createLifecycle({
     ...{ config, logger: silent, tenants, slots, journal, images, bootQueue, now },
     parts: host.parts,
-    events: recordEvents(happened),
+    ...listen(told),
     reportGuestSpans: () => undefined,
   });
-  return { tenants, journal, clock, images, bootQueue, happened, operations: createTenantOperations(life) };
+  return { tenants, journal, clock, images, bootQueue, told, operations: createTenantOperations(life) };
 }
 
-function recordEvents(happened: string[]): TenantEvents {
-  return {
-    tenantSpawned: ({ name }) => void happened.push(`spawned ${name}`),
-    tenantSpawnFailed: ({ name }) => void happened.push(`spawn-failed ${name}`),
-    tenantEgressUpdated: ({ name }) => void happened.push(`tenant-egress-updated ${name}`),
-    tenantEvicted: ({ name }) => void happened.push(`evicted ${name}`),
-    tenantFailed: ({ name }) => void happened.push(`failed ${name}`),
+/** Events and audit records as lines, in the order in which they were told. */
+function listen(told: string[]) {
+  const events: TenantEvents = {
+    tenantSpawned: ({ name }) => void told.push(`event spawned ${name}`),
+    tenantSpawnFailed: ({ name }, error) => void told.push(`event spawn-failed ${name} ${reasonOf(error) ?? ""}`),
+    tenantEgressUpdated: ({ name }) => void told.push(`event tenant-egress-updated ${name}`),
+    tenantEvicted: ({ name }) => void told.push(`event evicted ${name}`),
+    tenantFailed: ({ name }, reason) => void told.push(`event failed ${name} ${reason}`),
   };
+  const record = ({ action, phase, outcome, reason, tenant }: AuditEntry) =>
+    void told.push(`record ${action} ${phase} ${outcome} ${reason} ${tenant}`);
+  return { events, record };
 }
 
 export function wish(name: string): SpawnWish {

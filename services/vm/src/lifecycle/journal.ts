@@ -57,7 +57,8 @@ export interface Journal {
   /** Rule 2, unless it is recorded already: runs one step of a spawn in a span of its name. */
   step<T>(tenant: TenantRecord, step: SpawnStep, run: () => Promise<T>): Promise<T>;
   finishSpawn(tenant: TenantRecord): TenantRecord;
-  finishRemoval(tenant: TenantRecord): void;
+  /** `also` runs in the same transaction. */
+  finishRemoval(tenant: TenantRecord, also: () => void): void;
   open(): readonly OpenOperation[];
   find(vmId: string): OpenOperation | undefined;
 }
@@ -142,8 +143,9 @@ export function openJournal({ database, tenants, slots, now, observe }: JournalP
         end.run(tenant.vmId);
         return tenants.findByVm(tenant.vmId) ?? tenant;
       }),
-    finishRemoval: (tenant) =>
+    finishRemoval: (tenant, also) =>
       transaction(database, () => {
+        also();
         end.run(tenant.vmId);
         tenants.remove(tenant.vmId);
         slots.release(tenant.slot, now());

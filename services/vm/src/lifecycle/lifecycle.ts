@@ -1,3 +1,4 @@
+import type { AuditEntry } from "@lobsterd/chassis/audit.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import type { FinishedSpan } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { Config } from "../config.ts";
@@ -22,6 +23,8 @@ export interface LifecycleParts {
   readonly bootQueue: BootQueue;
   readonly parts: HostParts;
   readonly events: TenantEvents;
+  /** Keeps an audit record in this service's own database, in the transaction that is open if one is; it goes to audit from there. */
+  readonly record: (entry: AuditEntry) => void;
   /** Exports spans that ended in a guest. */
   readonly reportGuestSpans: (spans: readonly FinishedSpan[]) => void;
   readonly now: () => number;
@@ -33,9 +36,11 @@ export interface Lifecycle extends LifecycleParts {
   readonly turns: Turns;
   /**
    * Removes what an open operation's tenant has, then its row. Concurrent calls for one VM share one removal. Resolves with
-   * what is left over; the row and the operation stay until nothing is.
+   * what is left over; the row and the operation stay until nothing is. `atEnd` runs inside the transaction that ends the operation,
+   * unless this call joined a removal that ran already.
    */
-  remove(vmId: string): Promise<Leftovers>;
+  remove(vmId: string, atEnd?: () => void): Promise<Leftovers>;
+  isRemoving(vmId: string): boolean;
   /** Removes what a failed spawn made. */
   unwind(tenant: TenantRecord): Promise<Leftovers>;
 }
@@ -43,22 +48,22 @@ export interface Lifecycle extends LifecycleParts {
 export function createLifecycle(parts: LifecycleParts): Lifecycle {
   const removals = new Map<string, Promise<Leftovers>>();
 
-  async function removeUntilSettled(vmId: string): Promise<Leftovers> {
+  async function removeUntilSettled(vmId: string, atEnd: () => void): Promise<Leftovers> {
     for (;;) {
       const operation = parts.journal.find(vmId);
       if (operation === undefined) return [];
       const leftovers = await removeTenant(parts.parts, operation, parts.logger);
       // An eviction that began meanwhile wants more removed than the unwinding of a spawn does.
       if (parts.journal.find(vmId)?.kind !== operation.kind) continue;
-      if (leftovers.length === 0) parts.journal.finishRemoval(operation.tenant);
+      if (leftovers.length === 0) parts.journal.finishRemoval(operation.tenant, atEnd);
       return leftovers;
     }
   }
 
-  function remove(vmId: string): Promise<Leftovers> {
+  function remove(vmId: string, atEnd: () => void = () => undefined): Promise<Leftovers> {
     const running = removals.get(vmId);
     if (running !== undefined) return running;
-    const removal = removeUntilSettled(vmId).finally(() => removals.delete(vmId));
+    const removal = removeUntilSettled(vmId, atEnd).finally(() => removals.delete(vmId));
     removals.set(vmId, removal);
     return removal;
   }
@@ -67,6 +72,7 @@ export function createLifecycle(parts: LifecycleParts): Lifecycle {
     ...parts,
     turns: createTurns(),
     remove,
+    isRemoving: (vmId) => removals.has(vmId),
     unwind: (tenant) => {
       parts.journal.beginUnwind(tenant);
       return remove(tenant.vmId);

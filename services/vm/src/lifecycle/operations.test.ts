@@ -81,6 +81,10 @@ for (const step of spawnSteps) {
       const second = startRun(host, database);
       await second.operations.reconcile();
       assert.deepEqual(await host.inventory(), []);
+      assert.deepEqual(second.told, [
+        "record SpawnTenant outcome failure SPAWN_INTERRUPTED demo",
+        "event spawn-failed demo SPAWN_INTERRUPTED",
+      ]);
       assert.equal(second.tenants.find("demo"), undefined);
       const running = await second.operations.spawn(wish("demo"));
       assert.equal(running.phase, "running");
@@ -139,6 +143,30 @@ test("an eviction that the reconciler finished is a success when its request com
   assert.equal(tenants.find("demo")?.phase, "running");
   await assert.rejects(operations.evict(requestId, "other"), withReason("REQUEST_ID_REUSED"));
   await assert.rejects(operations.evict(randomUUID(), "other"), withReason("TENANT_NOT_FOUND"));
+});
+
+test("an eviction that a later run finishes is recorded and told once, when nothing is left and not before", async () => {
+  const host = createFakeHost();
+  const database = memory();
+  const first = startRun(host, database);
+  await first.operations.spawn(wish("demo"));
+  host.failing.add("shredTenant");
+  await assert.rejects(first.operations.evict(randomUUID(), "demo"), withReason("EVICTION_INCOMPLETE"));
+  const second = startRun(host, database);
+  await second.operations.reconcile();
+  assert.deepEqual(second.told, []);
+  host.failing.clear();
+  await second.operations.reconcile();
+  await second.operations.reconcile();
+  assert.deepEqual(second.told, ["record EvictTenant outcome success  demo", "event evicted demo"]);
+});
+
+test("a removal that is under way is left to its own caller", async () => {
+  const host = createFakeHost();
+  const { operations, told } = startRun(host, memory());
+  await operations.spawn(wish("demo"));
+  await Promise.all([operations.evict(randomUUID(), "demo"), operations.reconcile()]);
+  assert.deepEqual(told, ["event spawned demo", "event evicted demo"]);
 });
 
 test("evicting a tenant that is being spawned cancels the spawn and destroys its key", async () => {
@@ -306,6 +334,37 @@ test("reconcile removes what belongs to no tenant, restores what a tenant misses
   await operations.reconcile();
   assert.deepEqual(await host.inventory(), expected);
   assert.equal(tenants.find("demo")?.phase, "running");
+});
+
+test("a stray that cannot be removed holds up no other repair, and comes again", async () => {
+  const host = createFakeHost();
+  const { operations } = startRun(host, memory());
+  const { vmId } = await operations.spawn(wish("demo"));
+  const stubborn = "0".repeat(32);
+  const stray = "1".repeat(32);
+  for (const [slot, id] of [stubborn, stray].entries()) {
+    host.networks.set(id, { slot: slot + 1, egress: undefined });
+    host.routes.set(`stray-${slot}`, id);
+    await host.parts.vmm.prepare({ vmId: id, slot: slot + 1, image: "base", overlayMib: 64 });
+  }
+  host.networks.delete(vmId);
+  host.routes.delete("demo");
+  const { remove } = host.parts.vmm;
+  Object.assign(host.parts.vmm, {
+    remove: async (id: string) => {
+      if (id === stubborn) throw vmmFail("HOST_UNSAFE", "told to fail");
+      await remove(id);
+    },
+  });
+  host.stubborn.add(stubborn);
+  await operations.reconcile();
+  const own = [`identity ${vmId}`, `microvm ${vmId}`, `network ${vmId}`, "route demo"];
+  const left = [`microvm ${stubborn}`, `network ${stubborn}`, "route stray-0"];
+  assert.deepEqual(await host.inventory(), [...own, ...left].sort());
+  host.stubborn.clear();
+  Object.assign(host.parts.vmm, { remove });
+  await operations.reconcile();
+  assert.deepEqual(await host.inventory(), own);
 });
 
 test("a tenant whose microVM is gone is FAILED with a reason, and can be evicted", async () => {

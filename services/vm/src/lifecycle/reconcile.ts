@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import { convergeEgress, reattachNetwork } from "./egress.ts";
+import { finishInterrupted } from "./interrupted.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 
 /** Rows of a page, and the most pages read: a peer that lies about its size must not keep the reconciler busy for ever. */
@@ -10,14 +11,16 @@ const maxPages = 100;
 
 /**
  * Makes the host match the store: finishes what was interrupted, removes what belongs to no tenant, and gives running tenants
- * back what they miss. Start-up and the timer call the same function; a second run in a row changes nothing. A peer that is
- * down postpones its part to the next run.
+ * back what they miss. Start-up and the timer call the same function; a second run in a row changes nothing. What cannot be
+ * done now holds up nothing else: it is logged and left to the next run, and so is the whole part of a peer that is down.
  */
 export async function reconcile(life: Lifecycle, isSpawning: (name: string) => boolean): Promise<void> {
-  for (const { tenant } of life.journal.open()) {
-    if (isSpawning(tenant.name)) continue;
+  for (const operation of life.journal.open()) {
+    const { tenant } = operation;
+    // Whoever removes it already says what became of it.
+    if (isSpawning(tenant.name) || life.isRemoving(tenant.vmId)) continue;
     life.logger.info({ tenant: tenant.name, vmId: tenant.vmId }, "removing what an interrupted operation left");
-    await life.remove(tenant.vmId);
+    await finishInterrupted(life, operation);
   }
   const parts = [reconcileMicroVms, reconcileNetworks, reconcileRoutes];
   const results = await Promise.allSettled(parts.map((part) => part(life)));
@@ -41,7 +44,7 @@ async function reconcileMicroVms(life: Lifecycle): Promise<void> {
   const actual = await life.parts.vmm.list();
   for (const { vmId } of actual.filter((vm) => !isKnown(life, vm.vmId))) {
     life.logger.warn({ vmId }, "removing a microVM that belongs to no tenant");
-    await life.parts.vmm.remove(vmId);
+    await attempt(life, "remove-stray-microvm", vmId, () => life.parts.vmm.remove(vmId));
   }
   const alive = new Set(actual.filter(({ state }) => state === "running").map(({ vmId }) => vmId));
   for (const tenant of expected.filter(({ vmId }) => !alive.has(vmId))) {
@@ -60,18 +63,14 @@ async function reconcileNetworks(life: Lifecycle): Promise<void> {
   });
   for (const { vmId } of actual.filter((network) => !isKnown(life, network.vmId))) {
     life.logger.warn({ vmId }, "detaching a network that belongs to no tenant");
-    await life.parts.net.detachNetwork({ requestId: randomUUID(), vmId });
+    await attempt(life, "detach-stray-network", vmId, () =>
+      life.parts.net.detachNetwork({ requestId: randomUUID(), vmId }),
+    );
   }
   const attached = new Set(actual.map(({ vmId }) => vmId));
-  const missing = expected.filter((tenant) => !attached.has(tenant.vmId));
-  await tryEach([
-    ...missing.map(
-      ({ vmId }) =>
-        () =>
-          reattachNetwork(life, vmId),
-    ),
-    ...actual.map((network) => () => convergeEgress(life, network)),
-  ]);
+  for (const { vmId } of expected.filter((tenant) => !attached.has(tenant.vmId)))
+    await guarded(life, "reattach-network", vmId, () => reattachNetwork(life, vmId));
+  for (const network of actual) await guarded(life, "update-egress", network.vmId, () => convergeEgress(life, network));
 }
 
 async function reconcileRoutes(life: Lifecycle): Promise<void> {
@@ -82,21 +81,30 @@ async function reconcileRoutes(life: Lifecycle): Promise<void> {
   });
   for (const { tenant, vmId } of actual.filter((route) => !isKnown(life, route.vmId))) {
     life.logger.warn({ vmId }, "withdrawing a route that belongs to no tenant");
-    await life.parts.proxy.withdrawRoute({ requestId: randomUUID(), tenant, vmId });
+    await attempt(life, "withdraw-stray-route", vmId, () =>
+      life.parts.proxy.withdrawRoute({ requestId: randomUUID(), tenant, vmId }),
+    );
   }
   const published = new Set(actual.map(({ vmId }) => vmId));
   for (const { name, vmId, generation, guestAddress } of expected.filter((tenant) => !published.has(tenant.vmId))) {
     if (life.tenants.findByVm(vmId)?.phase !== "running") continue;
     const route = { requestId: randomUUID(), tenant: name, vmId, generation, guestAddress };
-    await inSpan("republish-route", { "lobsterd.vm_id": vmId }, () => life.parts.proxy.publishRoute(route));
+    await attempt(life, "republish-route", vmId, () => life.parts.proxy.publishRoute(route));
   }
 }
 
-/** One after the other; one tenant's failure does not keep the others from theirs. */
-async function tryEach(repairs: readonly (() => Promise<void>)[]): Promise<void> {
-  const failures: unknown[] = [];
-  for (const repair of repairs) await repair().catch((error: unknown) => failures.push(error));
-  if (failures.length > 0) throw new AggregateError(failures, `${failures.length} networks could not be repaired`);
+/** One repair in a span of its own. What fails is seen there and in the log, and comes again with the next run. */
+async function attempt(life: Lifecycle, name: string, vmId: string, run: () => Promise<unknown>): Promise<void> {
+  await guarded(life, name, vmId, () => inSpan(name, { "lobsterd.vm_id": vmId }, run));
+}
+
+/** The same for what makes its own span, and only when it has something to do. */
+async function guarded(life: Lifecycle, name: string, vmId: string, run: () => Promise<unknown>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    life.logger.warn({ err: error, vmId, repair: name }, "a part of the host could not be repaired");
+  }
 }
 
 async function everyPage<T>(read: (pageToken: string) => Promise<{ rows: readonly T[]; next: string }>): Promise<T[]> {

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import type { StackClients } from "../client/clients.ts";
 import { askFront, hostOf } from "../client/front.ts";
 import type { StackEnv } from "../client/stack-env.ts";
@@ -35,17 +36,33 @@ export async function measureSpawn(env: StackEnv, clients: StackClients, tenant:
   const { status } = await askFront(env, hostOf(env, tenant), { path: "/health" });
   const totalMs = performance.now() - start;
   if (status !== 200) throw new Error(`the tenant answered ${status}`);
-  const trace = await fetchTrace(env.LOBSTERD_TRACES, await traceOf(clients, tenant), {
-    services: ["vm", "secrets", "agent"],
-    waitMs: 10_000,
-  });
+  const trace = await completeTrace(env, await traceOf(clients, tenant));
   const waitedMs = waits.reduce((sum, wait) => sum + durationOf(trace, wait), 0);
   return { totalMs, vmmStartMs: durationOf(trace, vmmStart), controlPlaneMs: callMs - waitedMs, trace };
 }
 
+/** The trace once it has every wait: each service sends its spans in batches, and each wait may be in the next one. */
+function completeTrace(env: StackEnv, traceId: string): Promise<readonly TraceSpan[]> {
+  const fetchComplete = async () => {
+    const trace = await fetchTrace(env.LOBSTERD_TRACES, traceId, {
+      services: ["vm", "secrets", "agent"],
+      waitMs: 10_000,
+    });
+    return waits.every((wait) => spansOf(trace, wait).length > 0) ? trace : undefined;
+  };
+  return waitFor("the trace to show how long the guest was waited for", fetchComplete, {
+    timeoutMs: 10_000,
+    intervalMs: 200,
+  });
+}
+
+function spansOf(trace: readonly TraceSpan[], wait: Wait): readonly TraceSpan[] {
+  return trace.filter(({ service, name }) => service === wait.service && name === wait.name);
+}
+
 /** Of the one span that `wait` names: after a second boot of the same spawn there are two, and the figure would be of neither. */
 function durationOf(trace: readonly TraceSpan[], wait: Wait): number {
-  const [span, ...more] = trace.filter(({ service, name }) => service === wait.service && name === wait.name);
+  const [span, ...more] = spansOf(trace, wait);
   if (span === undefined || more.length > 0)
     throw new Error(`the trace does not show one ${wait.name} of ${wait.service}`);
   return span.durationMs;

@@ -1,4 +1,5 @@
 import { afterHeader, attributesByType } from "./message.ts";
+import { families, nfgen, nfgenBytes } from "./nfnetlink.ts";
 import {
   decodeElements,
   type ElementName,
@@ -42,8 +43,6 @@ const newElement = (subsystem << 8) | 12;
 const getElement = (subsystem << 8) | 13;
 const deleteElement = (subsystem << 8) | 14;
 const getGeneration = (subsystem << 8) | 16;
-const headerBytes = 4;
-const inet = 1;
 const tableName = "lobsterd";
 const setFlagBits = 3;
 const setKeyType = 4;
@@ -72,9 +71,9 @@ export function changeElements(socket: NetlinkSocket, changes: readonly ElementC
   if (last !== undefined) requests[requests.length - 1] = { ...last, flags: last.flags | flags.ack };
   try {
     socket.batch([
-      { type: batchBegin, flags: 0, payload: header(0, subsystem) },
+      { type: batchBegin, flags: 0, payload: nfgen(0, subsystem) },
       ...requests,
-      { type: batchEnd, flags: 0, payload: header(0, subsystem) },
+      { type: batchEnd, flags: 0, payload: nfgen(0, subsystem) },
     ]);
   } catch (error) {
     if (!(error instanceof NetlinkRefused)) throw error;
@@ -116,9 +115,9 @@ export function readElementsByName(
 
 /** Reads the generation of the ruleset, to find out cheaply whether anybody has changed anything. */
 export function readGeneration(socket: NetlinkSocket): Generation {
-  const [reply] = socket.request({ type: getGeneration, flags: 0, payload: header(0, 0) });
+  const [reply] = socket.request({ type: getGeneration, flags: 0, payload: nfgen(0) });
   if (reply === undefined) throw new NetlinkUnanswered("no generation");
-  return readBig32(attributesByType(afterHeader(reply.payload, headerBytes)).get(generationId));
+  return readBig32(attributesByType(afterHeader(reply.payload, nfgenBytes)).get(generationId));
 }
 
 function elementIn(
@@ -149,7 +148,7 @@ interface SetDescription {
 function readSet(socket: NetlinkSocket, set: string): SetDescription {
   const [reply] = socket.request({ type: getSet, flags: 0, payload: withHeader(encodeSetName(tableName, set)) });
   if (reply === undefined) throw new NetlinkUnanswered(`no description of set ${set}`);
-  const attributes = attributesByType(afterHeader(reply.payload, headerBytes));
+  const attributes = attributesByType(afterHeader(reply.payload, nfgenBytes));
   const setFlags = attributes.get(setFlagBits);
   return {
     types: decodeKeyTypes(readBig32(attributes.get(setKeyType))),
@@ -162,7 +161,7 @@ function withoutFlag({ isIntervalEnd: _, ...element }: HeldElement): ListedEleme
 }
 
 function elementsOf({ payload }: Reply, types: readonly KeyType[]): HeldElement[] {
-  return decodeElements(afterHeader(payload, headerBytes), types);
+  return decodeElements(afterHeader(payload, nfgenBytes), types);
 }
 
 function requestsOf(change: ElementChange): Request[] {
@@ -187,13 +186,5 @@ function describe(change: ElementChange | undefined, reason: string | undefined)
 }
 
 function withHeader(attributes: Buffer): Buffer {
-  return Buffer.concat([header(inet, 0), attributes]);
-}
-
-/** struct nfgenmsg */
-function header(family: number, resource: number): Buffer {
-  const bytes = Buffer.alloc(headerBytes);
-  bytes.writeUInt8(family, 0);
-  bytes.writeUInt16BE(resource, 2);
-  return bytes;
+  return Buffer.concat([nfgen(families.inet), attributes]);
 }

@@ -44,6 +44,8 @@ export interface NetworkStack {
   reconcile(): Promise<readonly Drift[]>;
   /** Until `signal` aborts: compares, fills the pool, and compares at once when somebody else changed a rule. */
   keep(options: { readonly reconcileIntervalMs: number; readonly signal: AbortSignal }): void;
+  /** Lets go of the kernel; nothing on the host changes. */
+  close(): void;
 }
 
 /** NET-02: how soon a foreign change of the rules is noticed. The question costs microseconds; the comparison only follows a yes. */
@@ -75,7 +77,8 @@ export async function openNetworkStack(options: StackOptions): Promise<NetworkSt
   const clean = attached.filter(({ slot }) => !unclean.has(slot));
 
   const { hostNamespace } = options;
-  const { elements, flows, usage } = openKernelAccess({ runner, config, logger, hostNamespace });
+  const kernel = openKernelAccess({ runner, config, logger, hostNamespace });
+  const { elements, flows, usage } = kernel;
   const scratchPath = `${netnsDir}/scratch`;
   const shaper = createShaper(runner, netnsDir);
   const hostAddresses = await listHostAddresses(runner);
@@ -128,5 +131,6 @@ export async function openNetworkStack(options: StackOptions): Promise<NetworkSt
       };
       every(watchIntervalMs, "watch rules", watch, background);
     },
+    close: () => kernel[Symbol.dispose](),
   };
 }

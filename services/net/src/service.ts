@@ -32,6 +32,7 @@ export async function startNetService(config: NetConfig, logger: Logger, scope: 
     logger,
     now: Date.now,
   });
+  scope.onClose(() => stack.close());
   const server = await startServer({
     config,
     logger,

@@ -7,7 +7,15 @@ import { native32, readText } from "./values.ts";
 export const protocols = { route: 0, sockDiag: 4, netfilter: 12 } as const;
 
 /** nlmsghdr.nlmsg_flags */
-export const flags = { request: 0x1, ack: 0x4, dump: 0x300, replace: 0x100, excl: 0x200, create: 0x400 } as const;
+export const flags = {
+  request: 0x1,
+  ack: 0x4,
+  echo: 0x8,
+  dump: 0x300,
+  replace: 0x100,
+  excl: 0x200,
+  create: 0x400,
+} as const;
 
 const replyInterrupted = 0x10;
 const ackIsCapped = 0x100;
@@ -81,6 +89,7 @@ export class NetlinkUnanswered extends Error {
  * `NetlinkUnanswered` or `MalformedMessage`. After any but the first the socket is closed.
  */
 export interface NetlinkSocket extends Disposable {
+  readonly isOpen: boolean;
   /** One request that changes something or reads one thing: its replies. */
   request(request: Request): Reply[];
   /** Many requests, each on its own: its replies, or why it was refused. */
@@ -92,7 +101,11 @@ export interface NetlinkSocket extends Disposable {
   close(): void;
 }
 
-/** `namespacePath`: file of the network namespace that the socket acts in; without it, this process's own. */
+/**
+ * `namespacePath`: file of the network namespace that the socket acts in, and which it holds in being; without it, this
+ * process's own. Sockets of `protocols.netfilter` are worth keeping: closing one waits until the kernel has
+ * freed whatever was deleted from any ruleset, some 15 ms.
+ */
 export function openNetlink(libc: Libc, protocol: number, namespacePath?: string): NetlinkSocket {
   const open = (): number => openDescriptor(libc, protocol);
   return createSocket(libc, namespacePath === undefined ? open() : withinNamespace(libc, namespacePath, open));
@@ -211,6 +224,9 @@ function createSocket(libc: Libc, descriptor: number): NetlinkSocket {
   }
 
   return {
+    get isOpen() {
+      return open;
+    },
     request: (request) => one({ ...request, flags: request.flags | flags.ack }).replies,
     pipeline,
     dump(request) {

@@ -69,6 +69,7 @@ export async function makeGround(): Promise<Ground> {
   const names: string[] = [];
   const databases: DatabaseSync[] = [];
   const actors: Actor[] = [];
+  const stacks: NetworkStack[] = [];
   const published: Drift[] = [];
   const path = (name: string): string => `/run/netns/${prefix}-${name}`;
 
@@ -80,6 +81,7 @@ export async function makeGround(): Promise<Ground> {
 
   async function remove(): Promise<void> {
     await Promise.all(actors.map((actor) => actor.close()));
+    for (const stack of stacks) stack.close();
     for (const database of databases) if (database.isOpen) database.close();
     if (names.includes("host")) await tearDown(netnsDir, createProcessRunner(path("host")));
     for (const name of names) await root.run(["ip", "netns", "delete", `${prefix}-${name}`]);
@@ -117,7 +119,7 @@ export async function makeGround(): Promise<Ground> {
           audit: { append: async () => undefined },
           logger,
         });
-        return await openNetworkStack({
+        const stack = await openNetworkStack({
           config: {
             netnsDir,
             slotCount: 4,
@@ -138,6 +140,8 @@ export async function makeGround(): Promise<Ground> {
           logger,
           now: options.now ?? Date.now,
         });
+        stacks.push(stack);
+        return stack;
       },
       async actor(name) {
         const actor = await startActor(path(name));

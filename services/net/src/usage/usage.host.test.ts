@@ -1,0 +1,59 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { attacks, counted, type Scene, setScene } from "../testing/attacks.ts";
+import { cannotRun, world } from "../testing/ground.ts";
+
+describe("what a network has carried", { skip: cannotRun }, () => {
+  let scene: Scene;
+
+  before(async () => {
+    scene = await setScene();
+  });
+  after(() => scene.ground.remove());
+
+  const read = (slot: number) => scene.stack.usage.read(slot);
+
+  test("is counted at the guest's link, by tenant", async () => {
+    const [before, neighbour] = [await read(0), await read(1)];
+    assert.equal(await scene.first.actor.hold(world.internet, 9000), "echo");
+    const after = await read(0);
+    assert.ok(after.sentBytes > before.sentBytes && after.receivedBytes > before.receivedBytes);
+    assert.ok(after.sentPackets - before.sentPackets >= 3n, "a handshake and a request");
+    assert.equal(after.trackedConnections, before.trackedConnections + 1);
+    assert.equal((await read(1)).sentPackets, neighbour.sentPackets);
+  });
+
+  test("names why packets were dropped, by tenant", async () => {
+    await attacks["forged mac"](scene);
+    await attacks["denied ranges in the namespace"](scene);
+    await counted["denied-range"](scene);
+    await attacks["flood of packets at the host"](scene);
+    const { droppedPackets } = await read(0);
+    for (const reason of ["spoofed-mac", "denied-range", "sent-packets"])
+      assert.ok((droppedPackets.get(reason) ?? 0n) >= 5n, `${reason}: ${droppedPackets.get(reason)}`);
+    assert.equal((await read(2)).droppedPackets.has("denied-range"), false);
+  });
+
+  test("counts what goes to the configured resolvers", async () => {
+    const before = (await read(0)).resolverPackets;
+    assert.equal(await scene.first.actor.connect(world.resolver, 53, 1500), "echo");
+    assert.ok((await read(0)).resolverPackets > before);
+  });
+
+  test("begins anew with the next tenant", async () => {
+    const { stack } = scene;
+    await stack.networks.detach("0".repeat(32));
+    await stack.networks.attach({
+      ...{ vmId: "f".repeat(32), slot: 0, egress: { mode: "internet" } },
+      limits: { sentKbits: 10_000, receivedKbits: 10_000, sentPackets: 1000, receivedPackets: 1000 },
+    });
+    const { sentPackets, droppedPackets, resolverPackets } = await read(0);
+    assert.deepEqual([sentPackets, [...droppedPackets], resolverPackets], [0n, [], 0n]);
+  });
+
+  test("cannot be read without netlink, and says so", async () => {
+    const { usage } = await scene.ground.openStack({ kernelAccess: "processes" });
+    await assert.rejects(usage.read(0), (error) => reasonOf(error) === "USAGE_UNAVAILABLE");
+  });
+});

@@ -64,9 +64,9 @@ export async function bootVmm(
     child.unref();
   };
   const resume = async () => {
+    // Asking for the status afterwards would wait for the guest's first instructions, which hold the VMM's lock.
     await monitor.execute("cont");
-    const status = (await monitor.execute("query-status")) as { running?: unknown };
-    if (status.running !== true) throw new LauncherError("VMM_FAILED", `the VMM does not run: ${errors()}`);
+    if (!monitor.events.has("RESUME")) throw new LauncherError("VMM_FAILED", `the VMM does not run: ${errors()}`);
   };
   try {
     if (child.pid === undefined) throw new Error("the jail script could not be started");
@@ -103,11 +103,14 @@ interface Monitor {
   /** Waits for a line of jail.sh, which has the monitor until it becomes the VMM. */
   expect(line: "joined" | "built"): Promise<void>;
   execute(command: string): Promise<unknown>;
+  /** Names of the events that came before the last answer. */
+  readonly events: ReadonlySet<string>;
 }
 
-/** The VMM's machine protocol: one JSON object a line each way. Events are skipped; its answers are untrusted and bounded. */
+/** The VMM's machine protocol: one JSON object a line each way. Its answers are untrusted and bounded. */
 function openMonitor(socket: Socket): Monitor {
   let received = 0;
+  const events = new Set<string>();
   socket.on("data", (chunk: Buffer) => {
     received += chunk.length;
     if (received > maxMonitorBytes) socket.destroy(new Error("the VMM sent too much"));
@@ -121,7 +124,8 @@ function openMonitor(socket: Socket): Monitor {
   };
   const nextAnswer = async (): Promise<unknown> => {
     for (;;) {
-      const message = JSON.parse(await nextLine()) as { return?: unknown; error?: unknown };
+      const message = JSON.parse(await nextLine()) as { return?: unknown; error?: unknown; event?: unknown };
+      if (typeof message.event === "string") events.add(message.event);
       if (message.error !== undefined) throw new Error("the VMM refused a monitor command");
       if (message.return !== undefined) return message.return;
     }
@@ -135,6 +139,7 @@ function openMonitor(socket: Socket): Monitor {
     }
   };
   return {
+    events,
     async expect(line) {
       const found = await inTime(nextLine);
       if (found !== line) throw new Error(`the jail script did not come to "${line}"`);

@@ -143,6 +143,16 @@ suite("read-back of the jail", { skip }, () => {
     assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "prepared" }] });
   });
 
+  test("a VMM that takes the order to run and does not is no start", async () => {
+    // A VMM that is left with an incoming migration to wait for answers `cont`, and stays as it is.
+    const original = readFileSync(host.jailScript, "utf8");
+    const jailScript = `${testHost.config.runDir}/waiting.sh`;
+    writeFileSync(jailScript, original.replace('-- "$@" </dev/null', '-- "$@" -incoming defer </dev/null'));
+    const verbs = launcherVerbs({ ...host, jailScript });
+    await assert.rejects(verbs.start(request), { reason: "VMM_FAILED" });
+    assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "prepared" }] });
+  });
+
   test("the intact script starts the same VM and says where the time went", async () => {
     const verbs = launcherVerbs(host);
     const began = performance.now();

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "node:tls";
 import { type Authority, createAuthority, type Leaf } from "../image/boot-authority.ts";
 import { createFront } from "./front.ts";
@@ -10,6 +11,9 @@ import type { Identity } from "./identity.ts";
 
 const name = "demo.guest.internal";
 const domain = "lobsterd.test";
+/** Longer than the front keeps a connection to the workload that has nothing to do, which is a second less than the workload does. */
+const slowMs = 1500;
+const workloadKeepAliveMs = 2000;
 
 let platform: Authority;
 let guests: Authority;
@@ -47,12 +51,15 @@ before(async () => {
   guests = await createAuthority("guests");
   caddy = await platform.issue({ uri: `spiffe://${domain}/svc/caddy` });
   workload = createServer((request, response) => {
-    void bodyOf(request).then((body) => {
+    void bodyOf(request).then(async (body) => {
+      if (request.url === "/slow") await delay(slowMs);
       seen.push({ method: request.method ?? "", url: request.url ?? "", rawHeaders: request.rawHeaders, body });
-      response.writeHead(200, { "x-answer": "1", connection: "x-hidden", "x-hidden": "1" });
+      if (request.url !== "/kept") response.setHeader("connection", "x-hidden");
+      response.writeHead(200, { "x-answer": "1", "x-hidden": "1" });
       response.end(`got ${body.length}`);
     });
   });
+  workload.keepAliveTimeout = workloadKeepAliveMs;
   workload.listen(0, "127.0.0.1");
   await once(workload, "listening");
   front = createFront({ identity: await identityOf(), workloadPort: (workload.address() as AddressInfo).port });
@@ -139,6 +146,11 @@ test("only WebSocket upgrades are tried, and a workload may refuse them", async 
     `GET / HTTP/1.1\r\nHost: ${name}\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`;
   assert.match(await exchange(upgrade("h2c")), /^HTTP\/1\.1 400 /);
   assert.match(await exchange(upgrade("websocket")), /^HTTP\/1\.1 502 /);
+});
+
+test("a slow answer over a reused connection to the workload is waited for", async () => {
+  assert.match(await exchange(head("GET /kept HTTP/1.1")), /^HTTP\/1\.1 200 /);
+  assert.match(await exchange(head("GET /slow HTTP/1.1")), /^HTTP\/1\.1 200 /);
 });
 
 test("a workload that is gone gives 502", async () => {

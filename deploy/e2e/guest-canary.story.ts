@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
+import type { Run, RunResult } from "../guest/probe/run.ts";
 import { ask, clients, evict, giveSecret, spawn } from "./subject.ts";
 
 const name = "canary";
@@ -19,13 +20,17 @@ before(async () => {
 
 after(() => evict(name));
 
-/** Runs a command in the guest as the workload's ordinary user. */
-async function inGuest(...command: string[]): Promise<{ exitCode: number; stdout: string; stderr: string }> {
+/** Runs a command in the guest as the ordinary user that other images' workloads run as. */
+async function inGuest(...command: string[]): Promise<RunResult> {
+  return await inGuestAs("workload", ...command);
+}
+
+async function inGuestAs(user: NonNullable<Run["user"]>, ...command: string[]): Promise<RunResult> {
   const answer = await ask(name, {
     method: "POST",
     path: "/run",
     headers: { "content-type": "application/json", authorization: `Bearer ${bearer}` },
-    body: JSON.stringify({ command, timeoutMs: 30_000 }),
+    body: JSON.stringify({ command, timeoutMs: 30_000, user } satisfies Run),
     timeoutMs: 60_000,
   });
   assert.equal(answer.status, 200, answer.body);
@@ -52,20 +57,25 @@ const searchProgram = `
   console.log(JSON.stringify({ read, hits: [...new Set(hits)] }));
 `;
 
-async function search(canary: string, ...globs: string[]): Promise<{ read: number; hits: string[] }> {
-  const { stdout, stderr } = await inGuest("/usr/bin/node", "-e", searchProgram, canary, ...globs);
+async function search(
+  user: NonNullable<Run["user"]>,
+  canary: string,
+  ...globs: string[]
+): Promise<{ read: number; hits: string[] }> {
+  const { stdout, stderr } = await inGuestAs(user, "/usr/bin/node", "-e", searchProgram, canary, ...globs);
   assert.notEqual(stdout, "", stderr);
   return JSON.parse(stdout);
 }
 
 test("the search itself finds what is there to find", async () => {
-  const { hits } = await search(canaries.get("injected secret") ?? "", "/run/secrets/*");
+  const { hits } = await search("root", canaries.get("injected secret") ?? "", "/run/secrets/*");
   assert.deepEqual(hits, ["/run/secrets/api-key"]);
 });
 
-test("an ordinary user finds no credential on the kernel command line or in the environment of any process", async () => {
+test("not even root finds a credential on the kernel command line or in the environment of any process", async () => {
   for (const [what, canary] of canaries) {
     const { read, hits } = await search(
+      "root",
       canary,
       "/proc/cmdline",
       "/proc/*/environ",
@@ -101,6 +111,7 @@ test("an ordinary user cannot read the kernel log, a block device, kernel memory
   }
   for (const [what, canary] of canaries) {
     const { hits } = await search(
+      "workload",
       canary,
       "/dev/vd*",
       "/dev/hvc*",

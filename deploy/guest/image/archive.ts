@@ -11,10 +11,12 @@ export const imagePackages = [
   "libacl1",
   "libattr1",
   "libc6",
+  "libcrypt1",
   "libgcc-s1",
   "libpcre2-8-0",
   "libselinux1",
   "libstdc++6",
+  "perl-base",
   "tini",
 ] as const;
 

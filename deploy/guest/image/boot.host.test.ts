@@ -9,6 +9,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts";
 import { WorkloadState } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { WebSocket } from "ws";
+import type { Run, RunResult } from "../probe/run.ts";
 import { type BareGuest, bootTrustDomain, startBareGuest } from "./bare-boot.ts";
 import type { Leaf } from "./boot-authority.ts";
 import { agentClient, agentPort, callFront, connectGuest, frontPort } from "./boot-client.ts";
@@ -243,15 +244,19 @@ test("WebSockets pass through the front", async () => {
   await once(socket, "close");
 });
 
-async function run(...command: string[]): Promise<{ exitCode: number; stdout: string; stderr: string }> {
-  const body = JSON.stringify({ command, timeoutMs: 60_000 });
+async function run(...command: string[]): Promise<RunResult> {
+  return await runAs("workload", ...command);
+}
+
+async function runAs(user: NonNullable<Run["user"]>, ...command: string[]): Promise<RunResult> {
+  const body = JSON.stringify({ command, timeoutMs: 60_000, user } satisfies Run);
   const headers = { "content-type": "application/json", "content-length": String(Buffer.byteLength(body)) };
   const answer = await callFront(guest, { path: "/run", method: "POST", headers, body, leaf: leaf("caddy") });
   assert.equal(answer.status, 200, answer.body);
-  return JSON.parse(answer.body) as { exitCode: number; stdout: string; stderr: string };
+  return JSON.parse(answer.body) as RunResult;
 }
 
-test("the workload is an ordinary user without groups", async () => {
+test("a command runs as an ordinary user without groups", async () => {
   const { stdout } = await run("id");
   assert.match(stdout, /^uid=1000\(workload\) gid=1000\(workload\) groups=1000\(workload\)\n$/);
 });
@@ -330,7 +335,7 @@ test("the guest is hardened as its init promises", async () => {
   }
   assert.equal((await run("cat", "/proc/net/if_inet6")).stdout, "");
   assert.equal((await run("touch", "/opt/workload/workload.js")).exitCode, 1);
-  assert.equal((await run("sh", "-c", "echo kept >/home/workload/file && cat /home/workload/file")).stdout, "kept\n");
+  assert.equal((await runAs("root", "sh", "-c", "echo kept >$HOME/file && cat $HOME/file")).stdout, "kept\n");
 });
 
 test("no connection is resumed from an earlier one", async () => {

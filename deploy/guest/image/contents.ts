@@ -48,6 +48,16 @@ export const packageFiles: readonly PackageFile[] = [
   ...coreutils["usr/bin"].map((name) => ({ package: "coreutils", from: `usr/bin/${name}`, to: `usr/bin/${name}` })),
 ];
 
+/**
+ * What an attacker with root in the guest works with: busybox for addresses and pings, perl for raw frames, since Node cannot
+ * open a packet socket. In the image made for tests and in no other.
+ */
+export const attackerFiles: readonly PackageFile[] = [
+  { package: "busybox-static", from: "bin/busybox", to: "usr/bin/busybox" },
+  { package: "perl-base", from: "usr/bin/perl", to: "usr/bin/perl" },
+  library("libcrypt1", "lib", "libcrypt.so.1"),
+];
+
 /** The workload's unprivileged user. */
 export const workloadUser = { name: "workload", uid: 1000, gid: 1000, home: "/home/workload" } as const;
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { lstat, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { coreutils } from "./contents.ts";
+import { attackerFiles, coreutils } from "./contents.ts";
 import { buildImage } from "./image.ts";
 import { sha256Hex } from "./lock.ts";
 import { artifactNames, type ImageName, type Manifest } from "./manifest.ts";
@@ -99,4 +99,18 @@ test("what lets tests run commands is in the probe image only", async () => {
   const probe = await readFile(join(probeTree, "opt/workload/workload.js"), "utf8");
   assert.ok(probe.includes("child_process"));
   assert.ok(!base.includes("child_process"));
+  for (const { to } of attackerFiles) {
+    assert.ok((await lstat(join(probeTree, to))).isFile(), `${to} is not in probe`);
+    await assert.rejects(lstat(join(baseTree, to)), `${to} is in base`);
+  }
+});
+
+test("only the probe image's workload is root", async () => {
+  for (const [tree, uid] of [
+    [await unpack(join(work, "first/base")), 1000],
+    [await unpack(join(work, "third/probe")), 0],
+  ] as const) {
+    const { user } = JSON.parse(await readFile(join(tree, "opt/agent/workload.json"), "utf8")) as Manifest["workload"];
+    assert.deepEqual(user, { uid, gid: uid });
+  }
 });

@@ -4,12 +4,13 @@ import { join } from "node:path";
 import { fetchPackage } from "./archive.ts";
 import { bundleProgram } from "./bundle.ts";
 import { extractVmlinux } from "./bzimage.ts";
+import { attackerFiles, packageFiles } from "./contents.ts";
 import { buildInitramfs } from "./initramfs.ts";
 import { inputsDigest } from "./inputs-digest.ts";
 import { type Lock, readLock, sha256Hex } from "./lock.ts";
-import { type ArtifactName, artifactNames, createManifest, type ImageName, workload } from "./manifest.ts";
+import { type ArtifactName, artifactNames, createManifest, type ImageName, workloadOf } from "./manifest.ts";
 import { nodeRuntime } from "./node-runtime.ts";
-import { assembleTree, type ProgramFile, packTree } from "./rootfs.ts";
+import { assembleTree, type ImageFiles, packTree } from "./rootfs.ts";
 import { runTool } from "./tool.ts";
 
 export type BuildOptions = {
@@ -34,15 +35,17 @@ async function extractPackages(lock: Lock, options: BuildOptions, target: string
   }
 }
 
-async function programsOf(image: ImageName, lock: Lock): Promise<ProgramFile[]> {
+async function filesOf(image: ImageName, lock: Lock): Promise<ImageFiles> {
   const workloadProgram = image === "base" ? "gateway/main.ts" : "probe/main.ts";
-  return [
+  const packaged = image === "base" ? packageFiles : [...packageFiles, ...attackerFiles];
+  const programs = [
     { path: "usr/bin/node", mode: 0o755, content: await nodeRuntime(lock) },
     // The directory is 0700: the workload's user can read neither the agent nor how it decides.
     { path: "opt/agent/agent.js", mode: 0o400, content: await bundleProgram("agent/main.ts") },
-    { path: "opt/agent/workload.json", mode: 0o400, content: JSON.stringify(workload) },
+    { path: "opt/agent/workload.json", mode: 0o400, content: JSON.stringify(workloadOf(image)) },
     { path: "opt/workload/workload.js", mode: 0o444, content: await bundleProgram(workloadProgram) },
   ];
+  return { packaged, programs };
 }
 
 async function buildArtifacts(
@@ -66,7 +69,7 @@ async function buildArtifacts(
   );
   options.progress(`${image}: root file system`);
   const root = join(work, "root");
-  await assembleTree(root, extracted, await programsOf(image, lock));
+  await assembleTree(root, extracted, await filesOf(image, lock));
   await packTree(root, join(target, "rootfs.erofs"));
 }
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { imagePackages } from "./archive.ts";
-import { packageFiles } from "./contents.ts";
+import { attackerFiles, packageFiles } from "./contents.ts";
 import { LockMismatchError, parseLock, readLock, readVerified, sha256Hex } from "./lock.ts";
 
 test("a file with one flipped bit is not returned", async (t) => {
@@ -34,6 +34,6 @@ test("the committed lock pins every package that the image takes files from", as
   const lock = await readLock();
   const locked = new Set(lock.packages.map((entry) => entry.name));
   for (const name of imagePackages) assert.ok(locked.has(name), name);
-  for (const file of packageFiles) assert.ok(locked.has(file.package), file.package);
+  for (const file of [...packageFiles, ...attackerFiles]) assert.ok(locked.has(file.package), file.package);
   assert.ok(locked.has(`linux-image-${lock.kernelRelease}`));
 });

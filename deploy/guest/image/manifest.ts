@@ -26,8 +26,7 @@ export type Manifest = {
   readonly sha256: Readonly<Record<ArtifactName, string>>;
 };
 
-/** Both images run one file, /opt/workload/workload.js; what it is differs. */
-export const workload: WorkloadManifest = {
+const gatewayWorkload: WorkloadManifest = {
   command: ["/usr/bin/node", "/opt/workload/workload.js"],
   user: { uid: workloadUser.uid, gid: workloadUser.gid },
   environment: { HOME: workloadUser.home, PATH: "/usr/bin", LANG: "C.UTF-8", NODE_ENV: "production" },
@@ -36,6 +35,19 @@ export const workload: WorkloadManifest = {
   configurationPath: "/run/workload/configuration.json",
 };
 
+/** The attacker that the host must hold off is root in its guest, with as many files open as it likes. */
+const probeWorkload: WorkloadManifest = {
+  ...gatewayWorkload,
+  command: ["/usr/bin/sh", "-c", "ulimit -n 32768; exec /usr/bin/node /opt/workload/workload.js"],
+  user: { uid: 0, gid: 0 },
+  environment: { ...gatewayWorkload.environment, HOME: "/root" },
+};
+
+/** Every image runs one file, /opt/workload/workload.js; what it is differs, and who runs it. */
+export function workloadOf(image: ImageName): WorkloadManifest {
+  return image === "probe" ? probeWorkload : gatewayWorkload;
+}
+
 export function createManifest(name: ImageName, sha256: Record<ArtifactName, string>): Manifest {
-  return { name, workload, minimumMemoryMib: 192, defaultMemoryMib: 256, sha256 };
+  return { name, workload: workloadOf(name), minimumMemoryMib: 192, defaultMemoryMib: 256, sha256 };
 }

@@ -1,10 +1,13 @@
 import { chmod, copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { configurationFiles, directories, packageFiles, symlinks } from "./contents.ts";
+import { configurationFiles, directories, type PackageFile, symlinks } from "./contents.ts";
 import { runTool } from "./tool.ts";
 
 /** What an image runs, as files: path in the image, mode, content. */
 export type ProgramFile = { readonly path: string; readonly mode: number; readonly content: Uint8Array | string };
+
+/** What differs between images. */
+export type ImageFiles = { readonly packaged: readonly PackageFile[]; readonly programs: readonly ProgramFile[] };
 
 /** Equal trees must give equal images, and mkfs.erofs makes up a random UUID unless it is told one. */
 const fileSystemUuid = "6c6f6273-7465-7264-6775-657374000001";
@@ -18,14 +21,14 @@ async function place(path: string, mode: number, content: Uint8Array | string): 
  * Builds the root file system's tree at `root`, which must not exist. `extracted` holds one directory per package.
  * Files are made in a fixed order with explicit modes, whatever the caller's umask is.
  */
-export async function assembleTree(root: string, extracted: string, programs: readonly ProgramFile[]): Promise<void> {
+export async function assembleTree(root: string, extracted: string, files: ImageFiles): Promise<void> {
   await mkdir(root);
   await chmod(root, 0o755);
   for (const [path, mode] of directories) {
     await mkdir(join(root, path));
     await chmod(join(root, path), mode);
   }
-  for (const file of packageFiles) {
+  for (const file of files.packaged) {
     const target = join(root, file.to);
     // Follows links, so that a library is one file under the name that programs ask for.
     await copyFile(join(extracted, file.package, file.from), target);
@@ -33,7 +36,7 @@ export async function assembleTree(root: string, extracted: string, programs: re
   }
   for (const [path, target] of symlinks) await symlink(target, join(root, path));
   for (const [path, mode, text] of configurationFiles) await place(join(root, path), mode, text);
-  for (const program of programs) {
+  for (const program of files.programs) {
     await mkdir(dirname(join(root, program.path)), { recursive: true });
     await place(join(root, program.path), program.mode, program.content);
   }

@@ -1,4 +1,4 @@
 import { createGateway } from "../gateway/server.ts";
-import { runRoute } from "./run-route.ts";
+import { attackRoutes } from "./attack-routes.ts";
 
-createGateway(runRoute).listen(8080, "127.0.0.1");
+createGateway(attackRoutes).listen(8080, "127.0.0.1");

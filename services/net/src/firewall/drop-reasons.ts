@@ -19,6 +19,8 @@ export const dropReasons = [
   "absent-guest",
   "too-many-inbound",
   "received-packets",
+  "ip-options",
+  "invalid-to-guest",
 ] as const;
 
 export type DropReason = (typeof dropReasons)[number];

@@ -57,6 +57,8 @@ function inetChains(options: HostRulesetOptions): Chain[] {
     base("LOBSTER-RAW", "prerouting priority raw", [
       rule("raw-of-others", "NET-02", `iifname != ${ours} accept`),
       drop("not-ipv4", "NET-06", "meta nfproto != ipv4"),
+      // They make routers on the way write addresses into the packet, and guests have no use for them.
+      drop("ip-options", "NET-06", "ip hdrlength != 5"),
       drop("spoofed", "NET-03", "iifname . ether saddr . ip saddr != @guests"),
       rule("sending", "NET-07", "iifname . ether saddr . ip saddr @guests iifname @sending accept"),
       drop("sent-packets", "NET-07"),
@@ -64,11 +66,12 @@ function inetChains(options: HostRulesetOptions): Chain[] {
     base("LOBSTER-INPUT", "input priority filter - 10", [
       rule("input-of-others", "NET-02", `iifname != ${ours} accept`),
       rule("reply", "NET-02", "ct state established ct direction reply accept"),
-      // A related redirect would change the host's routes, so only errors are let in.
+      // A related redirect would change the host's routes, so only errors are let in; and an error is related to whatever connection
+      // it quotes, so only about a connection with the guest that it comes from.
       rule(
         "error-reply",
         "NET-02",
-        "ct state related ct direction reply icmp type { destination-unreachable, time-exceeded, parameter-problem } accept",
+        "ct state related ct direction reply iifname . ct reply ip saddr @reachable icmp type { destination-unreachable, time-exceeded, parameter-problem } accept",
       ),
       drop("guest-to-host", "NET-02"),
     ]),
@@ -86,6 +89,8 @@ function inetChains(options: HostRulesetOptions): Chain[] {
       ...outside(options).map((link) => rule("leaving", "NET-02", `iifname ${ours} ${link} accept`)),
       rule("other-link", "NET-02", `iifname ${ours} counter drop`),
       drop("absent-guest", "NET-02", "oifname . ip daddr != @reachable", "DROP-TO-GUEST"),
+      // What the host would say of a fragment whose rest never came.
+      drop("invalid-to-guest", "NET-02", "meta l4proto icmp ct state invalid", "DROP-TO-GUEST"),
       drop(
         "too-many-inbound",
         "NET-04",

@@ -79,11 +79,13 @@ function ingress(): Rule[] {
     rule("protocol", "NET-06", "ip protocol != { icmp, tcp, udp } counter drop"),
     // Routes that the sender chooses, and work for every router on the way; nothing that a tenant needs.
     rule("ip-options", "NET-06", "ip hdrlength != 5 counter drop"),
+    // Before reassembly: the namespace would answer fragments whose rest never comes.
+    rule("to-namespace", "NET-02", `ip daddr ${gatewayAddress} counter drop`),
     rule("spoofed-address", "NET-03", `ip saddr != ${guestAddress} counter drop`),
     rule(
       "ipv4",
       "NET-03",
-      `ether daddr ${gatewayMac} ether saddr ${guestMac} ip saddr ${guestAddress} ip protocol { icmp, tcp, udp } ip hdrlength 5 accept`,
+      `ether daddr ${gatewayMac} ether saddr ${guestMac} ip saddr ${guestAddress} ip daddr != ${gatewayAddress} ip protocol { icmp, tcp, udp } ip hdrlength 5 accept`,
     ),
     // The policy drops; this only counts.
     rule("not-admitted", "NET-06", "counter"),

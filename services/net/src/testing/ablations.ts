@@ -1,10 +1,11 @@
 import { hostRuleset } from "../firewall/host-ruleset.ts";
-import { deniedRanges } from "../firewall/ranges.ts";
 import { type Ruleset, ruleIds, withoutClause, withoutPolicy, withoutRule } from "../firewall/ruleset.ts";
 import type { AdmittedNetwork } from "../firewall/tenant-elements.ts";
 import type { attacks, counted, wanted } from "./attacks.ts";
+import { admitted, notDenied, notForResolvers, notReachable, outside } from "./clauses.ts";
+import { frameAblations } from "./frame-ablations.ts";
 import { testConnectionLimit, unlimited, usual, world } from "./ground.ts";
-import { hostAddresses, wholeSlotRuleset } from "./guest.ts";
+import { wholeSlotRuleset } from "./guest.ts";
 
 /** A condition taken out of a rule. */
 interface Weakening {
@@ -26,12 +27,6 @@ export interface Ablation {
   readonly shows: keyof typeof attacks | keyof typeof wanted | keyof typeof counted;
 }
 
-const notDenied = `ip daddr != { ${deniedRanges.join(", ")} }`;
-/** In a slot, the host's own addresses too. */
-const notReachable = notDenied.replace(" }", `, ${hostAddresses.join(", ")} }`);
-const notForResolvers = "th dport != { 53, 853 }";
-const outside = `oifname "${world.uplink}"`;
-const admitted = "iifname . ether saddr . ip saddr @guests";
 const raw = "LOBSTER-RAW";
 const input = "LOBSTER-INPUT";
 const forward = "LOBSTER-FORWARD";
@@ -63,6 +58,13 @@ export const ablations: readonly Ablation[] = [
   { at: "host", rules: ["input-of-others"], shows: "internet to host" },
   { at: "host", rules: ["reply"], shows: "host to guest" },
   { at: "host", rules: ["error-reply"], shows: "host learns of a closed port" },
+  {
+    at: "host",
+    rules: [],
+    weaken: [{ rule: "error-reply", clause: "iifname . ct reply ip saddr @reachable" }],
+    shows: "errors about the host's connection with another guest",
+  },
+  { at: "host", rules: ["invalid-to-guest"], shows: "fragments whose rest never comes, to the host" },
   { at: "host", rules: ["guest-to-host"], policies: [input], shows: "guest to host" },
   { at: "host", rules: ["drop-from-guest"], policies: [input], shows: "guest to host" },
   { at: "host", rules: ["drop-from-guest-count"], shows: "denied-range" },
@@ -191,8 +193,15 @@ export const ablations: readonly Ablation[] = [
   },
   { at: "slot", rules: ["to-inner"], shows: "host to guest" },
   { at: "slot", rules: ["to-outer"], shows: "guest to the internet" },
-  { at: "slot", rules: [], policies: ["LOBSTER-INPUT"], shows: "guest to its namespace" },
+  {
+    at: "slot",
+    rules: ["to-namespace"],
+    weaken: [{ rule: "ipv4", clause: "ip daddr != 10.77.0.1" }],
+    policies: ["LOBSTER-INPUT"],
+    shows: "guest to its namespace",
+  },
   { at: "slot", rules: [], policies: ["LOBSTER-FORWARD"], shows: "guest to itself by way of the namespace" },
+  ...frameAblations,
 ];
 
 /** Rules that only count, under a policy that drops. */

@@ -3,6 +3,7 @@ import type { ProcessRunner } from "../host/process.ts";
 import type { NetworkStack } from "../network-stack.ts";
 import { inner } from "../slots/address-plan.ts";
 import { sceneNetworks } from "./ablations.ts";
+import { frameAttacks } from "./frame-attacks.ts";
 import { arpRequestFrame, datagramFrame, echoRequestFrame, ipv6Frame, nullSegmentFrame, sendFrames } from "./frames.ts";
 import { type Actor, type Ground, makeGround, testConnectionLimit, world } from "./ground.ts";
 import { type Guest, plugGuest } from "./guest.ts";
@@ -47,7 +48,7 @@ table inet probe {
     iifname "lob-*" ct state new counter name opened
   }
   chain postrouting { type filter hook postrouting priority 200;
-    oifname != "lob-*" counter name outside
+    oifname != "lob-*" meta nfproto ipv4 counter name outside
     oifname != "lob-*" ip saddr 10.0.0.0/8 counter name unmasked
   }
 }
@@ -368,6 +369,7 @@ export const attacks = {
     await scene.internetActor.counted(ports.counted);
     return await passed(scene, "unmasked");
   },
+  ...frameAttacks,
 } as const satisfies Record<string, (scene: Scene) => Promise<number>>;
 
 /** How far `count` goes beyond what a limit allows, with a tenth for the moments between measuring and sending. */

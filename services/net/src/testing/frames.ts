@@ -112,17 +112,17 @@ function ipv4Packet({ source, destination, options = "" }: PacketFields, protoco
   return Buffer.concat([header, payload]);
 }
 
-function checksum(bytes: Buffer): number {
+export function checksum(bytes: Buffer): number {
   let sum = 0;
   for (let at = 0; at < bytes.length; at += 2) sum += bytes.readUInt16BE(at);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return ~sum & 0xffff;
 }
 
-function mac(text: string): Buffer {
+export function mac(text: string): Buffer {
   return Buffer.from(text.replaceAll(":", ""), "hex");
 }
 
-function quad(address: string): Buffer {
+export function quad(address: string): Buffer {
   return Buffer.from(address.split(".").map(Number));
 }

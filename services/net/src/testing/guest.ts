@@ -29,8 +29,7 @@ export interface Guest {
  * Puts a namespace with a kernel of its own behind slot `slot`. A veth of the tap's name takes the tap's place, since a tap
  * needs a process that moves its frames; the slot's own rules are loaded for it as they are for the tap.
  */
-export async function plugGuest(ground: Ground, slot: number): Promise<Guest> {
-  const name = `guest${slot}`;
+export async function plugGuest(ground: Ground, slot: number, name: string = `guest${slot}`): Promise<Guest> {
   const runner = await ground.namespace(name);
   const within = createProcessRunner(namespacePath(ground.netnsDir, slot));
   const loadSlotRules = async (ruleset: Ruleset): Promise<void> => {

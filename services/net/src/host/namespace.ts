@@ -1,37 +1,56 @@
 import { existsSync } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
-import type { ProcessRunner } from "./process.ts";
+import type { Argv, ProcessRunner } from "./process.ts";
 
 const maxStackedMounts = 16;
 
-const ipv6Switches = ["/proc/sys/net/ipv6/conf/all/disable_ipv6", "/proc/sys/net/ipv6/conf/default/disable_ipv6"];
-const forwardingSwitch = "/proc/sys/net/ipv4/ip_forward";
+/** Values by name, as sysctl.conf names them. */
+type Settings = Readonly<Record<string, number>>;
+
+const withoutIpv6: Settings = { "net.ipv6.conf.all.disable_ipv6": 1, "net.ipv6.conf.default.disable_ipv6": 1 };
+const forwarding: Settings = { "net.ipv4.ip_forward": 1 };
+/** HOST-05: an established connection without a packet for an hour is forgotten, instead of after five days. */
+const idleConnectionsExpire: Settings = { "net.netfilter.nf_conntrack_tcp_timeout_established": 3600 };
 
 /**
  * Makes an empty network namespace and binds it to a new file at `path`. IPv6 is off in it, for every link that will ever
  * be there, before there is one; IPv4 forwarding is on. Throws if the file exists.
  */
 export async function createNamespace(runner: ProcessRunner, path: string): Promise<void> {
+  await create(runner, path, {});
+}
+
+/** The same for a slot: idle connections expire in it. Connection tracking must be loaded, which any rule that needs it does. */
+export async function createSlotNamespace(runner: ProcessRunner, path: string): Promise<void> {
+  await create(runner, path, idleConnectionsExpire);
+}
+
+async function create(runner: ProcessRunner, path: string, further: Settings): Promise<void> {
   await writeFile(path, "", { flag: "wx", mode: 0o444 });
-  // tee runs inside the new namespace, where /proc/sys/net is that namespace's own.
-  await runner.run(["unshare", `--net=${path}`, "--", "tee", ...switches()], { input: "1\n" });
+  // sysctl runs inside the new namespace, where /proc/sys/net is that namespace's own.
+  const settings = { ...(hasIpv6() ? withoutIpv6 : {}), ...forwarding, ...further };
+  await runner.run(["unshare", `--net=${path}`, "--", ...writing(settings)]);
 }
 
 /** Turns IPv6 off on links of the runner's namespace, which must still be down. */
 export async function disableIpv6(runner: ProcessRunner, links: readonly string[]): Promise<void> {
   if (links.length === 0 || !hasIpv6()) return;
-  const paths = links.map((link) => `/proc/sys/net/ipv6/conf/${link}/disable_ipv6`);
-  await runner.run(["tee", ...paths], { input: "1\n" });
+  await runner.run(writing(Object.fromEntries(links.map((link) => [`net.ipv6.conf.${link}.disable_ipv6`, 1]))));
 }
 
 /** Lets the runner's namespace forward IPv4 packets. */
 export async function enableForwarding(runner: ProcessRunner): Promise<void> {
-  await runner.run(["tee", forwardingSwitch], { input: "1\n" });
+  await runner.run(writing(forwarding));
 }
 
-/** HOST-05: in the runner's namespace an established connection without a packet for an hour is forgotten, instead of after five days. */
+/** HOST-05, in the runner's namespace. */
 export async function expireIdleConnections(runner: ProcessRunner): Promise<void> {
-  await runner.run(["tee", "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established"], { input: "3600\n" });
+  await runner.run(writing(idleConnectionsExpire));
+}
+
+// Ends with a status other than 0 if any of them is unknown or refused.
+function writing(settings: Settings): Argv {
+  return ["sysctl", "--quiet", "--write", ...Object.entries(settings).map(([name, value]) => `${name}=${value}`)];
 }
 
 /**
@@ -66,10 +85,6 @@ export async function mountedNamespaces(): Promise<ReadonlySet<string>> {
 /** Names in the directory of namespace files. */
 export async function namespaceFiles(directory: string): Promise<string[]> {
   return await readdir(directory);
-}
-
-function switches(): string[] {
-  return hasIpv6() ? [...ipv6Switches, forwardingSwitch] : [forwardingSwitch];
 }
 
 /** A kernel booted with ipv6.disable=1 has neither IPv6 nor its switches. */

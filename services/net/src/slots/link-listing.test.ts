@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { planSlot } from "./address-plan.ts";
-import { readSlotLinks } from "./link-listing.ts";
+import { readLinkedSlots, readSlotLinks } from "./link-listing.ts";
 
 const { hostMac, hostAddress, guestAddress, slotMac } = planSlot(1);
 const whole = {
@@ -36,3 +36,16 @@ test("foreign links are not ours, and a number beyond every slot still is", () =
 });
 
 test("no output is an empty list", () => assert.equal(readSlotLinks("", "").size, 0));
+
+test("links are named by the kernel's own table, too", () => {
+  const table = [
+    "Inter-|   Receive                            |  Transmit",
+    " face |bytes    packets errs drop fifo frame |bytes    packets",
+    "    lo: 19690343   47761    0    0    0     0 19690343   47761",
+    " lob-3:       0       0    0    0    0     0        0       0",
+    "lob-40000:12345678901234567890 1 0 0 0 0 0 0",
+    "lob-x:        0       0    0    0    0     0        0       0",
+    "",
+  ].join("\n");
+  assert.deepEqual([...readLinkedSlots(table)], [3, 40_000]);
+});

@@ -32,6 +32,17 @@ export async function listSlotLinks(runner: ProcessRunner): Promise<SlotLinks> {
   return readSlotLinks(links, neighbours);
 }
 
+/** Slots that have a link on the host, whatever it is like. Much cheaper than `listSlotLinks` where there are many. */
+export async function listLinkedSlots(runner: ProcessRunner): Promise<ReadonlySet<number>> {
+  return readLinkedSlots(await runner.run(["cat", "/proc/net/dev"]));
+}
+
+/** `devices`: `/proc/net/dev`. */
+export function readLinkedSlots(devices: string): ReadonlySet<number> {
+  const names = devices.split("\n").map((line) => /^\s*(\S+):/.exec(line)?.[1] ?? "");
+  return new Set(names.map((name) => slotOfName(linkPrefix, name)).filter((slot) => slot !== undefined));
+}
+
 /** `links`: `ip -j address show`; `neighbours`: `ip -j neighbour show nud permanent`. */
 export function readSlotLinks(links: string, neighbours: string): SlotLinks {
   const known = new Set(

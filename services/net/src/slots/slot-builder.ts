@@ -3,18 +3,12 @@ import { structuralDrift } from "../firewall/drift.ts";
 import type { ListedTable } from "../firewall/nft-output.ts";
 import { renderRuleset } from "../firewall/ruleset.ts";
 import { type SlotRulesetOptions, slotRuleset } from "../firewall/slot-ruleset.ts";
-import {
-  createNamespace,
-  disableIpv6,
-  expireIdleConnections,
-  mountedNamespaces,
-  removeNamespaces,
-} from "../host/namespace.ts";
+import { createSlotNamespace, disableIpv6, mountedNamespaces, removeNamespaces } from "../host/namespace.ts";
 import type { ProcessRunner } from "../host/process.ts";
 import type { Limits } from "../networks/policy.ts";
 import { linkPrefix, namespacePath } from "./address-plan.ts";
 import { pair, raise, removal, tap, uplink } from "./link-commands.ts";
-import { listSlotLinks, type SlotLinks } from "./link-listing.ts";
+import { listLinkedSlots, listSlotLinks, type SlotLinks } from "./link-listing.ts";
 import type { Shaper } from "./shaper.ts";
 
 /** What exists on the host now, by slot. */
@@ -59,8 +53,8 @@ export async function openSlotBuilder(
   const linkOf = (slot: number): string => `${linkPrefix}${slot}`;
 
   async function removeLinks(slots: readonly number[]): Promise<void> {
-    const { links } = await inventory();
-    const present = slots.filter((slot) => links.has(slot));
+    const linked = await listLinkedSlots(runner);
+    const present = slots.filter((slot) => linked.has(slot));
     if (present.length > 0) await batch(runner, removal(present));
   }
 
@@ -85,11 +79,7 @@ export async function openSlotBuilder(
 
   async function furnish(slot: number): Promise<void> {
     await batch(within(slot), [...tap(options.jailUidBase + slot), ...uplink(slot)]);
-    await Promise.all([
-      load(slot),
-      shaper.shapeUplink(slot, defaultLimits.sentKbits),
-      expireIdleConnections(within(slot)),
-    ]);
+    await Promise.all([load(slot), shaper.shapeUplink(slot, defaultLimits.sentKbits)]);
     if (await rulesDiffer(slot)) throw new Error(`rules of slot ${slot} were read back different`);
   }
 
@@ -106,7 +96,7 @@ export async function openSlotBuilder(
     remove,
     async make(slots) {
       await remove(slots);
-      await Promise.all(slots.map((slot) => createNamespace(runner, fileOf(slot))));
+      await Promise.all(slots.map((slot) => createSlotNamespace(runner, fileOf(slot))));
       await makePairs(slots);
       await Promise.all(slots.map(furnish));
       await shaper.shapeLinks(slots, defaultLimits.receivedKbits);

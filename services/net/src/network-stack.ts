@@ -7,7 +7,7 @@ import type { Drift } from "./firewall/drift.ts";
 import { type Firewall, openFirewall } from "./firewall/firewall.ts";
 import { type ConntrackFacts, readConntrackFacts } from "./host/conntrack-facts.ts";
 import { listHostAddresses } from "./host/host-addresses.ts";
-import { enableForwarding, expireIdleConnections } from "./host/namespace.ts";
+import { enableForwarding, expireConnections } from "./host/namespace.ts";
 import type { ProcessRunner } from "./host/process.ts";
 import { createKeyedSerial, createSerial } from "./host/serial.ts";
 import { openKernelAccess } from "./kernel-access.ts";
@@ -84,7 +84,7 @@ export async function openNetworkStack(options: StackOptions): Promise<NetworkSt
   const hostAddresses = await listHostAddresses(runner);
   const builder = await openSlotBuilder(runner, shaper, { ...config, hostAddresses }, scratchPath);
   const firewall = await openFirewall({ runner, elements, options: config, scratchPath, admitted: clean });
-  await expireIdleConnections(runner);
+  await expireConnections(runner);
   if (config.uplinkInterface !== undefined) await enableForwarding(runner);
   const operations = createKeyedSerial<number>();
   const pool = createSlotPool(builder, config, logger);

@@ -1,4 +1,4 @@
-import { denied } from "../../../services/net/src/firewall/host-ruleset.ts";
+import { deniedRanges } from "../../../services/net/src/firewall/ranges.ts";
 import { inner } from "../../../services/net/src/slots/address-plan.ts";
 import type { Path } from "../../../services/net/src/testing/packets.ts";
 import {
@@ -91,7 +91,7 @@ export const frameAttacks: Readonly<Record<string, FrameAttack>> = {
   },
   "guest to both ends of each denied range": {
     control: "NET-02",
-    frames: () => denied.flatMap(ends).flatMap((address) => knocks(address)),
+    frames: () => deniedRanges.flatMap(ends).flatMap((address) => knocks(address)),
   },
   "guest to metadata services": {
     control: "NET-02",

@@ -1,4 +1,4 @@
-import { denied } from "../../../services/net/src/firewall/host-ruleset.ts";
+import { deniedRanges } from "../../../services/net/src/firewall/ranges.ts";
 import type { SlotPlan } from "../../../services/net/src/slots/address-plan.ts";
 import { icmpError, ipv4Frame, type Path } from "../../../services/net/src/testing/packets.ts";
 import {
@@ -87,7 +87,7 @@ export const slotAttacks: Readonly<Record<string, SlotAttack>> = {
   "denied ranges": {
     control: "NET-02",
     frames: (from) =>
-      denied.flatMap((range) => {
+      deniedRanges.flatMap((range) => {
         const path = to(from, range.replace(/\/.*/, "").replace(/0$/, "1"));
         return knocks(path);
       }),

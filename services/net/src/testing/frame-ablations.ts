@@ -33,12 +33,6 @@ export const frameAblations: readonly Ablation[] = [
     policies: ["LOBSTER-FORWARD"],
     shows: "neighbour on the uplink by every protocol",
   },
-  {
-    at: "slot",
-    rules: ["protocol"],
-    weaken: [{ rule: "ipv4", clause: "ip protocol { icmp, tcp, udp }" }],
-    shows: "tunnels and raw protocols",
-  },
   { at: "slot", rules: ["not-ipv4"], policies: ["LOBSTER-INGRESS"], shows: "tags of every kind" },
   {
     at: "slot",

@@ -162,16 +162,18 @@ describe("REL-9 four guests attack one another while others are spawned and evic
     });
   }
 
-  test("nothing went out of any link of the host, nor into the host", () => {
+  test("nothing went out of any link of the host, nor into the host", (context) => {
+    context.diagnostic(`${result.rounds} rounds`);
     assert.equal(passedBy, churn.length);
     assert.deepEqual(result.sent, []);
     assert.equal(result.accepted, 0);
   });
 });
 
-test("NET-04 of 10,000 flows of a guest 1,024 are tracked, its old connection lives and another connects", async () => {
+test("NET-04 of 10,000 flows of a guest 1,024 are tracked, its old connection lives and another connects", async (context) => {
   const [, other, , attacker] = field.attackers;
   const { mostOnHost, mostInSlot, held, others } = await flood(field, attacker, other);
+  context.diagnostic(`tracked at most ${mostOnHost} by the host and ${mostInSlot} by the slot`);
   assert.ok(mostOnHost > duringFlood && mostOnHost <= 1024, `the host tracked ${mostOnHost}`);
   assert.ok(mostInSlot > duringFlood && mostInSlot <= 1024, `the slot tracked ${mostInSlot}`);
   assert.deepEqual(held, ["echo", "echo", "echo"]);

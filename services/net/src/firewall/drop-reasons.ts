@@ -16,7 +16,6 @@ export const dropReasons = [
   "connection-rate",
   "too-many-connections",
   "outside-to-guest",
-  "absent-guest",
   "too-many-inbound",
   "received-packets",
   "ip-options",

@@ -28,7 +28,7 @@ const resolving = `{ ${resolverPorts.join(", ")} }`;
  *    rule and drops by policy, so a rule that somebody deletes closes something and never opens it.
  * 2. What a guest may do is said by rules that accept, each with every condition it needs. The rules that drop before them only
  *    give the reason.
- * 3. A dropped packet is counted by link and reason.
+ * 3. A tenant's packet that is dropped is counted by link and reason.
  */
 export function hostRuleset(options: HostRulesetOptions): Ruleset {
   return [
@@ -56,6 +56,8 @@ function inetChains(options: HostRulesetOptions): Chain[] {
     // Raw comes after reassembly and before connection tracking: a fragment cannot dodge it, a forged packet leaves no entry.
     base("LOBSTER-RAW", "prerouting priority raw", [
       rule("raw-of-others", "NET-02", `iifname != ${ours} accept`),
+      // Not counted by link: there is nobody to count it for.
+      rule("absent-sender", "NET-02", "iifname != @sending counter drop"),
       drop("not-ipv4", "NET-06", "meta nfproto != ipv4"),
       // They make routers on the way write addresses into the packet, and guests have no use for them.
       drop("ip-options", "NET-06", "ip hdrlength != 5"),
@@ -88,7 +90,7 @@ function inetChains(options: HostRulesetOptions): Chain[] {
       // Asked again, whatever let the packet be forwarded and sharing nothing with it: a guest's leaves by the uplink or not at all.
       ...outside(options).map((link) => rule("leaving", "NET-02", `iifname ${ours} ${link} accept`)),
       rule("other-link", "NET-02", `iifname ${ours} counter drop`),
-      drop("absent-guest", "NET-02", "oifname . ip daddr != @reachable", "DROP-TO-GUEST"),
+      rule("absent-guest", "NET-02", "oifname . ip daddr != @reachable counter drop"),
       // What the host would say of a fragment whose rest never came.
       drop("invalid-to-guest", "NET-02", "meta l4proto icmp ct state invalid", "DROP-TO-GUEST"),
       drop(

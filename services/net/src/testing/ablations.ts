@@ -43,7 +43,7 @@ export const ablations: readonly Ablation[] = [
   },
   {
     at: "host",
-    rules: ["spoofed", "sent-packets"],
+    rules: ["absent-sender", "spoofed", "sent-packets"],
     policies: [raw],
     shows: "slot without elements to anywhere",
   },
@@ -134,9 +134,9 @@ export const ablations: readonly Ablation[] = [
     at: "host",
     rules: ["drop-to-guest"],
     policies: [output],
-    shows: "host to a slot without elements",
+    shows: "flood of packets to a guest",
   },
-  { at: "host", rules: ["drop-to-guest-count"], shows: "absent-guest" },
+  { at: "host", rules: ["drop-to-guest-count"], shows: "received-packets" },
   { at: "host", rules: ["too-many-inbound"], shows: "flood of connections to a guest" },
   { at: "host", rules: ["receiving"], shows: "host to guest" },
   {

@@ -428,9 +428,10 @@ export const counted = {
     await fromSlot(scene, scene.first, many(datagramFrame({ ...fields, destination: "10.1.2.3" })), "raw");
     return await dropped(scene, scene.first, "denied-range");
   },
-  async "absent-guest"(scene: Scene) {
-    await scene.hostActor.send(scene.absent.plan.guestAddress, ports.counted, repeats);
-    return await dropped(scene, scene.absent, "absent-guest");
+  async "received-packets"(scene: Scene) {
+    await scene.hostActor.burst(scene.first.plan.guestAddress, ports.counted, 2000);
+    await scene.first.actor.counted(ports.counted);
+    return await dropped(scene, scene.first, "received-packets");
   },
 } as const satisfies Partial<Record<DropReason, (scene: Scene) => Promise<number>>>;
 

@@ -5,6 +5,7 @@
 import { globSync } from "node:fs";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
+import { parseArgs } from "node:util";
 import { withTestStack } from "./stack.ts";
 import { countEvents, type TierCounts } from "./tier-counts.ts";
 
@@ -42,29 +43,45 @@ const tiers: Readonly<Record<string, Tier>> = {
 
 const testLimitMs = 900_000;
 
-async function runTier(name: string, tier: Tier): Promise<TierCounts> {
+const usage = `usage: main.ts [--only TEXT] <tier>...
+
+tiers: ${Object.keys(tiers).join(" ")}
+  --only TEXT  files whose path has TEXT in it
+`;
+
+async function runTier(name: string, tier: Tier, only: string): Promise<TierCounts> {
   const files = tier.patterns
     .flatMap((pattern) => globSync(pattern))
-    .filter((file) => !tier.exclude.test(file))
+    .filter((file) => !tier.exclude.test(file) && file.includes(only))
     .sort();
   process.stdout.write(`\n== ${name}: ${files.length} files\n`);
-  const stream = run({ files, concurrency: tier.concurrency, timeout: testLimitMs, execArgv: ["--test-force-exit"] });
+  const stream = run({ files, concurrency: tier.concurrency, timeout: testLimitMs });
   const counts = countEvents(stream);
   stream.compose(spec).pipe(process.stdout, { end: false });
   return await counts;
 }
 
-async function main(names: readonly string[]): Promise<number> {
+async function main(parameters: readonly string[]): Promise<number> {
+  const { positionals: names, values } = parseArgs({
+    args: [...parameters],
+    options: { only: { type: "string", default: "" }, help: { type: "boolean", short: "h", default: false } },
+    allowPositionals: true,
+  });
   const unknown = names.filter((name) => !(name in tiers));
-  if (names.length === 0 || unknown.length > 0) {
-    process.stderr.write(`usage: main.ts <tier>...\ntiers: ${Object.keys(tiers).join(" ")}\n`);
-    return 2;
+  if (values.help || names.length === 0 || unknown.length > 0) {
+    (values.help ? process.stdout : process.stderr).write(usage);
+    return values.help ? 0 : 2;
   }
   const results = new Map<string, TierCounts>();
   for (const name of names) {
     const tier = tiers[name];
     if (tier === undefined) continue;
-    results.set(name, tier.needsStack ? await withTestStack(() => runTier(name, tier)) : await runTier(name, tier));
+    results.set(
+      name,
+      tier.needsStack
+        ? await withTestStack(() => runTier(name, tier, values.only))
+        : await runTier(name, tier, values.only),
+    );
   }
   const total = { passed: 0, failed: 0, skipped: 0 };
   process.stdout.write("\n");

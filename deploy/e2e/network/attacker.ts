@@ -23,6 +23,11 @@ const answerLimitMs = 120_000;
 /** Boots a tenant of that name, on whatever slot the stack chooses. */
 export async function bootAttacker(name: string): Promise<Attacker> {
   const { slot } = await spawn(name, "probe");
+  return adoptAttacker(name, slot);
+}
+
+/** The same for a tenant of the image `probe` that runs already. */
+export function adoptAttacker(name: string, slot: number): Attacker {
   const post = async <T>(path: string, parameters: unknown): Promise<T> => {
     const { status, body } = await ask(name, {
       method: "POST",

@@ -85,14 +85,14 @@ export function createNetworks(options: NetworksOptions): Networks {
     return network;
   }
 
-  async function updateEgress(vmId: string, egress: Egress): Promise<NetworkRecord> {
-    const known = store.find(vmId);
+  async function updateEgress(vmId: string, slot: number, egress: Egress): Promise<NetworkRecord> {
+    const known = networkOn(slot, vmId);
     if (known === undefined) throw networkNotFound(vmId);
     refuseDeniedRule({ egress });
     const network = { ...known, egress };
     store.setEgress(vmId, egress);
-    await inSpan("firewall admit", { slot: known.slot }, () => firewall.admit(network));
-    await inSpan("end forbidden flows", { slot: known.slot }, () => flows.endForbidden(known.slot, egress));
+    await inSpan("firewall admit", { slot }, () => firewall.admit(network));
+    await inSpan("end forbidden flows", { slot }, () => flows.endForbidden(slot, egress));
     events.egressUpdated(network);
     return network;
   }
@@ -109,9 +109,18 @@ export function createNetworks(options: NetworksOptions): Networks {
   }
 
   async function detach(vmId: string, slot: number): Promise<void> {
-    if (store.find(vmId) === undefined) return await cutAgain(vmId, slot);
+    if (networkOn(slot, vmId) === undefined) return await cutAgain(vmId, slot);
     await remove({ vmId, slot });
     events.networkDetached({ vmId, slot });
+  }
+
+  /**
+   * The microVM may have got another slot while a call for the one that it had was waiting. Then that call is over: what it was about
+   * is gone, and the other slot's work is not serial with it.
+   */
+  function networkOn(slot: number, vmId: string): NetworkRecord | undefined {
+    const known = store.find(vmId);
+    return known?.slot === slot ? known : undefined;
   }
 
   /** A detach that failed halfway has no record any more; a repeated call must still mean that the guest is cut off. */
@@ -130,7 +139,7 @@ export function createNetworks(options: NetworksOptions): Networks {
     async updateEgress(vmId, egress) {
       const slot = store.find(vmId)?.slot;
       if (slot === undefined) throw networkNotFound(vmId);
-      return await operations.run(slot, () => updateEgress(vmId, egress));
+      return await operations.run(slot, () => updateEgress(vmId, slot, egress));
     },
     async detach(vmId) {
       const slot = (store.find(vmId) ?? store.retired().find((retired) => retired.vmId === vmId))?.slot;

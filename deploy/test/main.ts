@@ -32,7 +32,12 @@ const tiers: Readonly<Record<string, Tier>> = {
     needsStack: false,
   },
   e2e: { patterns: ["deploy/e2e/*.story.ts"], exclude: inDependencies, concurrency: 1, needsStack: true },
-  nightly: { patterns: ["deploy/e2e/*.nightly.ts"], exclude: inDependencies, concurrency: 1, needsStack: true },
+  nightly: {
+    patterns: ["{services,deploy}/**/*.nightly.ts"],
+    exclude: inDependencies,
+    concurrency: 1,
+    needsStack: true,
+  },
   ablation: {
     patterns: ["{services,deploy}/**/*.ablation.ts"],
     exclude: inDependencies,

@@ -8,7 +8,7 @@ import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
 import { createNetEvents } from "../events.ts";
 import type { Drift } from "../firewall/drift.ts";
 import { createProcessRunner, type ProcessRunner } from "../host/process.ts";
-import { type NetworkStack, openNetworkStack, type StackConfig } from "../network-stack.ts";
+import { type NetworkStack, openNetworkStack, type StackConfig, type StackOptions } from "../network-stack.ts";
 import { migrations } from "../networks/network-store.ts";
 import { tearDown } from "../teardown.ts";
 import type { ActorCommands } from "./actor.ts";
@@ -43,6 +43,9 @@ export const usual = {
   limits: { sentKbits: 10_000, receivedKbits: 10_000, sentPackets: 1000, receivedPackets: 1000 },
 } as const;
 
+/** What a test puts in the place of the stack's own. */
+export type StackParts = Partial<Pick<StackOptions, "now" | "conntrack" | "runner">>;
+
 /** A namespace in place of the host, one in place of the internet, one in place of another network behind the host. */
 export interface Ground {
   readonly directory: string;
@@ -53,7 +56,7 @@ export interface Ground {
   path(name: string): string;
   /** A further namespace. */
   namespace(name: string): Promise<ProcessRunner>;
-  openStack(config?: Partial<StackConfig>, options?: { readonly now?: () => number }): Promise<NetworkStack>;
+  openStack(config?: Partial<StackConfig>, options?: StackParts): Promise<NetworkStack>;
   actor(name: string): Promise<Actor>;
   remove(): Promise<void>;
 }
@@ -133,12 +136,13 @@ export async function makeGround(): Promise<Ground> {
             kernelAccess: "netlink",
             ...config,
           },
-          runner: host,
+          runner: options.runner ?? host,
           hostNamespace: path("host"),
           database,
           events: { ...events, driftRepaired: (drift) => void published.push(drift) },
           logger,
           now: options.now ?? Date.now,
+          ...(options.conntrack === undefined ? {} : { conntrack: options.conntrack }),
         });
         stacks.push(stack);
         return stack;

@@ -1,0 +1,10 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { cannotRun } from "../testing/ground.ts";
+import { storm } from "../testing/storm.ts";
+
+test("50 attaches and detaches at once for a minute", { skip: cannotRun }, async (context) => {
+  const answered = await storm(60_000);
+  context.diagnostic(`${answered} calls were answered right`);
+  assert.ok(answered > 600, `only ${answered} calls were answered`);
+});

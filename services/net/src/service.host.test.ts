@@ -143,6 +143,28 @@ describe("the net process", { skip: cannotRun }, () => {
     await client.detachNetwork({ requestId: randomUUID(), vmId: a });
     assert.doesNotMatch(await guests(), /"lob-0"/);
   });
+
+  test("with an nft that loads no rules it answers nobody and ends", async () => {
+    await stop("SIGTERM");
+    await ground.host.run(["nft", "flush", "ruleset"]);
+    await insideMounts("cp", "/usr/sbin/nft", join(ground.directory, "nft-honest"));
+    const lie = join(ground.directory, "nft");
+    const text = `#!/bin/sh\ncase " $* " in *" -f "*) exec cat ;; esac\nexec ${lie}-honest "$@"\n`;
+    writeFileSync(lie, text, { mode: 0o755 });
+    await insideMounts("mount", "--bind", lie, "/usr/sbin/nft");
+    try {
+      await assert.rejects(start(), /the service ended/);
+      assert.equal(await stop("SIGKILL"), 1);
+    } finally {
+      await insideMounts("umount", "/usr/sbin/nft");
+    }
+    await start();
+    assert.match(await guests(), /"lob-1"/);
+  });
+
+  async function insideMounts(...argv: [string, ...string[]]): Promise<void> {
+    await createProcessRunner().run(["nsenter", `--target=${holder.pid}`, "--mount", "--", ...argv]);
+  }
 });
 
 /**

@@ -21,9 +21,26 @@ export async function canonicalTables(
     // Before Linux 6.16 a netdev chain can only be made for a device that exists.
     await scratch.run(["ip", "link", "add", "name", inner.tap, "type", "veth", "peer", "name", inner.uplink]);
     await scratch.run(["nft", "-f", "-"], { input: renderRuleset(ruleset) });
-    return await listTables(scratch);
+    const tables = await listTables(scratch);
+    assertComplete(ruleset, tables);
+    return tables;
   } finally {
     await removeNamespaces(runner, [path]);
+  }
+}
+
+/** What everything else is compared with must not itself lack something: an nft that left it out everywhere would seem right. */
+function assertComplete(ruleset: Ruleset, tables: ReadonlyMap<string, ListedTable>): void {
+  for (const { family, name, sets, chains } of ruleset) {
+    const blocks = tables.get(`${family} ${name}`)?.blocks;
+    const has = (heading: string, text: string): boolean => blocks?.get(heading)?.includes(text) === true;
+    const missing = [
+      ...sets.filter((set) => !has(`set ${set.name}`, "type ")).map((set) => set.name),
+      ...chains.flatMap((chain) =>
+        chain.rules.filter(({ id }) => !has(`chain ${chain.name}`, `comment "${id}"`)).map(({ id }) => id),
+      ),
+    ];
+    if (missing.length > 0) throw new Error(`nft did not load ${missing.join(", ")} of table ${family} ${name}`);
   }
 }
 

@@ -15,7 +15,7 @@ import { type NetworkStore, openNetworkStore } from "./networks/network-store.ts
 import { createNetworks, type Networks } from "./networks/networks.ts";
 import { createReconciler } from "./reconcile/reconcile.ts";
 import { planSlot } from "./slots/address-plan.ts";
-import { createShaper } from "./slots/shaper.ts";
+import { createShaper, requireTokenBucket } from "./slots/shaper.ts";
 import { openSlotBuilder } from "./slots/slot-builder.ts";
 import { createSlotPool, type SlotPool } from "./slots/slot-pool.ts";
 import type { UsageReader } from "./usage/usage.ts";
@@ -80,6 +80,7 @@ export async function openNetworkStack(options: StackOptions): Promise<NetworkSt
   const kernel = openKernelAccess({ runner, config, logger, hostNamespace });
   const { elements, flows, usage } = kernel;
   const scratchPath = `${netnsDir}/scratch`;
+  await requireTokenBucket(runner, scratchPath);
   const shaper = createShaper(runner, netnsDir);
   const hostAddresses = await listHostAddresses(runner);
   const builder = await openSlotBuilder(runner, shaper, { ...config, hostAddresses }, scratchPath);

@@ -38,6 +38,28 @@ describe("without a control", { skip: cannotRun }, () => {
     });
   }
 
+  test("timeouts of closed connections: connections opened and closed, one after another", async () => {
+    const runners = [scene.ground.host, scene.second.slot];
+    const set = async (seconds: number): Promise<void> => {
+      for (const state of ["time_wait", "close"])
+        for (const runner of runners)
+          await runner.run([
+            "sysctl",
+            "--quiet",
+            "--write",
+            `net.netfilter.nf_conntrack_tcp_timeout_${state}=${seconds}`,
+          ]);
+    };
+    await set(120);
+    try {
+      assert.ok(await isRed("connections opened and closed, one after another"));
+    } finally {
+      await set(1);
+      for (const runner of runners) await runner.run(["conntrack", "-F"]);
+    }
+    assert.ok(!(await isRed("connections opened and closed, one after another")));
+  });
+
   /** Whether an attack passes, wanted traffic is stopped, or a reason is not counted. */
   async function isRed(shows: Ablation["shows"]): Promise<boolean> {
     if (shows in attacks) return (await attacks[shows as keyof typeof attacks](scene)) > 0;

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { createNamespace, removeNamespaces } from "../host/namespace.ts";
 import type { ProcessRunner } from "../host/process.ts";
 import type { Limits } from "../networks/policy.ts";
 import { inner, namespacePath, planSlot } from "./address-plan.ts";
@@ -22,6 +23,22 @@ export interface Shaper {
   misshapenLinks(slots: readonly number[], limitsOf: (slot: number) => Limits): Promise<number[]>;
   /** The same for the side in the slot's namespace. */
   isUplinkShaped(slot: number, limits: Limits): Promise<boolean>;
+}
+
+/**
+ * Throws if the kernel of this host has no token bucket: a slot without one would never become ready, and nobody would know why.
+ * `scratchPath`: file for a namespace of a moment.
+ */
+export async function requireTokenBucket(runner: ProcessRunner, scratchPath: string): Promise<void> {
+  await removeNamespaces(runner, [scratchPath]);
+  await createNamespace(runner, scratchPath);
+  try {
+    await batch(runner.within(scratchPath), [bucket("lo", 1000)]);
+  } catch (error) {
+    throw new Error("this kernel cannot shape traffic: it has no tbf (CONFIG_NET_SCH_TBF)", { cause: error });
+  } finally {
+    await removeNamespaces(runner, [scratchPath]);
+  }
 }
 
 export function createShaper(runner: ProcessRunner, netnsDir: string): Shaper {

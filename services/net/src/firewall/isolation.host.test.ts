@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { attacks, counted, type Scene, setScene, wanted } from "../testing/attacks.ts";
+import { attacks } from "../testing/attacks.ts";
 import { cannotRun } from "../testing/ground.ts";
+import { type Scene, setScene } from "../testing/scene.ts";
+import { counted, wanted } from "../testing/wanted.ts";
 
 describe("a guest's reach", { skip: cannotRun }, () => {
   let scene: Scene;

@@ -2,9 +2,11 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
-import { attacks, type Scene, setScene, wanted } from "../testing/attacks.ts";
+import { attacks } from "../testing/attacks.ts";
 import { harmHost, harmSlot, randomFrom } from "../testing/churn.ts";
 import { cannotRun, world } from "../testing/ground.ts";
+import { type Scene, setScene } from "../testing/scene.ts";
+import { wanted } from "../testing/wanted.ts";
 
 const harms = 200;
 const convergedWithinMs = 10_000;

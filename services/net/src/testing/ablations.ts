@@ -1,11 +1,11 @@
 import { hostRuleset } from "../firewall/host-ruleset.ts";
 import { type Ruleset, ruleIds, withoutClause, withoutPolicy, withoutRule } from "../firewall/ruleset.ts";
-import type { AdmittedNetwork } from "../firewall/tenant-elements.ts";
-import type { attacks, counted, wanted } from "./attacks.ts";
+import type { attacks } from "./attacks.ts";
 import { admitted, notDenied, notForResolvers, notReachable, outside } from "./clauses.ts";
-import { frameAblations } from "./frame-ablations.ts";
-import { testConnectionLimit, unlimited, usual, world } from "./ground.ts";
+import { testConnectionLimit, world } from "./ground.ts";
 import { wholeSlotRuleset } from "./guest.ts";
+import { sceneNetworks } from "./scene.ts";
+import type { counted, wanted } from "./wanted.ts";
 
 /** A condition taken out of a rule. */
 interface Weakening {
@@ -24,8 +24,10 @@ export interface Ablation {
   readonly weaken?: readonly Weakening[];
   /** Base chains whose policy becomes accept. */
   readonly policies?: readonly string[];
-  readonly shows: keyof typeof attacks | keyof typeof wanted | keyof typeof counted;
+  readonly shows: Shown | readonly Shown[];
 }
+
+export type Shown = keyof typeof attacks | keyof typeof wanted | keyof typeof counted;
 
 const raw = "LOBSTER-RAW";
 const input = "LOBSTER-INPUT";
@@ -39,7 +41,7 @@ export const ablations: readonly Ablation[] = [
     at: "host",
     rules: ["spoofed"],
     weaken: [{ rule: "sending", clause: admitted }],
-    shows: "forged source at the host",
+    shows: ["forged source at the host", "10,000 forged sources at the host"],
   },
   {
     at: "host",
@@ -54,7 +56,12 @@ export const ablations: readonly Ablation[] = [
     weaken: [{ rule: "sending", clause: "iifname @sending" }],
     shows: "flood of packets at the host",
   },
-  { at: "host", rules: ["arp-from-guest"], shows: "forged arp senders at the host" },
+  { at: "host", rules: ["ip-options"], shows: "options out of the host" },
+  {
+    at: "host",
+    rules: ["arp-from-guest"],
+    shows: ["forged arp senders at the host", "300 forged arp senders at the host", "arp probes for everybody else"],
+  },
   { at: "host", rules: ["input-of-others"], shows: "internet to host" },
   { at: "host", rules: ["reply"], shows: "host to guest" },
   { at: "host", rules: ["error-reply"], shows: "host learns of a closed port" },
@@ -65,13 +72,23 @@ export const ablations: readonly Ablation[] = [
     shows: "errors about the host's connection with another guest",
   },
   { at: "host", rules: ["invalid-to-guest"], shows: "fragments whose rest never comes, to the host" },
-  { at: "host", rules: ["guest-to-host"], policies: [input], shows: "guest to host" },
+  {
+    at: "host",
+    rules: ["guest-to-host"],
+    policies: [input],
+    shows: ["guest to host", "replies that nobody asked for", "multicast and broadcast"],
+  },
   { at: "host", rules: ["drop-from-guest"], policies: [input], shows: "guest to host" },
   { at: "host", rules: ["drop-from-guest-count"], shows: "denied-range" },
   { at: "host", rules: ["forward-of-others"], shows: "internet to another network of the host" },
   { at: "host", rules: ["from-guest"], shows: "guest to the internet" },
   { at: "host", rules: ["answer-to-guest"], shows: "guest to the internet" },
-  { at: "host", rules: ["outside-to-guest"], policies: [forward], shows: "neighbour on the uplink to guest" },
+  {
+    at: "host",
+    rules: ["outside-to-guest"],
+    policies: [forward],
+    shows: ["neighbour on the uplink to guest", "neighbour on the uplink by every protocol"],
+  },
   {
     at: "host",
     rules: ["guest-to-guest", "denied-range", "no-way-out", "other-link"],
@@ -81,7 +98,7 @@ export const ablations: readonly Ablation[] = [
       { rule: "connection-rate", clause: outside },
       { rule: "opened-now", clause: outside },
     ],
-    shows: "guest to guest at the host",
+    shows: ["guest to guest at the host", "fragments to another guest"],
   },
   {
     at: "host",
@@ -157,9 +174,9 @@ export const ablations: readonly Ablation[] = [
     at: "slot",
     rules: ["forged-arp", "not-ipv4"],
     policies: ["LOBSTER-INGRESS"],
-    shows: "forged arp senders in the namespace",
+    shows: ["forged arp senders in the namespace", "300 forged arp senders in the namespace"],
   },
-  { at: "slot", rules: ["not-ipv4"], policies: ["LOBSTER-INGRESS"], shows: "tagged frames" },
+  { at: "slot", rules: ["not-ipv4"], policies: ["LOBSTER-INGRESS"], shows: ["tagged frames", "tags of every kind"] },
   {
     at: "slot",
     rules: ["protocol"],
@@ -170,13 +187,13 @@ export const ablations: readonly Ablation[] = [
     at: "slot",
     rules: ["ip-options"],
     weaken: [{ rule: "ipv4", clause: "ip hdrlength 5" }],
-    shows: "ip options",
+    shows: ["ip options", "options out of the namespace"],
   },
   {
     at: "slot",
     rules: ["spoofed-address"],
     weaken: [{ rule: "ipv4", clause: "ip saddr 10.77.0.2" }],
-    shows: "forged address",
+    shows: ["forged address", "10,000 forged sources in the namespace"],
   },
   { at: "slot", rules: ["ipv4"], shows: "guest to the internet" },
   { at: "slot", rules: ["invalid"], shows: "invalid segment in the namespace" },
@@ -200,23 +217,17 @@ export const ablations: readonly Ablation[] = [
     policies: ["LOBSTER-INPUT"],
     shows: "guest to its namespace",
   },
+  {
+    at: "slot",
+    rules: ["to-namespace"],
+    weaken: [{ rule: "ipv4", clause: "ip daddr != 10.77.0.1" }],
+    shows: "fragments whose rest never comes, to the namespace",
+  },
   { at: "slot", rules: [], policies: ["LOBSTER-FORWARD"], shows: "guest to itself by way of the namespace" },
-  ...frameAblations,
 ];
 
 /** Rules that only count, under a policy that drops. */
 export const countersOnly = ["not-admitted", "guest-to-namespace", "denied-range"];
-
-/** The tenants of the scene: two with the internet, the second as fast as it likes, and one with a list. */
-export const sceneNetworks: readonly AdmittedNetwork[] = [
-  { slot: 0, ...usual },
-  { slot: 1, ...unlimited },
-  {
-    slot: 2,
-    limits: usual.limits,
-    egress: { mode: "list", rules: [{ cidr: `${world.internet}/32`, port: 9000, protocol: "tcp" }] },
-  },
-];
 
 export const whole = {
   host: hostRuleset({

@@ -1,7 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ProcessRunner } from "../host/process.ts";
 import { inner } from "../slots/address-plan.ts";
-import type { Scene } from "./attacks.ts";
 import { sendFrames } from "./frames.ts";
 import { testConnectionLimit, world } from "./ground.ts";
 import { icmpError, ipv4Frame, type Path } from "./packets.ts";
@@ -17,6 +16,7 @@ import {
   slotFields,
   trackedCount,
 } from "./reach.ts";
+import type { Scene } from "./scene.ts";
 import {
   arpProbes,
   echoRequestFrame,

@@ -1,8 +1,8 @@
 import type { ProcessRunner } from "../host/process.ts";
 import { inner } from "../slots/address-plan.ts";
-import type { Scene } from "./attacks.ts";
 import { sendFrames } from "./frames.ts";
 import type { Guest } from "./guest.ts";
+import type { Scene } from "./scene.ts";
 
 // Replaced before each attack, which sets the counters to zero. Behind every rule of ours; nobody else talks on the ground.
 const counters = `

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { attacks, counted, type Scene, setScene } from "../testing/attacks.ts";
+import { attacks } from "../testing/attacks.ts";
 import { cannotRun, world } from "../testing/ground.ts";
+import { type Scene, setScene } from "../testing/scene.ts";
+import { counted } from "../testing/wanted.ts";
 
 describe("what a network has carried", { skip: cannotRun }, () => {
   let scene: Scene;

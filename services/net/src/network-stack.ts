@@ -127,8 +127,13 @@ export async function openNetworkStack(options: StackOptions): Promise<NetworkSt
       const background = { signal, logger };
       every(reconcileIntervalMs, "reconcile", async () => void (await reconcile()), background);
       every(reconcileIntervalMs, "fill pool", () => pool.fill(signal), background);
+      let restUntil = 0;
       const watch = async (): Promise<void> => {
-        if (firewall.wasChangedElsewhere()) await reconcile();
+        if (performance.now() < restUntil || !firewall.wasChangedElsewhere()) return;
+        // What cannot be repaired is tried again, but not ten times a second.
+        restUntil = performance.now() + reconcileIntervalMs;
+        await reconcile();
+        restUntil = 0;
       };
       every(watchIntervalMs, "watch rules", watch, background);
     },

@@ -65,6 +65,8 @@ export async function openFirewall(parts: FirewallParts): Promise<Firewall> {
   const waiting: Change[] = [];
   /** The kernel's generation of rules that is known to be as desired. Every transaction, of whoever, makes it one higher. */
   let known = elements.generation();
+  /** Whether the kernel may have something that was to be gone: then a change says the whole, and not only what it changes. */
+  let uncertain = false;
 
   /** Runs one transaction of ours; if it was the only one, what was known before is known after. */
   async function transact(commit: () => Promise<void>): Promise<void> {
@@ -95,21 +97,26 @@ export async function openFirewall(parts: FirewallParts): Promise<Firewall> {
     if (waiting.length > 0) schedule();
     const isNew = new Set(batch.map(({ slot }) => slot).filter((slot) => !admitted.has(slot)));
     try {
-      const changes = adopt(batch);
-      try {
-        await transact(() => elements.change(changes));
-      } catch {
-        // The table was changed under us, for example flushed: the transaction was refused as a whole, so nothing is half done.
-        await install();
-      }
+      await bring(adopt(batch));
       for (const change of batch) change.resolve();
     } catch (error) {
+      uncertain = true;
       for (const change of batch) {
         // One that was admitted before keeps its new policy, which the next repair brings to the kernel.
         if (change.network !== undefined && isNew.has(change.slot)) admitted.delete(change.slot);
         change.reject(error);
       }
     }
+  }
+
+  async function bring(changes: readonly ElementChange[]): Promise<void> {
+    try {
+      if (!uncertain) return await transact(() => elements.change(changes));
+    } catch {
+      // The table was changed under us, for example flushed: the transaction was refused as a whole, so nothing is half done.
+    }
+    await install();
+    uncertain = false;
   }
 
   function schedule(): void {

@@ -29,7 +29,7 @@ export function createTenantEvents(bus: EventBus | undefined, logger: Logger): T
     },
     tenantEgressUpdated: (tenant) => {
       logger.info({ ...facts(tenant), egress: tenant.egress }, "tenant egress updated");
-      publish("tenant-egress-updated", tenant);
+      publish("egress-updated", tenant);
     },
     tenantEvicted: (tenant) => {
       logger.info(facts(tenant), "tenant evicted");

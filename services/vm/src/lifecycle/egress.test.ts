@@ -31,7 +31,7 @@ test("a new policy is recorded, in force and told of, and the tenant keeps it", 
   assert.deepEqual((await operations.updateEgress("demo", one)).egress, one);
   assert.deepEqual(enforced(host, vmId), one);
   assert.partialDeepStrictEqual(tenants.find("demo"), { egress: one, replacedEgress: undefined });
-  assert.deepEqual(told, ["event spawned demo", "event tenant-egress-updated demo"]);
+  assert.deepEqual(told, ["event spawned demo", "event egress-updated demo"]);
 });
 
 test("the new policy is durable before net hears of it", async () => {
@@ -58,7 +58,7 @@ test("a policy that net refuses is put back, and the reconciler never asks for i
   host.refusing.clear();
   await operations.reconcile();
   assert.deepEqual(enforced(host, vmId), one);
-  assert.deepEqual(told, ["event spawned demo", "event tenant-egress-updated demo"]);
+  assert.deepEqual(told, ["event spawned demo", "event egress-updated demo"]);
 });
 
 test("after a call whose end is not known, the reconciler brings net to the record, once", async () => {
@@ -74,7 +74,7 @@ test("after a call whose end is not known, the reconciler brings net to the reco
   assert.deepEqual(enforced(host, vmId), none);
   assert.equal(tenants.find("demo")?.replacedEgress, undefined);
   await operations.reconcile();
-  assert.deepEqual(told, ["event spawned demo", "event tenant-egress-updated demo"]);
+  assert.deepEqual(told, ["event spawned demo", "event egress-updated demo"]);
 });
 
 test("a change that vm did not live to end is ended by its next run, or put back if net refuses it", async () => {

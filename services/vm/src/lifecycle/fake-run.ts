@@ -67,7 +67,7 @@ function listen(told: string[]) {
   const events: TenantEvents = {
     tenantSpawned: ({ name }) => void told.push(`event spawned ${name}`),
     tenantSpawnFailed: ({ name }, error) => void told.push(`event spawn-failed ${name} ${reasonOf(error) ?? ""}`),
-    tenantEgressUpdated: ({ name }) => void told.push(`event tenant-egress-updated ${name}`),
+    tenantEgressUpdated: ({ name }) => void told.push(`event egress-updated ${name}`),
     tenantEvicted: ({ name }) => void told.push(`event evicted ${name}`),
     tenantFailed: ({ name }, reason) => void told.push(`event failed ${name} ${reason}`),
   };

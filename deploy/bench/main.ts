@@ -1,7 +1,7 @@
 /**
  * Measures side by side in one run: a bare QEMU boot of the image to its first HTTP answer, and SpawnTenant to the first HTTPS
  * answer; how much of a spawn is the control plane's own; and how fast an eviction cuts a tenant off. Rounds alternate, so that
- * a busy machine slows both down.
+ * a busy machine slows both down. Before that, what a tenant's network costs among others: `network/measure.ts`.
  *
  * The control plane's own share is all of a spawn but waiting for the guest's boot. QEMU's own start, from its exec until its vCPU
  * could run, is part of that boot: the bare one takes it too. Building the jail before it and reading it back after it are not.
@@ -15,61 +15,62 @@ import { renderTraceTree } from "../dev/trace-tree.ts";
 import { measureBareBoot } from "./bare-boot.ts";
 import { measureEvict } from "./evict.ts";
 import { describeMachine } from "./machine.ts";
+import { measureNetwork } from "./network/measure.ts";
+import { type Goal, judge, report } from "./report.ts";
 import { measureSpawn, type SpawnTimes } from "./spawn.ts";
-import { median, spread } from "./statistics.ts";
+import { median } from "./statistics.ts";
 
-const usage = `usage: main.ts [--rounds N] [--trace]
+const usage = `usage: main.ts [--only spawn|network] [--rounds N] [--trace] [--tenants N]
 
-  --rounds N  alternating rounds (default: 7)
-  --trace     print the trace of the spawn with the median own share
+  --only PART  spawn: spawns and evictions of real guests; network: what a network costs among many (default: both)
+  --rounds N   alternating rounds of spawn (default: 7)
+  --trace      print the trace of the spawn with the median own share
+  --tenants N  most tenants of network (default: 1000)
 `;
 
 const { values } = parseArgs({
   options: {
+    only: { type: "string" },
     rounds: { type: "string", default: "7" },
+    tenants: { type: "string", default: "1000" },
     trace: { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
   },
 });
 
-interface Goal {
-  readonly what: string;
-  readonly measured: number;
-  readonly limit: number;
-  readonly unit: string;
-}
-
-function report(name: string, samples: readonly number[]): void {
-  const { low, high } = spread(samples);
-  process.stdout.write(
-    `${name.padEnd(52)} median ${median(samples).toFixed(0).padStart(6)} ms   (${low.toFixed(0)} to ${high.toFixed(0)})\n`,
-  );
-}
+const progress = (line: string): void => void process.stderr.write(`${line}\n`);
 
 async function main(): Promise<number> {
   if (values.help) {
     process.stdout.write(usage);
     return 0;
   }
-  const rounds = Number(values.rounds);
-  if (!Number.isInteger(rounds) || rounds < 1) {
+  const [rounds, tenants] = [Number(values.rounds), Number(values.tenants)];
+  const isPart = values.only === undefined || values.only === "spawn" || values.only === "network";
+  if (!isPart || !Number.isInteger(rounds) || rounds < 1 || !Number.isInteger(tenants) || tenants < 10) {
     process.stderr.write(usage);
     return 2;
   }
   process.stdout.write(`${describeMachine()}\n`);
-  const stack = await bringUp({ instance: "bench", progress: (line) => process.stderr.write(`${line}\n`) });
+  const network = values.only === "spawn" ? true : judge(await measureNetwork(tenants, progress));
+  const spawn = values.only === "network" ? true : await measureSpawns(rounds);
+  return network && spawn ? 0 : 1;
+}
+
+async function measureSpawns(rounds: number): Promise<boolean> {
+  const stack = await bringUp({ instance: "bench", progress });
   try {
     return await measure(rounds);
   } catch (error) {
     // Before the stack goes down: an error of that would take the place of this one.
     process.stderr.write(`${inspect(error)}\n`);
-    return 1;
+    return false;
   } finally {
     await stack.down();
   }
 }
 
-async function measure(rounds: number): Promise<number> {
+async function measure(rounds: number): Promise<boolean> {
   const env = readStackEnv("bench");
   const clients = connectStack(env);
   const bare: number[] = [];
@@ -80,7 +81,7 @@ async function measure(rounds: number): Promise<number> {
     const tenant = `bench-${randomUUID().slice(0, 8)}`;
     spawns.push(await measureSpawn(env, clients, tenant));
     evictions.push(await measureEvict(env, clients, tenant));
-    process.stderr.write(`round ${round + 1} of ${rounds}\n`);
+    progress(`round ${round + 1} of ${rounds}`);
   }
   const total = spawns.map(({ totalMs }) => totalMs);
   const own = spawns.map(({ controlPlaneMs }) => controlPlaneMs);
@@ -118,11 +119,7 @@ async function measure(rounds: number): Promise<number> {
       unit: " ms",
     },
   ];
-  for (const { what, measured, limit, unit } of goals) {
-    const verdict = measured <= limit ? "met" : "MISSED";
-    process.stdout.write(`${what.padEnd(52)} ${measured.toFixed(2)}${unit} of at most ${limit}${unit}: ${verdict}\n`);
-  }
-  return goals.every(({ measured, limit }) => measured <= limit) ? 0 : 1;
+  return judge(goals);
 }
 
 process.exit(await main());

@@ -1,4 +1,4 @@
-import { linkPrefix, tableName } from "../slots/address-plan.ts";
+import { linkPrefix, outerRange, tableName } from "../slots/address-plan.ts";
 import { type DropReason, dropReasons, markOf } from "./drop-reasons.ts";
 import { resolverPorts } from "./egress.ts";
 import { deniedRanges } from "./ranges.ts";
@@ -24,8 +24,8 @@ const resolving = `{ ${resolverPorts.join(", ")} }`;
 /**
  * The ruleset of the host side. It never changes with a tenant but in the elements of the tenants' sets. Its rules:
  *
- * 1. Base chains come at `filter - 10`, before the host's own filter chains. Each lets everybody else's packets through by its first
- *    rule and drops by policy, so a rule that somebody deletes closes something and never opens it.
+ * 1. Base chains come at `filter - 10`, before the host's own filter chains. Each lets everybody else's packets through by a rule
+ *    at its beginning and drops by policy, so a rule that somebody deletes closes something and never opens it.
  * 2. What a guest may do is said by rules that accept, each with every condition it needs. The rules that drop before them only
  *    give the reason.
  * 3. A tenant's packet that is dropped is counted by link and reason.
@@ -86,6 +86,8 @@ function inetChains(options: HostRulesetOptions): Chain[] {
     ...fromGuest(options),
     // Covers what the host itself sends as well as what it forwards; the cut of a removed tenant works in both directions.
     base("LOBSTER-OUTPUT", "postrouting priority filter - 10", [
+      // While a slot's link is made anew, the default route would take what the host sends to its guest.
+      rule("guest-by-other-link", "NET-02", `oifname != ${ours} oifname != "lo" ip daddr ${outerRange} counter drop`),
       rule("output-of-others", "NET-02", `iifname != ${ours} oifname != ${ours} accept`),
       // Asked again, whatever let the packet be forwarded and sharing nothing with it: a guest's leaves by the uplink or not at all.
       ...outside(options).map((link) => rule("leaving", "NET-02", `iifname ${ours} ${link} accept`)),

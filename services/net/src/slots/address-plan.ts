@@ -3,6 +3,9 @@ export const maxSlotCount = 32_768;
 
 const outerBase = ipv4(10, 201, 0, 0);
 
+/** Every slot's two outer addresses are in it, and nobody else's. */
+export const outerRange = "10.201.0.0/16";
+
 /** Inside of every slot, identical so that a memory image can be restored into any of them. */
 export const inner = {
   tap: "tap0",

@@ -139,6 +139,7 @@ export const ablations: readonly Ablation[] = [
   },
   { at: "host", rules: ["too-many-connections"], shows: "flood of connections at the host" },
   { at: "host", rules: ["opened-now"], shows: "guest to the internet" },
+  { at: "host", rules: ["guest-by-other-link"], shows: "host to a guest whose link is gone" },
   { at: "host", rules: ["leaving"], shows: "guest to the internet" },
   { at: "host", rules: ["output-of-others"], shows: "internet to host" },
   {

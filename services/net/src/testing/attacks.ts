@@ -111,6 +111,13 @@ export const attacks = {
     await scene.hostActor.send(scene.absent.plan.guestAddress, ports.counted, repeats);
     return await scene.absent.actor.counted(ports.counted);
   },
+  async "host to a guest whose link is gone"(scene: Scene) {
+    await passed(scene, "outside");
+    // Of a slot that this host does not have.
+    await scene.hostActor.send("10.201.1.1", ports.counted, repeats);
+    await scene.hostActor.connect("10.201.1.1", ports.echo, 200);
+    return await settled(scene, "outside");
+  },
   async "slot without elements to anywhere"(scene: Scene) {
     await passed(scene, "raw");
     await scene.absent.actor.send(world.internet, ports.counted, repeats);

@@ -46,8 +46,6 @@ export async function storm(durationMs: number): Promise<number> {
   const ended = new AbortController();
   let stack: NetworkStack | undefined;
   try {
-    // While a slot's link is being made anew the host would send what is meant for it to the uplink, and track that.
-    await ground.host.run(["ip", "route", "add", "unreachable", "10.201.0.0/16"]);
     const conntrack = { max: conntrackNeed(capacity, testConnectionLimit), count: 0, buckets: 0 };
     stack = await ground.openStack(
       { slotCount, slotReadyTimeoutMs: 60_000 },

@@ -68,7 +68,7 @@ async function measureControl(
   for (const { world, times, spawned, evicted } of figures) {
     const beside = `beside ${world.tenants} tenants`;
     report(`attach ${beside}`, times.attach, "ms", 2);
-    report(`the same by RPC, caller in this process too, ${beside}`, times.attachByRpc, "ms", 2);
+    report(`AttachNetwork, by a process of its own, ${beside}`, times.attachByRpc, "ms", 2);
     report(`the predecessor's spawn ${beside}`, spawned, "ms", 1);
     compare("the predecessor's spawn : attach", median(times.attach), median(spawned));
     report(`detach ${beside}`, times.detach, "ms", 2);

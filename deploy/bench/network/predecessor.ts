@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createProcessRunner } from "@lobsterd/net/host/process.ts";
 import { connect } from "@lobsterd/net/testing/ground.ts";
+import { callsOf } from "./child-calls.ts";
 import type { DataPath } from "./data-path.ts";
-import { type PredecessorCommands, predecessorTenant } from "./predecessor-host.ts";
+import { predecessorTenant } from "./predecessor-host.ts";
 
 let sequence = 0;
 
@@ -41,7 +42,7 @@ export async function makePredecessorWorld(tenants: number): Promise<Predecessor
     child = spawn("nsenter", [`--net=${pathOf("host")}`, "--", process.execPath, file], {
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
-    const call = callerOf(child);
+    const call = callsOf(child);
     await call("prepare", tenants);
     await plug(host, pathOf("guest"), tenants);
     return {
@@ -75,20 +76,4 @@ async function plug(host: ReturnType<typeof createProcessRunner>, guestPath: str
     `route add default via ${hostAddress} dev eth0`,
   );
   await createProcessRunner(guestPath).run(["ip", "-batch", "-"], inside);
-}
-
-function callerOf(child: ChildProcess): (name: keyof PredecessorCommands, parameter: number) => Promise<unknown> {
-  let last = 0;
-  return (name, parameter) =>
-    new Promise((resolve, reject) => {
-      const id = ++last;
-      const ended = (): void => reject(new Error(`the predecessor's host ended in ${name}`));
-      child.once("exit", ended);
-      child.on("message", function answered(message: { id: number; result: unknown }) {
-        if (message.id !== id) return;
-        child.off("exit", ended).off("message", answered);
-        resolve(message.result);
-      });
-      child.send({ id, name, parameter });
-    });
 }

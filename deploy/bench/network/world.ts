@@ -1,7 +1,7 @@
+import { fork } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createServiceClient } from "@lobsterd/chassis/client.ts";
 import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
@@ -14,7 +14,7 @@ import { readConntrackFacts } from "@lobsterd/net/host/conntrack-facts.ts";
 import type { NetworkStack } from "@lobsterd/net/network-stack.ts";
 import { networkRoutes } from "@lobsterd/net/routes.ts";
 import { type Ground, makeGround, usual, world } from "@lobsterd/net/testing/ground.ts";
-import { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
+import { callsOf } from "./child-calls.ts";
 
 /**
  * HOST-05 admits as many tenants as the kernel's table has room for at this limit each; the table's size is the machine's and cannot be
@@ -40,9 +40,9 @@ export interface World {
   readonly tenants: number;
   /** Slots without a tenant, warm at the beginning. */
   readonly spares: readonly number[];
-  /** AttachNetwork and DetachNetwork over the Unix socket, as vm calls them. */
-  attachByRpc(vmId: string, slot: number): Promise<void>;
-  detachByRpc(vmId: string): Promise<void>;
+  /** AttachNetwork and DetachNetwork over the Unix socket by another process, as vm calls them; its milliseconds. */
+  attachByRpc(vmId: string, slot: number): Promise<number>;
+  detachByRpc(vmId: string): Promise<number>;
   /** Until every slot is warm again. */
   settle(): Promise<void>;
   close(): Promise<void>;
@@ -101,16 +101,16 @@ async function serve(ground: Ground, stack: NetworkStack, slotCount: number) {
   const conntrack = readConntrackFacts;
   const routes = [networkRoutes({ ...stack, requests, conntrack, settings: config, now: Date.now })];
   const server = await startServer({ config, logger, routes, access: [networkAccess] });
-  const client = createServiceClient(
-    NetworkService,
-    { service: "net", unixPath },
-    { ...files("vm"), trustDomain: "bench" },
-  );
+  const caller = fork(new URL("./caller.ts", import.meta.url).pathname, {
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+  });
+  const call = callsOf(caller);
+  await call("connect", { unixPath, ...files("vm") });
   return {
-    attachByRpc: async (vmId: string, slot: number) =>
-      void (await client.attachNetwork({ requestId: randomUUID(), vmId, slot })),
-    detachByRpc: async (vmId: string) => void (await client.detachNetwork({ requestId: randomUUID(), vmId })),
+    attachByRpc: async (vmId: string, slot: number) => Number(await call("attach", { vmId, slot })),
+    detachByRpc: async (vmId: string) => Number(await call("detach", { vmId })),
     async stop() {
+      caller.kill("SIGKILL");
       await server.close();
       database.close();
     },

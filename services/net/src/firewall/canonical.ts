@@ -1,4 +1,4 @@
-import { createNamespace, removeNamespaces } from "../host/namespace.ts";
+import { inScratchNamespace } from "../host/namespace.ts";
 import type { ProcessRunner } from "../host/process.ts";
 import { inner, tableName } from "../slots/address-plan.ts";
 import { type ListedTable, readTables } from "./nft-output.ts";
@@ -14,19 +14,14 @@ export async function canonicalTables(
   path: string,
   ruleset: Ruleset,
 ): Promise<ReadonlyMap<string, ListedTable>> {
-  await removeNamespaces(runner, [path]);
-  await createNamespace(runner, path);
-  try {
-    const scratch = runner.within(path);
+  return await inScratchNamespace(runner, path, async (scratch) => {
     // Before Linux 6.16 a netdev chain can only be made for a device that exists.
     await scratch.run(["ip", "link", "add", "name", inner.tap, "type", "veth", "peer", "name", inner.uplink]);
     await scratch.run(["nft", "-f", "-"], { input: renderRuleset(ruleset) });
     const tables = await listTables(scratch);
     assertComplete(ruleset, tables);
     return tables;
-  } finally {
-    await removeNamespaces(runner, [path]);
-  }
+  });
 }
 
 /** What everything else is compared with must not itself lack something: an nft that left it out everywhere would seem right. */

@@ -28,7 +28,22 @@ export async function createNamespace(runner: ProcessRunner, path: string): Prom
   await create(runner, path, {});
 }
 
-/** The same for a slot: connections expire in it. Connection tracking must be loaded, which any rule that needs it does. */
+/** Runs `work` in an empty namespace that exists only for that; its file is `path`. */
+export async function inScratchNamespace<T>(
+  runner: ProcessRunner,
+  path: string,
+  work: (scratch: ProcessRunner) => Promise<T>,
+): Promise<T> {
+  await removeNamespaces(runner, [path]);
+  await createNamespace(runner, path);
+  try {
+    return await work(runner.within(path));
+  } finally {
+    await removeNamespaces(runner, [path]);
+  }
+}
+
+/** `createNamespace` for a slot: connections expire in it. Connection tracking must be loaded, which any rule that needs it does. */
 export async function createSlotNamespace(runner: ProcessRunner, path: string): Promise<void> {
   await create(runner, path, connectionTimeouts);
 }

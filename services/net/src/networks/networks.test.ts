@@ -34,6 +34,7 @@ function open() {
       retire: (slot) => void trail.push(`retire ${slot}`),
       adopt: () => undefined,
       invalidate: () => undefined,
+      isWarm: () => false,
       warm: () => new Map(),
       fill: async () => undefined,
     },

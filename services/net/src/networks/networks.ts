@@ -67,12 +67,10 @@ export function createNetworks(options: NetworksOptions): Networks {
       refuseAdmission(network, store, conntrack(), limits);
       store.record(network);
     }
-    await inSpan("slot ready", { slot, warm: pool.warm().has(slot) }, () => pool.ready(slot)).catch(
-      (error: unknown) => {
-        store.forget(vmId);
-        throw error;
-      },
-    );
+    await inSpan("slot ready", { slot, warm: pool.isWarm(slot) }, () => pool.ready(slot)).catch((error: unknown) => {
+      store.forget(vmId);
+      throw error;
+    });
     try {
       if (!sameShaping(network.limits, defaultLimits))
         await inSpan("shape", { slot }, () => shaper.shape(slot, network.limits));

@@ -158,8 +158,9 @@ export function createReconciler(options: ReconcilerOptions): () => Promise<read
     const quiet = attached.filter((slot) => !busy.has(slot));
     drifts.push(...(await verifyRules(quiet)), ...(await verifyLinkShaping(quiet)));
     const used = new Set(attached);
+    const [busyNow, warmNow] = [operations.busy(), pool.warm()];
     for (const [slot, made] of warm) {
-      if (used.has(slot) || operations.busy().has(slot) || pool.warm().get(slot) !== made) continue;
+      if (used.has(slot) || busyNow.has(slot) || warmNow.get(slot) !== made) continue;
       const fault = faultOf(slot, inventory);
       if (fault === undefined) continue;
       pool.invalidate(slot);

@@ -49,6 +49,7 @@ function open() {
     },
     adopt: () => undefined,
     invalidate: () => undefined,
+    isWarm: () => false,
     warm: () => new Map(),
     fill: async () => undefined,
   };

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { createNamespace, removeNamespaces } from "../host/namespace.ts";
+import { inScratchNamespace } from "../host/namespace.ts";
 import type { ProcessRunner } from "../host/process.ts";
 import type { Limits } from "../networks/policy.ts";
 import { inner, namespacePath, planSlot } from "./address-plan.ts";
@@ -30,15 +30,11 @@ export interface Shaper {
  * `scratchPath`: file for a namespace of a moment.
  */
 export async function requireTokenBucket(runner: ProcessRunner, scratchPath: string): Promise<void> {
-  await removeNamespaces(runner, [scratchPath]);
-  await createNamespace(runner, scratchPath);
-  try {
-    await batch(runner.within(scratchPath), [bucket("lo", 1000)]);
-  } catch (error) {
-    throw new Error("this kernel cannot shape traffic: it has no tbf (CONFIG_NET_SCH_TBF)", { cause: error });
-  } finally {
-    await removeNamespaces(runner, [scratchPath]);
-  }
+  await inScratchNamespace(runner, scratchPath, async (scratch) => {
+    await batch(scratch, [bucket("lo", 1000)]).catch((error: unknown) => {
+      throw new Error("this kernel cannot shape traffic: it has no tbf (CONFIG_NET_SCH_TBF)", { cause: error });
+    });
+  });
 }
 
 export function createShaper(runner: ProcessRunner, netnsDir: string): Shaper {

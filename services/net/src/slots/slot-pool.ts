@@ -30,6 +30,7 @@ export interface SlotPool {
   adopt(slot: number): void;
   /** A warm slot turned out not to be whole. */
   invalidate(slot: number): void;
+  isWarm(slot: number): boolean;
   /** Warm slots, each with a number that changes whenever it is made anew. */
   warm(): ReadonlyMap<number, number>;
   /** Makes every cold slot warm, keeping those that are found whole. Throws at the end if some failed; never runs twice at once. */
@@ -156,6 +157,7 @@ export function createSlotPool(builder: SlotBuilder, options: SlotPoolOptions, l
     },
     adopt: (slot) => void warm.set(slot, ++sequence),
     invalidate: (slot) => void warm.delete(slot),
+    isWarm: (slot) => warm.has(slot),
     warm: () => new Map(warm),
     fill(signal) {
       filling ??= fill(signal).finally(() => {

@@ -97,7 +97,7 @@ async function serve(ground: Ground, stack: NetworkStack, slotCount: number) {
   });
   const logger = createLogger({ service: "net", level: "silent" });
   const database = openDatabase(join(directory, "requests.sqlite"), []);
-  const requests = openRequestLog(database);
+  const requests = openRequestLog(database, "process");
   const conntrack = readConntrackFacts;
   const routes = [networkRoutes({ ...stack, requests, conntrack, settings: config, now: Date.now })];
   const server = await startServer({ config, logger, routes, access: [networkAccess] });

@@ -23,9 +23,18 @@ export interface AdapterOptions {
 /** Serves RPC handlers as the listener of a Node HTTP/1.1 and HTTP/2 server. */
 export function nodeListener(options: AdapterOptions): (request: NodeRequest, response: NodeResponse) => void {
   const byPath = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
+  // TLS 1.3 has no renegotiation: what a connection proved holds for all its calls, and reading a certificate costs 0.1 ms.
+  const peers = new WeakMap<PeerSocket, Peer>();
+  const peerOfConnection = (socket: PeerSocket): Peer => {
+    const known = peers.get(socket);
+    if (known !== undefined) return known;
+    const peer = peerOf(socket);
+    peers.set(socket, peer);
+    return peer;
+  };
 
   const serve = async (request: NodeRequest, response: NodeResponse, path: string): Promise<void> => {
-    const peer = peerOf(socketOf(request));
+    const peer = peerOfConnection(socketOf(request));
     const handler = byPath.get(path);
     if (handler === undefined) {
       answerUnknown(request, response, options.unknownPath(peer, path));

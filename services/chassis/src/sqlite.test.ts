@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { openDatabase, transaction } from "./sqlite.ts";
+import { openDatabase, transaction, transactionWithoutSync } from "./sqlite.ts";
 
 const first = "CREATE TABLE a (id INTEGER PRIMARY KEY) STRICT";
 const second = "CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a (id)) STRICT";
@@ -46,4 +46,21 @@ test("a transaction is all or nothing", () => {
     1,
   );
   assert.equal(count(), 1);
+});
+
+test("after a transaction that does not wait for the disk, the others wait again", () => {
+  const database = openDatabase(":memory:", [first]);
+  const synchronous = () => database.prepare("PRAGMA synchronous").get()?.synchronous;
+  transactionWithoutSync(database, () => {
+    assert.equal(synchronous(), 1);
+    database.exec("INSERT INTO a VALUES (1)");
+  });
+  assert.equal(synchronous(), 2);
+  const stop = () => {
+    throw new Error("stop");
+  };
+  assert.throws(() => transactionWithoutSync(database, stop), /stop/);
+  assert.equal(synchronous(), 2);
+  assert.throws(() => transaction(database, () => transactionWithoutSync(database, stop)), /waits for the disk/);
+  assert.equal(database.prepare("SELECT count(*) AS n FROM a").get()?.n, 1);
 });

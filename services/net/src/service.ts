@@ -39,7 +39,8 @@ export async function startNetService(config: NetConfig, logger: Logger, scope: 
     routes: [
       networkRoutes({
         ...stack,
-        requests: openRequestLog(database),
+        // After a power loss no microVM runs that a repeated call could give or take a network; the records themselves are synced.
+        requests: openRequestLog(database, "process"),
         conntrack: readConntrackFacts,
         settings: config,
         now: Date.now,

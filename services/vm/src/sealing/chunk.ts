@@ -1,0 +1,93 @@
+/**
+ * One chunk of a part: at most 64 KiB of plain text, sealed with AES-256-GCM. Its nonce is its place, an 88-bit number and a byte that says
+ * whether it is the part's last, so that a chunk opens at one place only; the key belongs to one part of one header, so that no nonce
+ * repeats under it.
+ */
+import { createCipheriv, createDecipheriv, hkdfSync } from "node:crypto";
+import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { chunkBytes } from "./header.ts";
+
+const algorithm = "aes-256-gcm";
+const tagBytes = 16;
+/** Of a record on disk, without its length. */
+export const maxRecordBytes = 1 + chunkBytes + tagBytes;
+export const minRecordBytes = 1 + tagBytes;
+
+/** First byte of what is sealed. */
+const stored = 0;
+const zeros = 1;
+const zstd = 2;
+
+/** "zeros" leaves out empty memory, at no cost that is felt; "zstd" also compresses what gets smaller. */
+export type Compression = "zeros" | "zstd";
+
+const zeroChunk = Buffer.alloc(chunkBytes);
+const fast = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+
+/** 32 bytes for one part; `salt` is the digest of the header. */
+export function partKey(dataKey: Uint8Array, salt: Uint8Array, partName: string): Buffer {
+  return Buffer.from(hkdfSync("sha256", dataKey, salt, partName, 32));
+}
+
+export function sealChunk(
+  key: Uint8Array,
+  index: number,
+  isLast: boolean,
+  plain: Uint8Array,
+  compression: Compression,
+): Buffer {
+  const [codec, body] = compress(plain, compression);
+  const cipher = createCipheriv(algorithm, key, nonceOf(index, isLast), { authTagLength: tagBytes });
+  return Buffer.concat([cipher.update(Uint8Array.of(codec)), cipher.update(body), cipher.final(), cipher.getAuthTag()]);
+}
+
+/** The plain text of a record, `plainBytes` long; undefined if it was not sealed under this key for this place and length. */
+export function openChunk(
+  key: Uint8Array,
+  index: number,
+  isLast: boolean,
+  record: Uint8Array,
+  plainBytes: number,
+): Buffer | undefined {
+  if (record.length < minRecordBytes || record.length > maxRecordBytes) return undefined;
+  const decipher = createDecipheriv(algorithm, key, nonceOf(index, isLast), { authTagLength: tagBytes });
+  decipher.setAuthTag(record.subarray(record.length - tagBytes));
+  const opened = decipher.update(record.subarray(0, record.length - tagBytes));
+  try {
+    decipher.final();
+  } catch {
+    return undefined; // the tag does not fit
+  }
+  return decompress(opened, plainBytes);
+}
+
+function nonceOf(index: number, isLast: boolean): Buffer {
+  const nonce = Buffer.alloc(12);
+  nonce.writeUIntBE(index, 5, 6); // a file has less than 2^48 chunks; the first five bytes of the number stay zero
+  nonce[11] = isLast ? 1 : 0;
+  return nonce;
+}
+
+function compress(plain: Uint8Array, compression: Compression): [codec: number, body: Uint8Array] {
+  if (plain.length > 0 && zeroChunk.subarray(0, plain.length).equals(plain)) return [zeros, Buffer.alloc(0)];
+  if (compression === "zeros") return [stored, plain];
+  const smaller = zstdCompressSync(plain, fast);
+  return smaller.length < plain.length ? [zstd, smaller] : [stored, plain];
+}
+
+function decompress(opened: Buffer, plainBytes: number): Buffer | undefined {
+  const body = opened.subarray(1);
+  switch (opened[0]) {
+    case stored:
+      return body.length === plainBytes ? body : undefined;
+    case zeros:
+      return body.length === 0 ? Buffer.alloc(plainBytes) : undefined;
+    case zstd: {
+      // Only what this key's holder sealed comes here; the bound is against our own mistakes.
+      const plain = zstdDecompressSync(body, { maxOutputLength: chunkBytes });
+      return plain.length === plainBytes ? plain : undefined;
+    }
+    default:
+      return undefined;
+  }
+}

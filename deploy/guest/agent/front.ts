@@ -12,7 +12,8 @@ import { guestTlsOptions } from "./tls-options.ts";
 
 export type FrontOptions = { readonly identity: Identity; readonly workloadPort: number };
 
-const maximumHeaderBytes = 16 * 1024;
+/** Caddy lets 36 KiB through (32, and what Go adds for the request line) and puts some of its own to them. */
+const maximumHeaderBytes = 40 * 1024;
 const maximumConnections = 256;
 /** How long a workload may take to begin its answer, and a tunnel or transfer may be silent. */
 const silenceMs = 120_000;

@@ -7,6 +7,7 @@ const milliseconds = (fallback: number) => z.int().min(1).max(3_600_000).default
 
 const limitsSchema = z.strictObject({
   maxHeaderBytes: z.int().min(1024).max(1_048_576).default(32_768).describe("headers of one request"),
+  maxAnswerHeaderBytes: z.int().min(1024).max(1_048_576).default(65_536).describe("headers of a guest's answer"),
   maxBodyBytes: z
     .int()
     .min(1)

@@ -35,6 +35,8 @@ export type CaddySettings = {
 
 export type CaddyLimits = {
   readonly maxHeaderBytes: number;
+  /** Headers of a guest's answer, which Caddy holds in memory whole. */
+  readonly maxAnswerHeaderBytes: number;
   readonly maxBodyBytes: number;
   readonly readHeaderTimeoutMs: number;
   /** For a whole request, body and all; answers and WebSockets may take longer. */
@@ -105,6 +107,7 @@ function httpsServer(settings: CaddySettings): Json {
     idle_timeout: duration(limits.idleTimeoutMs),
     routes: [
       { handle: [frontHeaders()] },
+      ...refusedRequests(),
       { match: [tenantMatcher(settings)], handle: [subroute(publishedRoutes(settings))], terminal: true },
       refuse(404, "NO_SUCH_HOST"),
     ],
@@ -112,11 +115,37 @@ function httpsServer(settings: CaddySettings): Json {
   };
 }
 
+/**
+ * What nobody behind the front is asked for. CONNECT and TRACE speak to proxies. Caddy would pass any upgrade on (h2c among them), and
+ * after it the bytes of a connection are no longer requests that anything here looks at. The placeholder joins all Upgrade headers.
+ */
+function refusedRequests(): Json[] {
+  const isWebSocket = { vars_regexp: { "{http.request.header.Upgrade}": { pattern: "^(?i:websocket)$" } } };
+  return [
+    { match: [{ method: ["CONNECT", "TRACE"] }], ...refuse(405, "METHOD_NOT_ALLOWED") },
+    { match: [{ header: { Upgrade: ["*"] }, not: [isWebSocket] }], ...refuse(400, "UPGRADE_NOT_SUPPORTED") },
+  ];
+}
+
+/**
+ * Takes away what only a proxy may say of a client, before Caddy says it itself, and every name with an underscore: workloads that
+ * turn headers into variables read `X_Forwarded_For` as `X-Forwarded-For`.
+ */
+function withoutForgedHeaders(): Json {
+  const aboutClients = ["Forwarded", "X-Forwarded-*", "X-Real-Ip", "*-Client-Ip", "*-Connecting-Ip"];
+  const aboutTargets = ["X-Original-*", "X-Rewrite-*", "X-Host"];
+  return { handler: "headers", request: { delete: [...aboutClients, ...aboutTargets, "*_*"] } };
+}
+
 function publishedRoutes(settings: CaddySettings): Json[] {
   return [
     {
       match: [{ file: { root: settings.namesDirectory, try_files: ["/{http.regexp.tenant.1}"] } }],
-      handle: [{ handler: "request_body", max_size: settings.limits.maxBodyBytes }, guestProxy(settings)],
+      handle: [
+        { handler: "request_body", max_size: settings.limits.maxBodyBytes },
+        withoutForgedHeaders(),
+        guestProxy(settings),
+      ],
       terminal: true,
     },
     refuse(404, "NO_SUCH_TENANT"),
@@ -130,10 +159,7 @@ function guestProxy(settings: CaddySettings): Json {
     upstreams: [{ dial: `{http.regexp.tenant.1}.${guestZone}:${settings.guestPort}` }],
     flush_interval: -1,
     headers: {
-      request: {
-        set: { "X-Forwarded-Proto": ["https"], "X-Forwarded-Host": ["{http.request.host}"] },
-        delete: ["Forwarded", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip"],
-      },
+      request: { set: { "X-Forwarded-Proto": ["https"], "X-Forwarded-Host": ["{http.request.host}"] } },
     },
     transport: {
       protocol: "http",
@@ -142,6 +168,8 @@ function guestProxy(settings: CaddySettings): Json {
       resolver: { addresses: [`udp/127.0.0.1:${settings.resolverPort}`] },
       dial_timeout: duration(limits.dialTimeoutMs),
       response_header_timeout: duration(limits.responseHeaderTimeoutMs),
+      // Go's own limit is 10 MiB for each answer, which a hostile guest could make Caddy hold a thousand times over.
+      max_response_header_size: limits.maxAnswerHeaderBytes,
       max_conns_per_host: limits.maxConnectionsPerTenant,
       keep_alive: { enabled: true, idle_timeout: duration(limits.upstreamIdleMs), max_idle_conns_per_host: 32 },
       tls: {
@@ -217,7 +245,7 @@ function errorRoutes(): Json[] {
   ];
 }
 
-function refuse(statusCode: number, reason: string): Json {
+function refuse(statusCode: number, reason: string): { handle: Json[]; terminal: boolean } {
   return { handle: [jsonBody(statusCode, reason)], terminal: true };
 }
 

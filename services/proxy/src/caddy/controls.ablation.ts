@@ -8,6 +8,7 @@ import { chmodSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import * as probes from "../testing/probes.ts";
 import { findCaddy } from "../testing/programs.ts";
+import * as requestProbes from "../testing/request-probes.ts";
 import { defaultLimits, sceneSettings } from "../testing/scene.ts";
 import { type BareStage, openBareStage } from "../testing/stages.ts";
 import { loadConfig } from "./admin.ts";
@@ -60,6 +61,46 @@ const ablations: readonly Ablation[] = [
   ),
   byText("no Server header", probes.answersCarryOurHeadersAndNotTheServers, /,"delete":\["Server"\]/g, ""),
   byText("error bodies", probes.anAddressOfAnotherTenantIsRefused, /,"errors":\{"routes":.*?\]\}(?=\},"redirect")/, ""),
+  byText("host is the server name", requestProbes.nothingIsSmuggled, /"strict_sni_host":true,/, ""),
+  byText(
+    "header limit",
+    requestProbes.headersOverTheLimitAreRefused,
+    /"max_header_bytes":\d+/,
+    '"max_header_bytes":100000',
+  ),
+  byText(
+    "limit of an answer's headers",
+    requestProbes.anAnswerWithEndlessHeadersIsRefused,
+    /"max_response_header_size":\d+,/,
+    "",
+  ),
+  byText(
+    "time limit of headers",
+    requestProbes.aSlowRequestIsCutOff,
+    /"read_header_timeout":"\d+ms","read_timeout":"\d+ms"/,
+    '"read_header_timeout":"1h","read_timeout":"1h"',
+  ),
+  byText("time limit of a request", requestProbes.aSlowBodyIsCutOff, /"read_timeout":"\d+ms"/, '"read_timeout":"1h"'),
+  byText("idle limit", requestProbes.anIdleConnectionIsClosed, /"idle_timeout":"\d+ms"/, '"idle_timeout":"1h"'),
+  byText(
+    "only WebSocket upgrades",
+    requestProbes.onlyWebSocketsAreUpgradesAndNobodyIsAProxy,
+    /"header":\{"Upgrade":\["\*"\]\}/,
+    '"header":{"Upgrade":["never"]}',
+  ),
+  byText(
+    "no CONNECT and TRACE",
+    requestProbes.onlyWebSocketsAreUpgradesAndNobodyIsAProxy,
+    /"method":\["CONNECT","TRACE"\]/,
+    '"method":["NONE"]',
+  ),
+  byText(
+    "forged headers",
+    requestProbes.whatOnlyAProxySaysIsCaddys,
+    /"delete":\["Forwarded",[^\]]*\]/,
+    '"delete":["None"]',
+  ),
+  byText("names with an underscore", requestProbes.whatOnlyAProxySaysIsCaddys, /,"\*_\*"/, ""),
   {
     control: "admin block in every load",
     probe: probes.nothingListensButWhatIsConfigured,

@@ -22,6 +22,8 @@ export type GuestPlan = {
   }[];
 };
 
+const told = "told-";
+
 const [path] = process.argv.slice(2);
 if (path === undefined) throw new Error("usage: guests.fixture.ts <plan.json>");
 const plan = JSON.parse(readFileSync(path, "utf8")) as GuestPlan;
@@ -38,6 +40,7 @@ async function startGuest(guest: GuestPlan["guests"][number]): Promise<void> {
       requestCert: true,
       rejectUnauthorized: true,
       minVersion: "TLSv1.3",
+      maxHeaderSize: 65_536,
     },
     (request, response) => answer(guest.name, request, response),
   );
@@ -54,6 +57,8 @@ async function startGuest(guest: GuestPlan["guests"][number]): Promise<void> {
 function answer(name: string, request: IncomingMessage, response: ServerResponse): void {
   const socket: Socket = request.socket;
   const path = request.url ?? "/";
+  // What must never arrive is told to the parent.
+  if (path.includes(told)) process.stdout.write(`${name} got ${path} as ${request.headers.host}\n`);
   if (path.startsWith("/stream")) return void stream(Number(path.split("/")[2] ?? "1"), response);
   let bodyBytes = 0;
   request.on("data", (chunk: Buffer) => {
@@ -62,6 +67,7 @@ function answer(name: string, request: IncomingMessage, response: ServerResponse
   request.on("end", () => {
     response.setHeader("content-type", "application/json");
     response.setHeader("server", "guest-server");
+    if (path.startsWith("/answer-headers/")) response.setHeader("x-large", "x".repeat(Number(path.split("/")[2])));
     response.end(
       JSON.stringify({
         guest: name,
@@ -70,9 +76,8 @@ function answer(name: string, request: IncomingMessage, response: ServerResponse
         sni: socket instanceof TLSSocket ? socket.servername : undefined,
         client: socket instanceof TLSSocket ? socket.getPeerCertificate().subject.CN : undefined,
         connection: `${socket.remoteAddress}:${socket.remotePort}`,
-        forwarded: Object.fromEntries(
-          Object.entries(request.headers).filter(([key]) => key.startsWith("x-") || key === "forwarded"),
-        ),
+        method: request.method,
+        headers: request.headers,
         bodyBytes,
       }),
     );

@@ -33,6 +33,8 @@ export type Stage = {
   publish(tenant: string): Promise<void>;
   withdraw(tenant: string): Promise<void>;
   runInside(...argv: string[]): Promise<string>;
+  /** What the guests have printed so far. */
+  guestOutput(): string;
 };
 
 export const hostOf = (tenant: string): string => `${tenant}.${domain}`;

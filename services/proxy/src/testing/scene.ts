@@ -207,10 +207,11 @@ function sceneConfig(paths: ScenePaths): Record<string, unknown> {
 
 export const defaultLimits: CaddySettings["limits"] = {
   maxHeaderBytes: 32_768,
+  maxAnswerHeaderBytes: 65_536,
   maxBodyBytes: 1_048_576,
-  readHeaderTimeoutMs: 2000,
-  readTimeoutMs: 10_000,
-  idleTimeoutMs: 30_000,
+  readHeaderTimeoutMs: 1000,
+  readTimeoutMs: 3000,
+  idleTimeoutMs: 2000,
   dialTimeoutMs: 2000,
   responseHeaderTimeoutMs: 10_000,
   upstreamIdleMs: 5000,

@@ -43,22 +43,24 @@ export async function openServiceStage(
   }
 }
 
+export type GuestScene = Scene & Pick<Stage, "guestOutput">;
+
 /** A scene in which the guests run, and nothing else yet. */
-export async function openGuestScene(caddyPath: string): Promise<Scene> {
+export async function openGuestScene(caddyPath: string): Promise<GuestScene> {
   const scene = await openScene(
     caddyPath,
     guests.map(({ address }) => address),
   );
   try {
-    await startGuests(scene, guests);
-    return scene;
+    const started = await startGuests(scene, guests);
+    return { ...scene, guestOutput: started.output };
   } catch (error) {
     await scene.close();
     throw error;
   }
 }
 
-export function serviceStageOf(scene: Scene): ServiceStage {
+export function serviceStageOf(scene: GuestScene): ServiceStage {
   const { paths } = scene;
   const peer = { service: "proxy", unixPath: paths.rpcSocket };
   const authority = { platformCaPath: paths.platformCa, trustDomain };
@@ -67,7 +69,15 @@ export function serviceStageOf(scene: Scene): ServiceStage {
   const routes = clientAs(paths.vmLeaf);
   const health = createServiceClient(Health, peer, { ...paths.vmLeaf, ...authority });
   return {
-    ...{ scene, paths, routes, clientAs, front: frontOf(scene), runInside: scene.runInside },
+    ...{
+      scene,
+      paths,
+      routes,
+      clientAs,
+      front: frontOf(scene),
+      runInside: scene.runInside,
+      guestOutput: scene.guestOutput,
+    },
     isServing: async () => (await health.check({})).status === HealthCheckResponse_ServingStatus.SERVING,
     async publish(tenant) {
       const guestAddress = addresses[tenant] ?? "";
@@ -97,7 +107,7 @@ export async function openBareStage(caddyPath: string): Promise<BareStage> {
     await startCaddy(scene);
     const { paths } = scene;
     return {
-      ...{ scene, paths, front: frontOf(scene), runInside: scene.runInside },
+      ...{ scene, paths, front: frontOf(scene), runInside: scene.runInside, guestOutput: scene.guestOutput },
       publish: async (tenant) => writeFileSync(join(paths.namesDirectory, tenant), ""),
       withdraw: async (tenant) => rmSync(join(paths.namesDirectory, tenant), { force: true }),
       async configure(config) {

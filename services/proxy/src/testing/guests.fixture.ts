@@ -17,6 +17,7 @@ export type GuestPlan = {
     readonly name: string;
     readonly address: string;
     readonly port: number;
+    readonly hostNames: readonly string[];
     readonly certificatePem: string;
     readonly keyPem: string;
   }[];

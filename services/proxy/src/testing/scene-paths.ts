@@ -34,6 +34,8 @@ export function scenePaths(root: string) {
     vmLeaf: { certificatePath: at("vm.pem"), keyPath: at("vm-key.pem") },
     netLeaf: { certificatePath: at("net.pem"), keyPath: at("net-key.pem") },
     viewerLeaf: { certificatePath: at("viewer.pem"), keyPath: at("viewer-key.pem") },
+    /** Says it is Caddy, by an authority that is not the platform's. */
+    forgedCaddyLeaf: { certificatePath: at("forged.pem"), keyPath: at("forged-key.pem") },
     guestCa: at("guest-ca.pem"),
     platformCa: at("platform-ca.pem"),
     guestPlan: at("guests.json"),
@@ -70,20 +72,25 @@ export async function writeSceneCertificates(paths: ScenePaths): Promise<Authori
     at: { certificatePath: string; keyPath: string },
     uid: number,
     name: string,
-    ...names: Parameters<Authority["issue"]>[1]
+    names: Parameters<Authority["issue"]>[1],
+    authority = platform,
   ): Promise<void> => {
-    const issued = await platform.issue(name, names);
+    const issued = await authority.issue(name, names);
     writeOwned(at.certificatePath, issued.certificatePem, uid, 0o600);
     writeOwned(at.keyPath, issued.keyPem, uid, 0o600);
   };
   const identity = (name: string) => ({ type: "url", value: `spiffe://${trustDomain}/${name}` }) as const;
   const local = { type: "dns", value: "localhost" } as const;
-  await leaf(paths.webLeaf, caddyUid, "web", { type: "dns", value: domain }, { type: "dns", value: `*.${domain}` });
-  await leaf(paths.caddyLeaf, caddyUid, "caddy", identity("svc/caddy"));
-  await leaf(paths.proxyLeaf, proxyUid, "proxy", identity("svc/proxy"), local);
-  await leaf(paths.vmLeaf, 0, "vm", identity("svc/vm"));
-  await leaf(paths.netLeaf, 0, "net", identity("svc/net"));
-  await leaf(paths.viewerLeaf, 0, "viewer", identity("client/viewer"));
+  await leaf(paths.webLeaf, caddyUid, "web", [
+    { type: "dns", value: domain },
+    { type: "dns", value: `*.${domain}` },
+  ]);
+  await leaf(paths.caddyLeaf, caddyUid, "caddy", [identity("svc/caddy")]);
+  await leaf(paths.forgedCaddyLeaf, 0, "caddy", [identity("svc/caddy")], other);
+  await leaf(paths.proxyLeaf, proxyUid, "proxy", [identity("svc/proxy"), local]);
+  await leaf(paths.vmLeaf, 0, "vm", [identity("svc/vm")]);
+  await leaf(paths.netLeaf, 0, "net", [identity("svc/net")]);
+  await leaf(paths.viewerLeaf, 0, "viewer", [identity("client/viewer")]);
   writeOwned(paths.roles, JSON.stringify({ [identity("client/viewer").value]: "viewer" }), proxyUid, 0o400);
   return { platform, guest, other };
 }

@@ -33,7 +33,12 @@ export type SceneGuest = {
   readonly address: string;
   readonly certificateFor?: string;
   readonly authority?: keyof Authorities;
+  /** What the guest takes for its own names, for guests that check; `name`'s own by default. */
+  readonly hostNames?: readonly string[];
 };
+
+/** Stands in for the guests: a script that reads a `GuestPlan` and prints a line with "listening". */
+export const plainGuests = fileURLToPath(new URL("guests.fixture.ts", import.meta.url));
 
 /** A process of the scene with everything it has printed so far. */
 export type Started = { readonly process: ChildProcess; output(): string };
@@ -122,19 +127,23 @@ export async function startCaddy(scene: Scene): Promise<Started> {
   return caddy;
 }
 
-export async function startGuests(scene: Scene, guests: readonly SceneGuest[]): Promise<Started> {
+export async function startGuests(
+  scene: Scene,
+  guests: readonly SceneGuest[],
+  fixture: string = plainGuests,
+): Promise<Started> {
   const plan: GuestPlan = {
     clientCaPem: scene.authorities.platform.certificatePem,
     guests: await Promise.all(
-      guests.map(async ({ name, address, certificateFor = name, authority = "guest" }) => {
+      guests.map(async ({ name, address, certificateFor = name, authority = "guest", ...own }) => {
         const names = [{ type: "dns", value: `${certificateFor}.guest.internal` }] as const;
         const leaf = await scene.authorities[authority].issue(name, names);
-        return { name, address, port: 9000, ...leaf };
+        const { hostNames = [`${name}.guest.internal`, `${name}.${domain}`] } = own;
+        return { name, address, port: 9000, hostNames, ...leaf };
       }),
     ),
   };
   writeOwned(scene.paths.guestPlan, JSON.stringify(plan), 0, 0o600);
-  const fixture = fileURLToPath(new URL("guests.fixture.ts", import.meta.url));
   const started = scene.start([process.execPath, fixture, scene.paths.guestPlan]);
   await waitFor("guests listening", async () => started.output().includes("listening") || undefined, patience);
   return started;

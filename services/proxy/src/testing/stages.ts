@@ -11,7 +11,17 @@ import type { Json } from "../caddy/canonical-json.ts";
 import { createKeeper } from "../caddy/keeper.ts";
 import { ask } from "./https-client.ts";
 import { addresses, guests, hostOf, type Stage } from "./probes.ts";
-import { openScene, patience, type Scene, type Started, startCaddy, startGuests, startProxyProcess } from "./scene.ts";
+import {
+  openScene,
+  patience,
+  plainGuests,
+  type Scene,
+  type SceneGuest,
+  type Started,
+  startCaddy,
+  startGuests,
+  startProxyProcess,
+} from "./scene.ts";
 import { trustDomain } from "./scene-paths.ts";
 
 /** The microVM that a tenant of the stage has. */
@@ -29,8 +39,9 @@ export type ServiceStage = Stage & {
 /** Everything real: the service as its own process and user, Caddy that it configured, guests. */
 export async function openServiceStage(
   caddyPath: string,
+  plan: GuestsPlan = usualGuests,
 ): Promise<ServiceStage & { readonly caddy: Started; readonly proxy: Started }> {
-  const scene = await openGuestScene(caddyPath);
+  const scene = await openGuestScene(caddyPath, plan);
   try {
     const caddy = await startCaddy(scene);
     const proxy = await startProxyProcess(scene);
@@ -43,16 +54,21 @@ export async function openServiceStage(
   }
 }
 
+/** Which guests there are, and the script that stands in for them. */
+export type GuestsPlan = { readonly guests: readonly SceneGuest[]; readonly fixture: string };
+
+const usualGuests: GuestsPlan = { guests, fixture: plainGuests };
+
 export type GuestScene = Scene & Pick<Stage, "guestOutput">;
 
 /** A scene in which the guests run, and nothing else yet. */
-export async function openGuestScene(caddyPath: string): Promise<GuestScene> {
+export async function openGuestScene(caddyPath: string, plan: GuestsPlan = usualGuests): Promise<GuestScene> {
   const scene = await openScene(
     caddyPath,
-    guests.map(({ address }) => address),
+    plan.guests.map(({ address }) => address),
   );
   try {
-    const started = await startGuests(scene, guests);
+    const started = await startGuests(scene, plan.guests, plan.fixture);
     return { ...scene, guestOutput: started.output };
   } catch (error) {
     await scene.close();
@@ -96,12 +112,16 @@ export type BareStage = Stage & {
   configure(config: Json): Promise<void>;
 };
 
-/** Caddy without the service: the resolver knows every guest, names are published by hand, any configuration may be loaded. */
-export async function openBareStage(caddyPath: string): Promise<BareStage> {
-  const scene = await openGuestScene(caddyPath);
+/** Caddy without the service: the resolver knows the addresses it is given, names are published by hand, any configuration may be loaded. */
+export async function openBareStage(
+  caddyPath: string,
+  plan: GuestsPlan = usualGuests,
+  known: Readonly<Record<string, string>> = addresses,
+): Promise<BareStage> {
+  const scene = await openGuestScene(caddyPath, plan);
   try {
     const fixture = fileURLToPath(new URL("resolver.fixture.ts", import.meta.url));
-    const pairs = Object.entries(addresses).map(([tenant, address]) => `${tenant}=${address}`);
+    const pairs = Object.entries(known).map(([tenant, address]) => `${tenant}=${address}`);
     const resolver = scene.start([process.execPath, fixture, "5053", ...pairs]);
     await waitFor("resolver", async () => resolver.output().includes("listening") || undefined, patience);
     await startCaddy(scene);

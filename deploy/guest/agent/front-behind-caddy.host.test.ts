@@ -6,6 +6,7 @@ import { findCaddy } from "@lobsterd/proxy/testing/programs.ts";
 import * as requestProbes from "@lobsterd/proxy/testing/request-probes.ts";
 import { defaultLimits, sceneSettings } from "@lobsterd/proxy/testing/scene.ts";
 import { type BareStage, openBareStage, openServiceStage } from "@lobsterd/proxy/testing/stages.ts";
+import { aTenantHasSoManyConnections } from "./limit-probes.ts";
 import { fronts, pair, swapByAddress, swapByDial, swapped, swapWithoutVerification } from "./swap-probes.ts";
 
 const caddy = await findCaddy();
@@ -18,6 +19,8 @@ describe("the real front of guests, behind Caddy and proxy", { skip }, () => {
     stage = await openServiceStage(caddyPath, { guests: pair, fixture: fronts });
   });
   after(() => stage.scene.close());
+
+  it("has 1,024 connections for a tenant and not one more", () => aTenantHasSoManyConnections(stage, 1024));
 
   for (const probe of [
     requestProbes.nothingIsSmuggled,

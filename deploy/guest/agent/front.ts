@@ -10,11 +10,17 @@ import { log } from "./log.ts";
 import { peerUri } from "./peer.ts";
 import { guestTlsOptions } from "./tls-options.ts";
 
-export type FrontOptions = { readonly identity: Identity; readonly workloadPort: number };
+export type FrontOptions = {
+  readonly identity: Identity;
+  readonly workloadPort: number;
+  /** Connections at a time; one more is closed at once, which Caddy tells its client as 502. */
+  readonly connectionLimit?: number | undefined;
+};
 
 /** Caddy lets 36 KiB through (32, and what Go adds for the request line) and puts some of its own to them. */
 const maximumHeaderBytes = 40 * 1024;
-const maximumConnections = 256;
+/** Of a tenant, WebSockets and all (ADR 0023); about 90 KiB of memory each, the workload's end included. */
+const maximumConnections = 1024;
 /** How long a workload may take to begin its answer, and a tunnel or transfer may be silent. */
 const silenceMs = 120_000;
 
@@ -123,10 +129,11 @@ function pairs(flat: readonly string[]): string[] {
 }
 
 /** The gateway's TLS front: lets Caddy through to the workload on loopback. The server is not listening yet. */
-export function createFront({ identity, workloadPort }: FrontOptions): Server {
+export function createFront(options: FrontOptions): Server {
+  const { identity, workloadPort, connectionLimit = maximumConnections } = options;
   const agent = new Agent({
     keepAlive: true,
-    maxSockets: maximumConnections,
+    maxSockets: connectionLimit,
     maxFreeSockets: 16,
     // Not the same as a request's: Node 24 sets a reused connection's time-out only where the two differ, and what it had while
     // it was idle is one second less than the workload keeps it, so an answer after 4 s would come too late.
@@ -141,7 +148,7 @@ export function createFront({ identity, workloadPort }: FrontOptions): Server {
     keepAliveTimeout: 65_000,
     connectionsCheckingInterval: 5_000,
   });
-  server.maxConnections = maximumConnections;
+  server.maxConnections = connectionLimit;
   server.on("request", (request, response) => {
     const refusal = check(request, identity);
     if (refusal === undefined) forward(request, response, workloadPort, agent);

@@ -26,7 +26,7 @@ async function startGuest(guest: GuestPlan["guests"][number]): Promise<void> {
     ...{ certificatePem: guest.certificatePem, privateKeyPem: guest.keyPem, platformCaPem: plan.clientCaPem },
     ...{ seed: Buffer.alloc(64), resolvers: [], expectInjection: false, traceparent: undefined },
   };
-  const front = createFront({ identity, workloadPort });
+  const front = createFront({ identity, workloadPort, connectionLimit: guest.connectionLimit });
   front.listen(guest.port, guest.address);
   await once(front, "listening");
 }

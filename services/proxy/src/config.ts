@@ -19,7 +19,6 @@ const limitsSchema = z.strictObject({
   dialTimeoutMs: milliseconds(3000).describe("for a guest to accept a connection"),
   responseHeaderTimeoutMs: milliseconds(300_000).describe("for a guest to begin its answer"),
   upstreamIdleMs: milliseconds(5000).describe("how long an unused connection to a guest is kept"),
-  maxConnectionsPerTenant: z.int().min(1).default(1024).describe("connections to one guest; more wait"),
 });
 
 const caddySchema = z.strictObject({

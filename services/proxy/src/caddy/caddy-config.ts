@@ -46,7 +46,6 @@ export type CaddyLimits = {
   readonly responseHeaderTimeoutMs: number;
   /** How long an unused connection to a guest is kept. */
   readonly upstreamIdleMs: number;
-  readonly maxConnectionsPerTenant: number;
 };
 
 /** The document that `load` sends and `GET /config/` has to give back. */
@@ -170,7 +169,6 @@ function guestProxy(settings: CaddySettings): Json {
       response_header_timeout: duration(limits.responseHeaderTimeoutMs),
       // Go's own limit is 10 MiB for each answer, which a hostile guest could make Caddy hold a thousand times over.
       max_response_header_size: limits.maxAnswerHeaderBytes,
-      max_conns_per_host: limits.maxConnectionsPerTenant,
       keep_alive: { enabled: true, idle_timeout: duration(limits.upstreamIdleMs), max_idle_conns_per_host: 32 },
       tls: {
         root_ca_pem_files: [settings.guestCaPath],

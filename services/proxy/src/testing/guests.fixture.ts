@@ -18,6 +18,7 @@ export type GuestPlan = {
     readonly address: string;
     readonly port: number;
     readonly hostNames: readonly string[];
+    readonly connectionLimit?: number | undefined;
     readonly certificatePem: string;
     readonly keyPem: string;
   }[];

@@ -35,6 +35,8 @@ export type SceneGuest = {
   readonly authority?: keyof Authorities;
   /** What the guest takes for its own names, for guests that check; `name`'s own by default. */
   readonly hostNames?: readonly string[];
+  /** Connections that the guest takes at a time, for guests that count. */
+  readonly connectionLimit?: number;
 };
 
 /** Stands in for the guests: a script that reads a `GuestPlan` and prints a line with "listening". */
@@ -139,7 +141,7 @@ export async function startGuests(
         const names = [{ type: "dns", value: `${certificateFor}.guest.internal` }] as const;
         const leaf = await scene.authorities[authority].issue(name, names);
         const { hostNames = [`${name}.guest.internal`, `${name}.${domain}`] } = own;
-        return { name, address, port: 9000, hostNames, ...leaf };
+        return { name, address, port: 9000, hostNames, connectionLimit: own.connectionLimit, ...leaf };
       }),
     ),
   };
@@ -224,5 +226,4 @@ export const defaultLimits: CaddySettings["limits"] = {
   dialTimeoutMs: 2000,
   responseHeaderTimeoutMs: 10_000,
   upstreamIdleMs: 5000,
-  maxConnectionsPerTenant: 1024,
 };

@@ -86,6 +86,7 @@ function proxyConfiguration(instance: Instance): Configuration {
     ...common(instance, "proxy"),
     domain: instance.domain,
     namesDirectory: files.namesDirectory,
+    peers: { audit: rpcSocketPath(instance, "audit") },
     caddy: {
       adminSocketPath: files.adminSocketPath,
       httpsListen: [`:${innerPorts.https}`],

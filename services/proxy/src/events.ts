@@ -1,9 +1,14 @@
+import { type AuditSink, ownOutcome } from "@lobsterd/chassis/audit.ts";
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
+import { createCounter } from "@lobsterd/chassis/metrics.ts";
 import type { Verdict } from "./caddy/keeper.ts";
 import type { StoredRoute } from "./directory/route-store.ts";
 
-/** What happens to routes and to Caddy: one function per event, each feeding log and bus. */
+/**
+ * What happens to routes and to Caddy: one function per event, each feeding log and bus. What somebody else changed and this service
+ * undid is also a metric and a record of the audit log.
+ */
 export interface ProxyEvents {
   routePublished(route: StoredRoute): void;
   routeWithdrawn(route: StoredRoute): void;
@@ -15,7 +20,18 @@ export interface ProxyEvents {
 
 const maxNames = 20;
 
-export function createProxyEvents(bus: EventBus, logger: Logger): ProxyEvents {
+export interface ProxyEventSinks {
+  readonly bus: Pick<EventBus, "publish">;
+  /** Durable on return. */
+  readonly audit: AuditSink;
+  readonly logger: Logger;
+}
+
+export function createProxyEvents({ bus, audit, logger }: ProxyEventSinks): ProxyEvents {
+  const repaired = createCounter(
+    "lobsterd.proxy.drift_repaired",
+    "Changes to Caddy's configuration or to the names directory by somebody else, undone, by kind",
+  );
   let told = "";
   const facts = ({ vmId, generation, guestAddress }: StoredRoute) => ({ vmId, generation, guestAddress });
 
@@ -34,12 +50,30 @@ export function createProxyEvents(bus: EventBus, logger: Logger): ProxyEvents {
     bus.publish({ tenant: "", name, data });
   }
 
+  function recordRepair(kind: string, object: string): void {
+    repaired.add(1, { kind });
+    // The log's own alphabet; what does not fit it is written as a hyphen.
+    const resource = `${kind}:${object}`.replaceAll(/[^A-Za-z0-9._:/-]+/g, "-").slice(0, 128);
+    const repair = {
+      action: "RepairDrift",
+      tenant: "",
+      resource,
+      generation: 0,
+      outcome: "success",
+      reason: "",
+    } as const;
+    audit.append(ownOutcome(repair)).catch((error: unknown) => {
+      logger.error({ err: error, kind, object }, "audit record of a repair could not be kept");
+    });
+  }
+
   return {
     routePublished: (route) => tellRoute(route, "route-published", "route published"),
     routeWithdrawn: (route) => tellRoute(route, "route-withdrawn", "route withdrawn"),
     namesRepaired(added, removed) {
       const data = { added: added.slice(0, maxNames), removed: removed.slice(0, maxNames) };
       tellHost("warn", "names-repaired", "names directory differed from the store", data);
+      recordRepair("names", removed[0] ?? added[0] ?? "");
     },
     caddyChecked(verdict) {
       const state =
@@ -48,12 +82,13 @@ export function createProxyEvents(bus: EventBus, logger: Logger): ProxyEvents {
       told = state;
       if (verdict.kind === "loaded") {
         const { cause, paths } = verdict;
-        if (cause === "fresh") tellHost("warn", "caddy-configured", "caddy had no configuration, loaded it", { cause });
-        else
-          tellHost("error", "caddy-drift-undone", "caddy's configuration was changed by somebody else, undone", {
-            cause,
-            paths,
-          });
+        if (cause === "fresh") {
+          tellHost("warn", "caddy-configured", "caddy had no configuration, loaded it", { cause });
+        } else {
+          const message = "caddy's configuration was changed by somebody else, undone";
+          tellHost("error", "caddy-drift-undone", message, { cause, paths });
+          recordRepair(`caddy-${cause}`, paths[0] ?? "");
+        }
       } else if (verdict.kind === "equal") {
         if (isNews) logger.info("caddy runs the desired configuration");
       } else if (isNews) {

@@ -48,25 +48,27 @@ describe("proxy in front of tenants, with real Caddy", { skip: "reason" in caddy
     assert.ok((samples[3] ?? Number.POSITIVE_INFINITY) < 100);
   });
 
-  it("publishes 100 names without loading a configuration or cutting a WebSocket", async () => {
+  it("makes 200 changes without loading a configuration or cutting one of 100 WebSockets of others", async () => {
     const loads = (): number => stage.caddy.output().split('"load complete"').length - 1;
-    await stage.publish("foo-ws");
-    const socket = await openWebSocket(stage.front, probes.hostOf("foo-ws"));
-    const before = loads();
-    assert.equal(before, 1);
+    for (const tenant of ["foo", "foo-ws"]) await stage.publish(tenant);
+    const opening = Array.from({ length: 100 }, async (_, index) => {
+      const tenant = index % 2 === 0 ? "foo" : "foo-ws";
+      return { tenant, socket: await openWebSocket(stage.front, probes.hostOf(tenant)) };
+    });
+    const sockets = await Promise.all(opening);
+    let cut = 0;
+    for (const { socket } of sockets) socket.on("close", () => (cut += 1));
+    assert.equal(loads(), 1);
     for (let index = 0; index < 100; index += 1) {
-      const route = {
-        tenant: `t-${index}`,
-        vmId: vmIdOf(`t-${index}`),
-        generation: 1,
-        guestAddress: `10.201.1.${index}`,
-      };
+      const tenant = `t-${index}`;
+      const route = { tenant, vmId: vmIdOf(tenant), generation: 1, guestAddress: `10.201.1.${index}` };
       await stage.routes.publishRoute({ requestId: randomUUID(), ...route });
     }
     for (let index = 0; index < 100; index += 1) await stage.withdraw(`t-${index}`);
-    assert.equal(loads(), before);
-    assert.equal(await echo(socket, "still here"), "foo-ws:still here");
-    socket.terminate();
+    assert.equal(loads(), 1);
+    for (const { tenant, socket } of sockets) assert.equal(await echo(socket, "still here"), `${tenant}:still here`);
+    assert.equal(cut, 0);
+    for (const { socket } of sockets) socket.terminate();
   });
 
   it("says where people came from", async () => {

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { loadConfig, readConfig } from "./caddy/admin.ts";
 import type { Json } from "./caddy/canonical-json.ts";
+import { startAuditReceiver } from "./testing/audit-receiver.ts";
 import { ask, echo, keptAgent, openWebSocket } from "./testing/https-client.ts";
 import * as probes from "./testing/probes.ts";
 import { findCaddy, kill } from "./testing/programs.ts";
@@ -41,6 +42,8 @@ describe("proxy, Caddy and what happens to them", { skip }, () => {
   for (const [what, change] of Object.entries(tampered)) {
     it(`undoes within 10 s an out-of-band load that ${what}`, async (test) => {
       await stage.publish("alpha");
+      const audit = await startAuditReceiver(stage.paths);
+      test.after(() => audit.close());
       const socket = { socketPath: stage.paths.adminSocket };
       const desired = await readConfig(socket);
       const wrong = change(desired);
@@ -56,6 +59,9 @@ describe("proxy, Caddy and what happens to them", { skip }, () => {
       test.diagnostic(`undone after ${tookMs.toFixed(0)} ms`);
       assert.ok(tookMs <= maxUndoMs, `${tookMs} ms`);
       assert.deepEqual(await readConfig(socket), desired);
+      const record = await waitFor("recorded", async () => audit.records[0], patience);
+      assert.deepEqual([record.action, audit.records.length], ["RepairDrift", 1]);
+      assert.match(record.resource, /^caddy-(drift|moved):\//);
       await probes.nothingListensButWhatIsConfigured(stage);
       await probes.strangersCannotOpenTheAdminSocket(stage);
       await probes.eachTenantGetsItsOwnAnswer(stage);

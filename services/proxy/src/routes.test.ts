@@ -6,7 +6,13 @@ import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import type { OutgoingEvent } from "@lobsterd/chassis/events.ts";
 import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { captureLogs, type TestCaller, type TestHarness, testHarness } from "@lobsterd/chassis/testing.ts";
+import {
+  captureLogs,
+  fakeAuditSink,
+  type TestCaller,
+  type TestHarness,
+  testHarness,
+} from "@lobsterd/chassis/testing.ts";
 import { RouteService } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { access } from "./access.ts";
 import { createRouteDirectory } from "./directory/route-directory.ts";
@@ -37,7 +43,7 @@ describe("RouteService", () => {
       guestNetwork: "10.201.0.0/16",
       nowMs: () => 1_700_000_000_000,
     });
-    const events = createProxyEvents(bus, captureLogs().logger);
+    const events = createProxyEvents({ bus, audit: fakeAuditSink(), logger: captureLogs().logger });
     const context = { directory, events, requests: openRequestLog(database), domain: "tenants.example" };
     harness = testHarness({ routes: createRoutes(context), access, service: "proxy" });
   });

@@ -1,9 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
+import { type AuditSink, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
 import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
 import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
-import { createLogger } from "@lobsterd/chassis/logger.ts";
+import { createLogger, type Logger } from "@lobsterd/chassis/logger.ts";
 import { type RunningServer, startServer } from "@lobsterd/chassis/server.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
 import { access } from "./access.ts";
@@ -45,7 +47,8 @@ export async function startProxy(
   const bus = overrides.bus ?? connectEvents({ config, logger });
   scope.onClose(() => bus.close());
 
-  const events = createProxyEvents(bus, logger);
+  const audit = openAudit(config, database, logger, scope);
+  const events = createProxyEvents({ bus, audit, logger });
   const directory = createRouteDirectory({
     store: openRouteStore(database),
     names: openNameFiles(config.namesDirectory),
@@ -75,6 +78,17 @@ export async function startProxy(
   const keepNames = async (): Promise<void> => repairNames(directory, events);
   every(checkIntervalMs, "compare names with the store", keepNames, { signal: scope.signal, logger });
   return server;
+}
+
+/** A durable queue in front of audit: undoing a change is not held up by it, and its record is not lost. */
+function openAudit(config: Config, database: DatabaseSync, logger: Logger, scope: ServiceScope): AuditSink {
+  const sink = createAuditClient({
+    peer: { service: "audit", unixPath: config.peers.audit },
+    tls: { ...config.tls, trustDomain: config.trustDomain },
+  });
+  const spool = openAuditSpool(database, sink, logger);
+  scope.onClose(() => spool.close());
+  return spool;
 }
 
 function repairNames(directory: RouteDirectory, events: ProxyEvents): void {

@@ -26,6 +26,8 @@ export function scenePaths(root: string) {
     webLeaf: { certificatePath: at("caddy/web.pem"), keyPath: at("caddy/web-key.pem") },
     caddyLeaf: { certificatePath: at("caddy/client.pem"), keyPath: at("caddy/client-key.pem") },
     proxyDirectory: at("proxy"),
+    auditSocket: at("audit.sock"),
+    auditLeaf: { certificatePath: at("audit.pem"), keyPath: at("audit-key.pem") },
     rpcSocket: at("proxy/rpc.sock"),
     proxyConfig: at("proxy/config.json"),
     roles: at("proxy/roles.json"),
@@ -89,6 +91,7 @@ export async function writeSceneCertificates(paths: ScenePaths): Promise<Authori
   await leaf(paths.forgedCaddyLeaf, 0, "caddy", [identity("svc/caddy")], other);
   await leaf(paths.proxyLeaf, proxyUid, "proxy", [identity("svc/proxy"), local]);
   await leaf(paths.vmLeaf, 0, "vm", [identity("svc/vm")]);
+  await leaf(paths.auditLeaf, 0, "audit", [identity("svc/audit"), local]);
   await leaf(paths.netLeaf, 0, "net", [identity("svc/net")]);
   await leaf(paths.viewerLeaf, 0, "viewer", [identity("client/viewer")]);
   writeOwned(paths.roles, JSON.stringify({ [identity("client/viewer").value]: "viewer" }), proxyUid, 0o400);

@@ -212,6 +212,7 @@ function sceneConfig(paths: ScenePaths): Record<string, unknown> {
     namesDirectory,
     resolverPort,
     guestPort,
+    peers: { audit: paths.auditSocket },
     caddy: { ...caddy, limits },
   } satisfies Partial<Record<keyof Config, unknown>>;
 }

@@ -13,10 +13,11 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import type { Account } from "./users.ts";
+
+export type Owner = { readonly uid: number; readonly gid: number };
 
 /** Makes `path` a directory with exactly this owner and mode. Throws if something else is there: a link would redirect root's writes. */
-export function ensureDirectory(path: string, owner: Account, mode: number): void {
+export function ensureDirectory(path: string, owner: Owner, mode: number): void {
   try {
     mkdirSync(path, { mode: 0o700 });
   } catch (error) {
@@ -28,24 +29,28 @@ export function ensureDirectory(path: string, owner: Account, mode: number): voi
   chmodSync(path, mode);
 }
 
-/** Writes a file that is complete, owned and closed to others before it has its name. */
-export function writePrivate(path: string, content: string | Uint8Array, owner: Account, mode: number): void {
+/**
+ * Writes a file that is complete, owned and closed to others before it has its name: it is created with its mode, so there is no moment
+ * at which it is more open. If any step fails, the error is thrown, nothing of the new content stays and the file is what it was.
+ */
+export function writePrivate(path: string, content: string | Uint8Array, owner: Owner, mode: number): void {
   const draft = `${path}.draft`;
   rmSync(draft, { force: true });
-  const descriptor = openSync(
-    draft,
-    constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW,
-    0o600,
-  );
+  const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
+  const descriptor = openSync(draft, flags, mode);
   try {
-    writeSync(descriptor, typeof content === "string" ? Buffer.from(content) : content);
     fchownSync(descriptor, owner.uid, owner.gid);
+    // The umask may have left less than `mode`.
     fchmodSync(descriptor, mode);
+    writeSync(descriptor, typeof content === "string" ? Buffer.from(content) : content);
     fsyncSync(descriptor);
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
   } finally {
     closeSync(descriptor);
   }
-  renameSync(draft, path);
 }
 
 /** Writes a file that everyone may read and only root may write. */

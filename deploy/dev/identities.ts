@@ -13,6 +13,8 @@ export interface Identity {
   /** Directory below `certificates/`. */
   readonly directory: string;
   readonly owner: string;
+  /** Whose key it is to read and not to replace: root owns the file, the user's group reads it. */
+  readonly isOnlyRead?: true;
   readonly request: LeafRequest;
 }
 
@@ -59,11 +61,13 @@ export function platformIdentities(domain: string): Identity[] {
     {
       directory: "caddy",
       owner: "lobsterd-caddy",
+      isOnlyRead: true,
       request: { commonName: "caddy", uri: `spiffe://${domain}/svc/caddy`, usages: ["client"] },
     },
     {
       directory: "web",
       owner: "lobsterd-caddy",
+      isOnlyRead: true,
       request: { commonName: domain, dnsNames: [domain, `*.${domain}`], usages: ["server"] },
     },
     ...clientNames.map((name): Identity => {
@@ -87,15 +91,16 @@ export async function ensureIdentities(instance: Instance, accounts: Accounts): 
     owner: accounts.account("root"),
   });
   if (platform.made) made.push("platform CA");
-  for (const { directory, owner, request } of platformIdentities(instance.domain)) {
-    const account = accounts.account(owner);
+  for (const { directory, owner, isOnlyRead, request } of platformIdentities(instance.domain)) {
+    const account = isOnlyRead ? { uid: 0, gid: accounts.account(owner).gid } : accounts.account(owner);
+    const [fileMode, directoryMode] = isOnlyRead ? [0o640, 0o750] : [0o600, 0o700];
     const { certificatePath, keyPath } = paths.leaf(directory);
     if (!platform.made && isUsable(certificatePath, keyPath)) continue;
     if (directory.startsWith("clients/")) ensureDirectory(`${paths.root}/clients`, accounts.account("root"), 0o700);
-    ensureDirectory(`${paths.root}/${directory}`, account, 0o700);
+    ensureDirectory(`${paths.root}/${directory}`, account, directoryMode);
     const leaf = await makeLeaf(platform.credential, request);
-    writePrivate(keyPath, leaf.keyPem, account, 0o600);
-    writePrivate(certificatePath, leaf.certificatePem, account, 0o600);
+    writePrivate(keyPath, leaf.keyPem, account, fileMode);
+    writePrivate(certificatePath, leaf.certificatePem, account, fileMode);
     made.push(directory);
   }
   const guest = await ensureAuthority("lobsterd guest CA (development)", paths.guestCaPath, {

@@ -4,8 +4,9 @@ import { brokerConfiguration } from "./broker.ts";
 import { run } from "./command.ts";
 import { configurations, instanceFiles } from "./configuration.ts";
 import { ensureDirectory, writePrivate, writePublic } from "./files.ts";
-import { ensureIdentities, rolesOf } from "./identities.ts";
+import { certificatePaths, ensureIdentities, rolesOf } from "./identities.ts";
 import { type Instance, runRoot, serviceNames, stateRoot } from "./instance.ts";
+import { requireClosedKey } from "./key-posture.ts";
 import { mountsBelow } from "./mounts.ts";
 import { configPath, isProcessName, logPath, processSpecs } from "./processes.ts";
 import { type Accounts, sharedGroup } from "./users.ts";
@@ -24,6 +25,7 @@ export async function prepareLayout(
   makeStateDirectories(instance, accounts);
   await mountCheckout(instance);
   const made = await ensureIdentities(instance, accounts);
+  requireClosedKeys(instance, accounts);
   if (made.length > 0) progress(`certificates made: ${made.join(", ")}`);
   ensureRootKey(instance, accounts);
   writeConfigurations(instance, accounts);
@@ -74,6 +76,13 @@ function makeStateDirectories(instance: Instance, accounts: Accounts): void {
   }
   for (const name of ["vms", "certificates", "keys"]) ensureDirectory(`${stateDir}/${name}`, root, 0o711);
   ensureDirectory(`${stateDir}/images`, root, 0o755);
+}
+
+/** Caddy does not start with a key that others can read or put another in place of. */
+function requireClosedKeys(instance: Instance, accounts: Accounts): void {
+  const { leaf } = certificatePaths(instance);
+  const { gid } = accounts.account("lobsterd-caddy");
+  for (const name of ["web", "caddy"]) requireClosedKey(leaf(name).keyPath, gid);
 }
 
 /** 32 random bytes that everything `secrets` stores hangs from; one that exists is kept, or every secret would be lost. */

@@ -88,7 +88,8 @@ export interface VmmPort {
   /**
    * Starts a prepared or exited VM and returns when it runs, confined as its jail describes; the guest boots from then on. A failed
    * call leaves the VM as it was, without its identity drive. Not idempotent: on a running VM it is WRONG_STATE.
-   * Errors: NOT_FOUND, WRONG_STATE, IMAGE_MISSING, NETWORK_MISSING, HOST_UNSAFE, VMM_FAILED, JAIL_MISMATCH.
+   * Errors: NOT_FOUND, WRONG_STATE, IMAGE_MISSING, NETWORK_MISSING, HOST_UNSAFE, VMM_FAILED, JAIL_MISMATCH, and
+   * MACHINE_MISMATCH when the VMM's own account of the machine is not what was ordered.
    */
   start(start: VmStart): Promise<VmStartReport>;
 
@@ -120,6 +121,7 @@ export const vmmFail = defineErrors("vmm.lobsterd", {
   HOST_UNSAFE: Code.FailedPrecondition,
   VMM_FAILED: Code.Unavailable,
   JAIL_MISMATCH: Code.Internal,
+  MACHINE_MISMATCH: Code.Internal,
   INTERNAL: Code.Internal,
   UNAVAILABLE: Code.Unavailable,
   TIMED_OUT: Code.DeadlineExceeded,

@@ -11,6 +11,8 @@ interface FakeVm extends VmPreparation {
 export interface FakeVmm extends VmmPort {
   /** Ends a running VM by itself, as a guest that powers off does. */
   exit(vmId: string): void;
+  /** Ends a VM from outside: its disk is kept and its identity drive is gone. */
+  stop(vmId: string): void;
   /** The identity drive as the guest would read it now. */
   identityDrive(vmId: string): Uint8Array | undefined;
 }
@@ -76,6 +78,9 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
     },
     exit(vmId) {
       find(vmId).state = "exited";
+    },
+    stop(vmId) {
+      Object.assign(find(vmId), { state: "prepared", identityDrive: new Uint8Array() });
     },
     identityDrive: (vmId) => vms.get(vmId)?.identityDrive,
   };

@@ -18,6 +18,9 @@ function compare(path: string, expected: unknown, actual: unknown, differences: 
   if (differences.length > maxDifferences) return;
   if (isNothing(path, expected) && isNothing(path, actual)) return;
   if (isTree(expected) && isTree(actual) && Array.isArray(expected) === Array.isArray(actual)) {
+    if (Array.isArray(expected) && Array.isArray(actual) && expected.length !== actual.length) {
+      differences.push(`${path} has ${actual.length} entries, ordered ${expected.length}`);
+    }
     for (const key of new Set([...Object.keys(expected), ...Object.keys(actual)])) {
       const step = Array.isArray(expected) ? `[${key}]` : `${path === "" ? "" : "."}${escapeUntrusted(key, 64)}`;
       compare(`${path}${step}`, own(expected, key), own(actual, key), differences);

@@ -100,7 +100,10 @@ test("whatever was added or changed is named", () => {
     [(document) => (document["cpu-config"] = {}), "cpu-config"],
     [(document) => (document["logger"] = { level: "Trace" }), "logger"],
     [(document) => delete document["entropy"], "entropy"],
-    [(document) => (document["drives"] as unknown[]).push({ drive_id: "more" }), "drives[3]"],
+    [
+      (document) => (document["drives"] as unknown[]).push({ drive_id: "more" }),
+      "drives has 4 entries, ordered 3; drives[3]",
+    ],
     [(document) => (document["drives"] as unknown[]).reverse(), "drives[0].is_root_device"],
     [
       (document) => Object.assign((document["drives"] as object[])[0] ?? {}, { is_read_only: false }),
@@ -115,7 +118,10 @@ test("whatever was added or changed is named", () => {
       (document) => Object.assign((document["drives"] as object[])[0] ?? {}, { rate_limiter: null }),
       "drives[0].rate_limiter",
     ],
-    [(document) => (document["network-interfaces"] as unknown[]).push({ iface_id: "eth1" }), "network-interfaces[1]"],
+    [
+      (document) => (document["network-interfaces"] as unknown[]).push({ iface_id: "eth1" }),
+      "network-interfaces has 2 entries, ordered 1; network-interfaces[1]",
+    ],
     [
       (document) => Object.assign(document["machine-config"] as object, { cpu_template: "T2S" }),
       "machine-config.cpu_template",
@@ -137,9 +143,8 @@ test("whatever was added or changed is named", () => {
   for (const [change, name] of changes) {
     const document = reported();
     change(document);
-    const [first = "nothing", ...others] = configurationDifferences(expected, document);
-    assert.ok(first.startsWith(`${name} `), `${name}: ${first}`);
-    assert.ok(others.length < 16);
+    const found = configurationDifferences(expected, document).join("; ");
+    assert.ok(found.startsWith(`${name} `), `${name}: ${found}`);
   }
 });
 

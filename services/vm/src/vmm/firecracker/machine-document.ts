@@ -136,6 +136,19 @@ export function expectedConfiguration(calls: readonly BootCall[]): Readonly<Reco
   };
 }
 
+/**
+ * The same for a machine that comes out of a snapshot, and what is left of its account to compare: boot source and SMT are not kept in
+ * a snapshot, so what is said of them then means nothing.
+ */
+export function expectedAfterLoad(calls: readonly BootCall[], actual: unknown): { expected: unknown; actual: unknown } {
+  const withoutLost = (document: unknown): unknown => {
+    const { "boot-source": _source, "machine-config": machine, ...rest } = document as Record<string, unknown>;
+    const { smt: _smt, ...kept } = (machine ?? {}) as Record<string, unknown>;
+    return { ...rest, "machine-config": kept };
+  };
+  return { expected: withoutLost(expectedConfiguration(calls)), actual: withoutLost(actual) };
+}
+
 export const snapshotCreation: SnapshotCreateBody = {
   snapshot_type: "Full",
   snapshot_path: jailPaths.state,

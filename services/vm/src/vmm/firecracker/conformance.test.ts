@@ -1,0 +1,30 @@
+import { test } from "node:test";
+import { vmmConformance } from "../conformance.ts";
+import { openFirecrackerVmm } from "./adapter.ts";
+import { createStubHost } from "./testing/stub-host.ts";
+
+vmmConformance("Firecracker over the stub VMM", async () => {
+  const host = createStubHost({ images: ["base", "other"], slotCount: 8, slotsWithoutNetwork: [3] });
+  const port = openFirecrackerVmm(host, { onUnresponsive: () => {} });
+  return {
+    port,
+    exit: (vmId) => host.exit(vmId),
+    readIdentityDrive: (vmId) => host.identityDrive(vmId),
+    close: () => {
+      port.close();
+      host.close();
+    },
+  };
+});
+
+// What a stub cannot show. The runner prints each with the reason.
+const needsBinaries = "needs firecracker, jailer and KVM, under the launcher";
+for (const name of [
+  "a guest boots and is reached over its network",
+  "GET /vm/config of the real program equals the expected document",
+  "network and disk limiters hold within 10 %",
+  "a guest that floods ttyS0 costs the host at most 1 MiB and the VMM 8 MiB",
+  "a snapshot of the real program is loaded paused and resumed",
+]) {
+  test(`VMM port: Firecracker: ${name}`, (context) => context.skip(needsBinaries));
+}

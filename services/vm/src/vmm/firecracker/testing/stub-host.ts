@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { constants, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { constants, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { Code } from "@connectrpc/connect";
@@ -22,6 +22,11 @@ export interface StubHost extends FirecrackerHost {
   placeFailure: ServiceError | undefined;
   stopFailure: ServiceError | undefined;
   unreachable: boolean;
+  /** The state file that VMMs find when they start; and whether they run what they load, against their orders. */
+  snapshotState: string | undefined;
+  resumesAtLoad: boolean;
+  /** The state file that a VMM wrote. */
+  readState(vmId: string): string;
   /** The last VMM of the VM, running or not. */
   stub(vmId: string): StubVmm;
   /** Ends a VMM by itself. */
@@ -61,8 +66,18 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
       "mkfifo",
       outputs.map((name) => `${root}/${name}.fifo`),
     );
+    if (host.snapshotState !== undefined) {
+      writeFileSync(`${root}/state`, host.snapshotState);
+      writeFileSync(`${root}/memory`, "");
+    }
     const version = host.version === undefined ? {} : { version: host.version };
-    const stub = await startStubVmm({ id: host.id ?? vmId, root, faults: () => host.faults, ...version });
+    const stub = await startStubVmm({
+      id: host.id ?? vmId,
+      root,
+      faults: () => host.faults,
+      ...version,
+      resumesAtLoad: host.resumesAtLoad,
+    });
     stubs.set(vmId, stub);
     void stub.ended.then(() => {
       if (stubs.get(vmId) === stub && running.has(vmId)) host.exit(vmId);
@@ -86,6 +101,9 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
     placeFailure: undefined,
     stopFailure: undefined,
     unreachable: false,
+    snapshotState: undefined,
+    resumesAtLoad: false,
+    readState: (vmId) => readFileSync(`${rootOf(vmId)}/state`, "utf8"),
     async start(start) {
       const report = await fake.start(start);
       await boot(start.vmId);

@@ -70,13 +70,24 @@ const fields: Readonly<Record<string, readonly [readonly string[], readonly stri
 };
 const files = ["kernel_image_path", "initrd_path", "path_on_host"];
 
+export interface StubMachineOptions {
+  /** What GET / says. */
+  readonly id: string;
+  /** Stands for the jail's root. */
+  readonly root: string;
+  readonly version?: string;
+  /** It runs what it loads, whatever it is told. */
+  readonly resumesAtLoad?: boolean;
+}
+
 class Refusal extends Error {}
 
 /**
- * Firecracker's state machine without a machine: it keeps what it is told and answers as the published API says. `root` is what its jail
- * would be; it opens there what Firecracker would open.
+ * Firecracker's state machine without a machine: it keeps what it is told and answers as the published API says. It
+ * opens in its root what Firecracker would open.
  */
-export function createStubMachine(id: string, root: string, version = pinnedVersion): StubMachine {
+export function createStubMachine(options: StubMachineOptions): StubMachine {
+  const { id, root, version = pinnedVersion, resumesAtLoad = false } = options;
   let state: StubState = "Not started";
   let resources = new Map<string, Json>();
   const pipes = new Map<string, number>();
@@ -113,7 +124,7 @@ export function createStubMachine(id: string, root: string, version = pinnedVers
       throw new Refusal("Loading a microVM snapshot not allowed after configuring boot-specific resources.");
     resources = new Map(JSON.parse(readFileSync(inRoot(body["snapshot_path"]), "utf8")));
     resources.delete("/boot-source");
-    state = body["resume_vm"] === true ? "Running" : "Paused";
+    state = body["resume_vm"] === true || resumesAtLoad ? "Running" : "Paused";
   };
   const act = ({ method, path, body }: StubRequest & { body: Json }) => {
     if (method === "PUT" && path.startsWith("/snapshot/")) return snapshot(path, body);

@@ -90,7 +90,7 @@ suite("the stub VMM", () => {
   });
 
   test("refuses fields and paths that are not published, and files that are not there", () => {
-    const machine = createStubMachine("a3", root);
+    const machine = createStubMachine({ id: "a3", root });
     const refused: readonly (readonly [string, unknown])[] = [
       ["/logger", { log_path: "/log.fifo", more: 1 }],
       ["/metrics", {}],

@@ -7,17 +7,13 @@ import {
   createStubMachine,
   type StubAnswer,
   type StubMachine,
+  type StubMachineOptions,
   type StubRequest,
   type StubState,
 } from "./stub-machine.ts";
 
-export interface StubVmmOptions {
-  /** What GET / says. */
-  readonly id: string;
-  /** Stands for the jail's root. */
-  readonly root: string;
+export interface StubVmmOptions extends StubMachineOptions {
   readonly socketPath?: string;
-  readonly version?: string;
   /** Asked before each request. */
   readonly faults?: () => readonly StubFault[];
 }
@@ -36,9 +32,9 @@ const maxRequestBytes = 51_200;
 
 /** Serves Firecracker's API on a Unix socket, byte for byte as Firecracker frames it, with nothing behind it. */
 export async function startStubVmm(options: StubVmmOptions): Promise<StubVmm> {
-  const { id, root, version, faults = () => [] } = options;
+  const { root, faults = () => [] } = options;
   const socketPath = options.socketPath ?? `${root}/api.socket`;
-  const machine = createStubMachine(id, root, version);
+  const machine = createStubMachine(options);
   const requests: StubVmm["requests"][number][] = [];
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {

@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, suite, test } from "node:test";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import { newVmId } from "../conformance.ts";
+import type { VmStart } from "../port.ts";
+import { type FirecrackerVmm, openFirecrackerVmm } from "./adapter.ts";
+import { createStubHost, type StubHost } from "./testing/stub-host.ts";
+
+const within = { timeoutMs: 10_000, intervalMs: 2 };
+const startOf = (vmId: string): VmStart => ({
+  ...{ vmId, slot: 0, image: "base", vcpuCount: 2, memoryMib: 128 },
+  identityDrive: new TextEncoder().encode("{}"),
+});
+
+suite("a Firecracker machine", () => {
+  let host: StubHost;
+  let vmm: FirecrackerVmm;
+  let vmId: string;
+  let unresponsive: [string, unknown][];
+  /** Looks of the watchdog that wait until a test lets them happen. */
+  let looks: (() => void)[];
+
+  beforeEach(async () => {
+    host = createStubHost({ images: ["base"] });
+    unresponsive = [];
+    looks = [];
+    vmm = openWith(30_000);
+    vmId = newVmId();
+    await vmm.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+  });
+  const openWith = (callMs: number) =>
+    openFirecrackerVmm(host, {
+      onUnresponsive: (...report) => void unresponsive.push(report),
+      deadlines: { callMs, snapshotMs: 30_000 },
+      watchdog: {
+        schedule(work) {
+          looks.push(work);
+          return () => {
+            looks = looks.filter((look) => look !== work);
+          };
+        },
+      },
+    });
+  afterEach(() => {
+    vmm.close();
+    host.close();
+  });
+  /** Lets the watchdog look once. */
+  const look = async () => {
+    const [work] = looks.splice(0, 1);
+    assert.ok(work !== undefined, "the watchdog does not look any more");
+    work();
+  };
+  /** A look is done when the next one is due. */
+  const looked = () => waitFor("the end of a look", async () => looks.length > 0 || undefined, within);
+
+  test("what the VMM writes is kept, its metrics are counted", async () => {
+    await vmm.start(startOf(vmId));
+    const { machine } = host.stub(vmId);
+    machine.write("/logger", "a warning\n\u001b[31mred\n");
+    machine.write("/serial", "guest\n");
+    machine.write("/metrics", '{"uart":{"rate_limiter_dropped_bytes":9},"logger":{"missed_log_count":2}}\n');
+    const outputs = vmm.outputs(vmId);
+    assert.ok(outputs !== undefined);
+    const all = async () =>
+      (outputs.log.keptLines === 2 && outputs.serial.keptLines === 1 && outputs.metrics.missedLogLines === 2) ||
+      undefined;
+    await waitFor("the outputs", all, within);
+    assert.deepEqual(outputs.log.tail(5), ["a warning", "\\x1b[31mred"]);
+    assert.equal(outputs.metrics.serialDroppedBytes, 9);
+    host.exit(vmId);
+    assert.deepEqual(vmm.outputs(vmId)?.log.tail(1), ["\\x1b[31mred"], "lost with the VMM");
+    await vmm.remove(vmId);
+    assert.equal(vmm.outputs(vmId), undefined);
+  });
+
+  test("a reader that is gone does not block the VMM, and comes back with the next look", async () => {
+    await vmm.start(startOf(vmId));
+    host.dropChannels();
+    await waitFor("the end of all channels", async () => host.openChannels === 0 || undefined, within);
+    const { machine } = host.stub(vmId);
+    for (let round = 0; round < 100; round++) machine.write("/logger", "x".repeat(4096));
+    await look();
+    await looked();
+    assert.equal(host.openChannels, 4);
+    machine.write("/logger", "\nback\n");
+    await waitFor("the log", async () => vmm.outputs(vmId)?.log.tail(1)[0] === "back" || undefined, within);
+  });
+
+  test("a VMM that stops answering is killed after three looks and told; its disk is kept", async () => {
+    await vmm.start(startOf(vmId));
+    vmm.close();
+    vmm = openWith(100);
+    await vmm.attachRunning();
+    host.faults = [{ on: "GET /", kind: "hang" }];
+    for (const round of [1, 2]) {
+      await look();
+      await looked();
+      assert.deepEqual(unresponsive, [], `after ${round} looks`);
+    }
+    await look();
+    await waitFor("the report", async () => unresponsive.length > 0 || undefined, within);
+    const [[unresponsiveId, error] = []] = unresponsive;
+    assert.deepEqual([unresponsiveId, reasonOf(error)], [vmId, "TIMED_OUT"]);
+    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "prepared" }]);
+    assert.deepEqual(host.leftovers(), []);
+    assert.equal(looks.length, 0);
+  });
+
+  test("a host that cannot be reached is no reason to kill a VM, and a VM that ended is not looked at", async () => {
+    await vmm.start(startOf(vmId));
+    host.unreachable = true;
+    host.dropChannels();
+    await waitFor("the end of all channels", async () => host.openChannels === 0 || undefined, within);
+    for (let round = 0; round < 5; round++) {
+      await look();
+      await looked();
+    }
+    host.unreachable = false;
+    host.exit(vmId);
+    await look();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual([looks.length, unresponsive.length], [0, 0]);
+  });
+
+  test("a snapshot is written from a paused VM only, and the VM goes on", async () => {
+    await vmm.start(startOf(vmId));
+    await assert.rejects(vmm.createSnapshot(vmId), { reason: "WRONG_STATE" });
+    await assert.rejects(vmm.resume(vmId), { reason: "WRONG_STATE" });
+    await vmm.pause(vmId);
+    await vmm.createSnapshot(vmId);
+    await vmm.resume(vmId);
+    const { machine, requests } = host.stub(vmId);
+    assert.equal(machine.state, "Running");
+    assert.deepEqual(requests.find(({ path }) => path === "/snapshot/create")?.body, {
+      ...{ snapshot_type: "Full", snapshot_path: "/state", mem_file_path: "/memory" },
+    });
+    for (const call of [vmm.pause, vmm.createSnapshot, vmm.resume]) {
+      await assert.rejects(call(newVmId()), { reason: "NOT_FOUND" });
+    }
+  });
+
+  test("a loaded machine has its outputs set again, is compared, and runs only when it is resumed", async () => {
+    const state = await snapshotState();
+    host.snapshotState = state;
+    await vmm.load(startOf(vmId));
+    const { machine, requests } = host.stub(vmId);
+    assert.deepEqual(
+      requests.map(({ method, path }) => `${method} ${path}`),
+      [
+        ...["GET /", "GET /version", "GET /", "PUT /logger", "PUT /metrics", "PUT /serial", "PUT /snapshot/load"],
+        ...["GET /vm/config", "GET /"],
+      ],
+    );
+    assert.deepEqual(requests.find(({ path }) => path === "/snapshot/load")?.body, {
+      snapshot_path: "/state",
+      mem_backend: { backend_type: "File", backend_path: "/memory" },
+      resume_vm: false,
+    });
+    assert.equal(machine.state, "Paused");
+    await vmm.resume(vmId);
+    assert.equal(machine.state, "Running");
+  });
+
+  test("a loaded machine that runs, or is another one, is killed", async () => {
+    host.snapshotState = await snapshotState();
+    host.faults = [{ on: "GET /vm/config", kind: "lie", changes: { vsock: { guest_cid: 3 } } }];
+    await assert.rejects(vmm.load(startOf(vmId)), { reason: "MACHINE_MISMATCH", message: /vsock/ });
+    host.faults = [];
+    await assert.rejects(vmm.load({ ...startOf(vmId), memoryMib: 256 }), {
+      reason: "MACHINE_MISMATCH",
+      message: /mem_size_mib/,
+    });
+    host.resumesAtLoad = true;
+    await assert.rejects(vmm.load(startOf(vmId)), { reason: "MACHINE_MISMATCH", message: /Running/ });
+    assert.deepEqual(host.leftovers(), []);
+    host.snapshotState = undefined;
+    await assert.rejects(vmm.load(startOf(vmId)), { reason: "VMM_FAILED" });
+    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "prepared" }]);
+  });
+
+  /** The state file of a machine like the one under test. */
+  async function snapshotState(): Promise<string> {
+    await vmm.start(startOf(vmId));
+    await vmm.pause(vmId);
+    await vmm.createSnapshot(vmId);
+    const state = host.readState(vmId);
+    await vmm.remove(vmId);
+    await vmm.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+    return state;
+  }
+});

@@ -39,7 +39,7 @@ if (import.meta.main) {
     const host = await openHost(config);
     const server = await serve(config.socketPath, config.socketGroupId, launcherVerbs(host), logger);
     // Guests stay: nothing here stops them.
-    scope.onClose(() => new Promise<void>((resolve) => void server.close(() => resolve())));
+    scope.onClose(() => server.close());
     logger.info({ vmm: host.vmmVersion, cgroup: host.cgroups.version, tscKhz: host.tscKhz }, "launcher ready");
   });
 }

@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import { z } from "zod";
 
 export const identityDriveBytes = 64 * 1024;
@@ -7,6 +8,10 @@ const vmId = z.string().regex(/^[0-9a-f]{32}$/);
 const slot = z.int().min(0).max(65_535);
 const image = z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/);
 const onlyVmId = z.strictObject({ vmId });
+
+/** What `connect` can reach of a running VMM: its API both ways, the others from the VMM only. */
+export const channels = ["api", "log", "metrics", "serial"] as const;
+export type Channel = (typeof channels)[number];
 
 /** Arguments of every verb. None is a path, a uid or a command. */
 export const verbArguments = {
@@ -21,6 +26,8 @@ export const verbArguments = {
     memoryMib: z.int().min(64).max(1_048_576),
     identityDrive: z.base64().refine((text) => Buffer.byteLength(text, "base64") <= identityDriveBytes),
   }),
+  connect: z.strictObject({ vmId, channel: z.enum(channels) }),
+  place: onlyVmId,
   inspect: onlyVmId,
   emptyIdentityDrive: onlyVmId,
   remove: onlyVmId,
@@ -54,6 +61,10 @@ export const verbResults = {
       resume: z.number(),
     }),
   }),
+  /** The connection carries the channel's bytes from the line after this answer on. */
+  connect: z.strictObject({}),
+  /** "none": this VMM has no such thread to place. */
+  place: z.strictObject({ kvmPit: z.enum(["placed", "none"]) }),
   inspect: z.strictObject({
     pid: z.int(),
     uid: z.int(),
@@ -70,7 +81,12 @@ export const verbResults = {
 export type Verb = keyof typeof verbArguments;
 export type Arguments<V extends Verb> = z.infer<(typeof verbArguments)[V]>;
 export type Result<V extends Verb> = z.infer<(typeof verbResults)[V]>;
-export type Verbs = { readonly [V in Verb]: (request: Arguments<V>) => Promise<Result<V>> };
+export type Verbs = {
+  readonly [V in Exclude<Verb, "connect">]: (request: Arguments<V>) => Promise<Result<V>>;
+} & {
+  /** The open channel; whoever asked for it ends it. */
+  readonly connect: (request: Arguments<"connect">) => Promise<Duplex>;
+};
 
 export const requestSchema = z.strictObject({
   verb: z.enum(Object.keys(verbArguments) as [Verb, ...Verb[]]),
@@ -93,6 +109,9 @@ export const reasons = [
   "HOST_UNSAFE", // somebody other than root can write where the launcher builds
   "VMM_FAILED", // the VMM ended or did not answer while it started
   "JAIL_MISMATCH", // the process differs from its jail's description; it was killed
+  "KVM_PIT_UNPLACED", // the VM's timer thread is not in its cgroup; the VM was killed
+  "CHANNEL_BUSY", // somebody else has the VM's channel
+  "ARTIFACT_REFUSED", // a file that would run differs from what was installed
   "INTERNAL",
 ] as const;
 

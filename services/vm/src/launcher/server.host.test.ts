@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chmodSync, lstatSync, mkdtempSync, rmSync } from "node:fs";
-import { connect, type Server, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { after, before, suite, test } from "node:test";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
+import { openLauncherClient } from "../vmm/launcher-client.ts";
 import { maxMessageBytes, type Verbs } from "./protocol.ts";
-import { serve } from "./server.ts";
+import { type LauncherServer, serve } from "./server.ts";
 
 const skip = process.getuid?.() === 0 ? false : "needs root";
+const channelPath = `/run/lobsterd-launcher-channel-${process.pid}.sock`;
 const refuse = () => Promise.reject(new Error("a host path /var/lib/secret"));
 const verbs: Verbs = {
   describe: async () => ({
@@ -17,6 +20,8 @@ const verbs: Verbs = {
   list: async () => ({ vms: [] }),
   prepare: refuse,
   start: refuse,
+  connect: async () => connect(channelPath),
+  place: refuse,
   inspect: refuse,
   emptyIdentityDrive: refuse,
   remove: refuse,
@@ -26,13 +31,13 @@ suite("the launcher's socket", { skip }, () => {
   const directory = mkdtempSync(`${tmpdir()}/lobsterd-launcher-socket-`);
   const path = `${directory}/launcher/launcher.sock`;
   const logger = createLogger({ service: "vm-launcher", level: "fatal" });
-  let server: Server;
+  let server: LauncherServer;
   before(async () => {
     chmodSync(directory, 0o755);
     server = await serve(path, 54_321, verbs, logger);
   });
-  after(() => {
-    server.close();
+  after(async () => {
+    await server.close();
     rmSync(directory, { recursive: true });
   });
 
@@ -87,10 +92,10 @@ suite("the launcher's socket", { skip }, () => {
     assert.ok(performance.now() - began < 8_000);
   });
 
-  test("takes 16 connections at a time", async () => {
+  test("takes 64 exchanges at a time", async () => {
     const idle = await Promise.all(
       Array.from(
-        { length: 16 },
+        { length: 64 },
         () =>
           new Promise<Socket>((resolve) => {
             const socket = connect(path, () => resolve(socket));
@@ -102,6 +107,33 @@ suite("the launcher's socket", { skip }, () => {
     for (const socket of idle) socket.destroy();
     await Promise.all(closed);
     assert.match(await answer(list), /"ok":true/);
+  });
+
+  test("a channel is the VMM's bytes both ways, counts as no exchange, and ends with either side", async () => {
+    const peers: Socket[] = [];
+    const vmm = createServer((socket) => void peers.push(socket.on("error", () => {})));
+    await new Promise<void>((resolve) => void vmm.listen(channelPath, resolve));
+    try {
+      const client = openLauncherClient({ socketPath: path });
+      const open = await Promise.all(Array.from({ length: 80 }, () => client.connect("a".repeat(32), "api")));
+      const [first] = open;
+      assert.ok(first);
+      // Much more than any buffer on the way: neither side may be read faster than the other takes it.
+      const sent = Buffer.alloc(4 * 1024 * 1024, "0123456789\n");
+      for (const peer of peers) peer.pipe(peer);
+      const returned: Buffer[] = [];
+      first.on("data", (chunk: Buffer) => void returned.push(chunk));
+      first.end(sent);
+      await once(first, "close");
+      assert.ok(Buffer.concat(returned).equals(sent), `${Buffer.concat(returned).length} bytes came back`);
+      assert.match(await answer(list), /"ok":true/);
+      const others = open.slice(1).map((channel) => once(channel, "close"));
+      for (const peer of peers) peer.destroy();
+      await Promise.all(others);
+    } finally {
+      await new Promise((resolve) => vmm.close(resolve));
+      rmSync(channelPath, { force: true });
+    }
   });
 
   test("is not taken from a launcher that serves it", async () => {

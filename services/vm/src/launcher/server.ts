@@ -1,17 +1,23 @@
 import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
+import type { Duplex } from "node:stream";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import { type Answer, LauncherError, maxMessageBytes, requestSchema, type Verbs, verbArguments } from "./protocol.ts";
 
 const sendWithinMs = 5_000;
-const maxConnections = 16;
+const maxExchanges = 64;
+
+export interface LauncherServer {
+  /** Stops listening and cuts off every connection, channels too. */
+  close(): Promise<void>;
+}
 
 /**
- * Serves the verbs on a Unix socket: one request a connection, at most 256 KiB, sent within 5 s, 16 connections at a time. Who may
- * connect is decided by the directory and the socket's group. Throws when another launcher answers there.
+ * Serves the verbs on a Unix socket: one request a connection, at most 256 KiB, sent within 5 s, 64 exchanges at a time; channels come on
+ * top, one per VM and kind. Who may connect is decided by the directory and the socket's group. Throws when another launcher answers there.
  */
-export async function serve(path: string, groupId: number, verbs: Verbs, logger: Logger): Promise<Server> {
+export async function serve(path: string, groupId: number, verbs: Verbs, logger: Logger): Promise<LauncherServer> {
   const directory = dirname(path);
   mkdirSync(directory, { recursive: true });
   chownSync(directory, 0, groupId);
@@ -20,24 +26,69 @@ export async function serve(path: string, groupId: number, verbs: Verbs, logger:
     if (await answers(path)) throw new Error(`another launcher serves ${path}`);
     unlinkSync(path);
   }
-  const server = createServer({ allowHalfOpen: true }, (socket) => void exchange(socket, verbs, logger));
-  server.maxConnections = maxConnections;
+  let exchanges = 0;
+  const sockets = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    if (exchanges === maxExchanges) return void socket.destroy();
+    exchanges += 1;
+    let counted = true;
+    const release = () => {
+      if (counted) exchanges -= 1;
+      counted = false;
+    };
+    socket.once("close", release);
+    void exchange(socket, verbs, logger, release);
+  });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(path, resolve);
   });
   chownSync(path, 0, groupId);
   chmodSync(path, 0o660);
-  return server;
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const socket of sockets) socket.destroy();
+      }),
+  };
 }
 
-async function exchange(socket: Socket, verbs: Verbs, logger: Logger): Promise<void> {
+/** `release` is called when the connection does not count as an exchange any more: it waits for a channel, or is one. */
+async function exchange(socket: Socket, verbs: Verbs, logger: Logger, release: () => void): Promise<void> {
   socket.on("error", (error) => logger.debug({ err: error }, "connection failed"));
   const text = await readLine(socket);
   if (text === undefined) return void socket.destroy();
-  const answer = `${JSON.stringify(await answerTo(text, verbs, logger))}\n`;
-  socket.setTimeout(sendWithinMs, () => socket.destroy());
-  socket.end(answer);
+  let channel: Duplex | undefined;
+  const connect: Verbs["connect"] = async (request) => {
+    release();
+    channel = await verbs.connect(request);
+    return channel;
+  };
+  const answer = `${JSON.stringify(await answerTo(text, { ...verbs, connect }, logger))}\n`;
+  if (channel === undefined) {
+    socket.setTimeout(sendWithinMs, () => socket.destroy());
+    socket.end(answer);
+  } else if (socket.destroyed) channel.destroy();
+  else {
+    socket.write(answer);
+    relay(socket, channel);
+  }
+}
+
+/** Bytes as they are, each side only as fast as the other reads; the end of one is the end of both. Nobody writes to a log. */
+function relay(socket: Socket, channel: Duplex): void {
+  socket.once("close", () => channel.destroy());
+  channel.once("close", () => socket.destroy()).on("error", () => socket.destroy());
+  channel.pipe(socket);
+  if (channel.writable) socket.pipe(channel);
+  else
+    socket
+      .on("data", () => socket.destroy())
+      .on("end", () => socket.destroy())
+      .resume();
 }
 
 /** The first line, or undefined when it is too long, too slow or cut off. */
@@ -72,7 +123,7 @@ async function answerTo(text: string, verbs: Verbs, logger: Logger): Promise<Ans
     facts["vmId"] = parsed.vmId;
     const result = await (verbs[request.verb] as (argument: unknown) => Promise<unknown>)(parsed);
     logger.info({ ...facts, durationMs: Math.round(performance.now() - began) }, "verb done");
-    return { ok: true, result };
+    return { ok: true, result: request.verb === "connect" ? {} : result };
   } catch (error) {
     const refused = refusal(error);
     logger.warn(

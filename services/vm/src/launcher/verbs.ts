@@ -60,6 +60,11 @@ export function launcherVerbs(host: LauncherHost): Verbs {
     list: async () => ({ vms: listVms(host) }),
     prepare: (request) => inTurn(request.vmId, () => prepare(host, request)),
     start: (request) => inTurn(request.vmId, () => start(host, request)),
+    connect: async ({ vmId }) => {
+      requireRecord(host, vmId);
+      throw new LauncherError("WRONG_STATE", "QEMU has no channels");
+    },
+    place: ({ vmId }) => inTurn(vmId, () => place(host, vmId)),
     inspect: ({ vmId }) => inTurn(vmId, () => inspect(host, vmId)),
     emptyIdentityDrive: ({ vmId }) => inTurn(vmId, () => emptyIdentityDrive(host, vmId)),
     remove: ({ vmId }) => inTurn(vmId, () => remove(host, vmId)),
@@ -196,6 +201,12 @@ async function inspect(host: LauncherHost, vmId: string): Promise<Result<"inspec
     noNewPrivileges: facts.noNewPrivileges,
     cgroup: host.cgroups.values(vmId),
   };
+}
+
+/** QEMU's machine has no timer of the kernel's (`pit=off`): there is no thread to place. */
+async function place(host: LauncherHost, vmId: string): Promise<Result<"place">> {
+  await inspect(host, vmId);
+  return { kvmPit: "none" };
 }
 
 async function emptyIdentityDrive(host: LauncherHost, vmId: string): Promise<Result<"emptyIdentityDrive">> {

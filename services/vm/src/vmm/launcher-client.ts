@@ -1,8 +1,10 @@
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { currentTraceparent } from "@lobsterd/chassis/tracing.ts";
 import {
   type Arguments,
   answerSchema,
+  type Channel,
   maxMessageBytes,
   type Result,
   type Verb,
@@ -11,8 +13,10 @@ import {
 } from "../launcher/protocol.ts";
 import { type VmmPort, vmmFail } from "./port.ts";
 
-/** The launcher takes 16 connections at a time and drops the next one; others may use it beside this process. */
+/** The launcher takes 64 exchanges at a time and drops the next one; others may use it beside this process. */
 const maxInFlight = 12;
+/** The first "api" channel of a VM may wait for another VM's boot: it must not take the connection that the other one needs to get on. */
+const maxWaitingChannels = 32;
 
 const deadlinesMs: Readonly<Record<Verb, number>> = {
   describe: 5_000,
@@ -21,6 +25,8 @@ const deadlinesMs: Readonly<Record<Verb, number>> = {
   emptyIdentityDrive: 5_000,
   prepare: 40_000,
   start: 40_000,
+  connect: 40_000, // may wait until another VM has booted
+  place: 10_000,
   remove: 40_000,
 };
 
@@ -30,10 +36,32 @@ export interface LauncherClientOptions {
   readonly deadlineMs?: number;
 }
 
+/** The launcher's verbs as a VMM port, and the two that only a VMM with an API of its own needs. */
+export interface LauncherClient extends VmmPort {
+  /**
+   * Opens a channel of a running VMM; one connection per VM and channel. The launcher neither reads nor changes what passes: every byte is
+   * as hostile as the VMM that sent it. The caller ends the stream. It closes without an error when the launcher or the VMM ends.
+   * Errors: NOT_FOUND, WRONG_STATE (this VMM has no such channel), CHANNEL_BUSY, HOST_UNSAFE (what stands there is not the VMM's own).
+   */
+  connect(vmId: string, channel: Channel): Promise<Duplex>;
+
+  /**
+   * Puts the VM's timer thread (`kvm-pit`) into its cgroup and reads the whole process back. To be called after every InstanceStart and
+   * every snapshot load; until then no other VM's "api" channel opens for the first time. A VM that fails this is dead.
+   * Errors: NOT_FOUND, JAIL_MISMATCH, KVM_PIT_UNPLACED.
+   */
+  place(vmId: string): Promise<Result<"place">>;
+}
+
 /** The VMM port over the launcher's Unix socket: one connection a call, bounded in size and time. */
-export function openLauncherClient(options: LauncherClientOptions): VmmPort {
+export function openLauncherClient(options: LauncherClientOptions): LauncherClient {
   const turns = openTurns(maxInFlight);
-  const call = async <V extends Verb>(verb: V, values: Arguments<V>): Promise<Result<V>> => {
+  const channelTurns = openTurns(maxWaitingChannels);
+  const send = async <T>(
+    verb: Verb,
+    values: Arguments<Verb>,
+    exchangeOne: (path: string, request: string, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> => {
     const checked = verbArguments[verb].safeParse(values);
     if (!checked.success) {
       const fields = checked.error.issues.map((issue) => issue.path.join(".")).join(", ");
@@ -42,15 +70,15 @@ export function openLauncherClient(options: LauncherClientOptions): VmmPort {
     const traceparent = currentTraceparent();
     const request = JSON.stringify({ verb, arguments: values, ...(traceparent === undefined ? {} : { traceparent }) });
     const signal = AbortSignal.timeout(options.deadlineMs ?? deadlinesMs[verb]);
-    const text = await turns(signal, () => exchange(options.socketPath, `${request}\n`, signal)).catch(
-      (error: unknown) => {
-        throw signal.aborted
-          ? vmmFail("TIMED_OUT", `the launcher did not answer ${verb} in time`, { cause: error })
-          : error;
-      },
-    );
-    return readAnswer(verb, text);
+    const work = () => exchangeOne(options.socketPath, `${request}\n`, signal);
+    return (verb === "connect" ? channelTurns : turns)(signal, work).catch((error: unknown) => {
+      throw signal.aborted
+        ? vmmFail("TIMED_OUT", `the launcher did not answer ${verb} in time`, { cause: error })
+        : error;
+    });
   };
+  const call = async <V extends Verb>(verb: V, values: Arguments<V>): Promise<Result<V>> =>
+    readAnswer(verb, await send(verb, values, exchange));
   return {
     async describe() {
       const { name, ...rest } = await call("describe", {});
@@ -70,6 +98,17 @@ export function openLauncherClient(options: LauncherClientOptions): VmmPort {
       const { vms } = await call("list", {});
       return vms.map(({ slot, ...vm }) => (slot === undefined ? vm : { ...vm, slot }));
     },
+    async connect(vmId, channel) {
+      const { answer, socket } = await send("connect", { vmId, channel }, openChannel);
+      try {
+        readAnswer("connect", answer);
+        return socket;
+      } catch (error) {
+        socket.destroy();
+        throw error;
+      }
+    },
+    place: (vmId) => call("place", { vmId }),
     inspect: (vmId) => call("inspect", { vmId }),
     async emptyIdentityDrive(vmId) {
       await call("emptyIdentityDrive", { vmId });
@@ -121,6 +160,51 @@ function exchange(path: string, request: string, signal: AbortSignal): Promise<s
     });
     socket.end(request);
     if (signal.aborted) stop();
+  });
+}
+
+/** Sends one line and returns the line that comes back, and the connection with whatever follows the line still to be read. */
+function openChannel(
+  path: string,
+  request: string,
+  signal: AbortSignal,
+): Promise<{ readonly answer: string; readonly socket: Socket }> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path, () => socket.write(request));
+    let received = Buffer.alloc(0);
+    const settle = () => {
+      signal.removeEventListener("abort", giveUp);
+      socket.off("readable", read).off("close", closed);
+    };
+    const giveUp = () => {
+      settle();
+      socket.destroy();
+      reject(new Error("deadline exceeded"));
+    };
+    const closed = () => {
+      settle();
+      reject(vmmFail("UNAVAILABLE", "the launcher cannot be reached, or closed the connection without an answer"));
+    };
+    const read = () => {
+      received = Buffer.concat([received, (socket.read() as Buffer | null) ?? Buffer.alloc(0)]);
+      const end = received.indexOf(10) + 1;
+      if (end === 0 && received.length <= maxMessageBytes) return;
+      settle();
+      if (end === 0) {
+        socket.destroy();
+        reject(vmmFail("INVALID_ANSWER", "the launcher's answer is too long"));
+        return;
+      }
+      if (end < received.length) socket.unshift(received.subarray(end));
+      resolve({ answer: received.subarray(0, end).toString("utf8"), socket });
+    };
+    // A connection that fails also closes; what it failed of is nobody's business once the channel is handed over.
+    socket
+      .on("error", () => {})
+      .on("close", closed)
+      .on("readable", read);
+    signal.addEventListener("abort", giveUp);
+    if (signal.aborted) giveUp();
   });
 }
 

@@ -6,14 +6,15 @@ import { test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { cgroupSettings, memoryLimitBytes, VmCgroups } from "./cgroup.ts";
 
-const limits = { vcpuCount: 2, memoryMib: 256, translationCacheMib: 32 };
+const limits = { vcpuCount: 2, memoryMib: 256, overheadMib: 160 };
 const memory = String((384 + 32 + 128) * 1024 * 1024);
 const table = (version: 1 | 2, device?: string) =>
   Object.fromEntries(cgroupSettings(version, limits, device).map(({ file, value }) => [file, value]));
 
-test("memory is one and a half times the guest's, the translation cache and 128 MiB", () => {
+test("memory is one and a half times the guest's and what the VMM needs beside it", () => {
   assert.equal(String(memoryLimitBytes(limits)), memory);
-  assert.equal(memoryLimitBytes({ vcpuCount: 1, memoryMib: 65, translationCacheMib: 32 }), 258 * 1024 * 1024);
+  assert.equal(memoryLimitBytes({ vcpuCount: 1, memoryMib: 65, overheadMib: 160 }), 258 * 1024 * 1024);
+  assert.equal(memoryLimitBytes({ vcpuCount: 1, memoryMib: 256, overheadMib: 0 }), 384 * 1024 * 1024);
 });
 
 test("the limits of version 2", () => {

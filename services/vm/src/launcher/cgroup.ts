@@ -8,7 +8,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 
 const mib = 1024 * 1024;
@@ -17,7 +17,8 @@ const emptyWithinMs = 10_000;
 export interface CgroupLimits {
   readonly vcpuCount: number;
   readonly memoryMib: number;
-  readonly translationCacheMib: number;
+  /** What the VMM needs beside 1.5 x the guest's memory. */
+  readonly overheadMib: number;
 }
 
 /** `directory` is a controller under v1 and empty under v2. */
@@ -31,7 +32,7 @@ interface Setting {
 
 /** The one formula of the memory limit: 1.5 x the guest's, plus what QEMU needs beside it under TCG. */
 export function memoryLimitBytes(limits: CgroupLimits): number {
-  return Math.ceil(limits.memoryMib * 1.5 + limits.translationCacheMib + 128) * mib;
+  return Math.ceil(limits.memoryMib * 1.5 + limits.overheadMib) * mib;
 }
 
 /** What one VM's cgroup is set to, in writing order. `device` is major:minor of the disk below the overlays, if it is a real one. */
@@ -77,9 +78,11 @@ export function cgroupSettings(version: 1 | 2, limits: CgroupLimits, device: str
 export class VmCgroups {
   readonly version: 1 | 2;
   readonly #parents: ReadonlyMap<string, string>;
+  readonly #parent: string;
   readonly #device: string | undefined;
 
   constructor(root: string, parent: string, stateDir: string) {
+    this.#parent = parent;
     this.version = existsSync(`${root}/cgroup.controllers`) ? 2 : 1;
     // The v1 freezer is what makes a kill exact, see kill(). It is joined first: what is in another hierarchy is in it.
     const required = this.version === 2 ? [""] : ["freezer", "cpu", "memory", "pids"];
@@ -131,17 +134,29 @@ export class VmCgroups {
 
   /** The VM's limit and usage files as they read now. */
   values(vmId: string): Record<string, string> {
-    const names = cgroupSettings(
-      this.version,
-      { vcpuCount: 1, memoryMib: 1, translationCacheMib: 1 },
-      this.#device ?? "",
+    const read = ({ path }: { path: string }) => [basename(path), readFileSync(path, "utf8").trim().slice(0, 1024)];
+    return Object.fromEntries(this.#offered(vmId, { vcpuCount: 1, memoryMib: 1, overheadMib: 1 }).map(read));
+  }
+
+  /** What the files of the VM's cgroup are set to, by name. */
+  settings(vmId: string, limits: CgroupLimits): { file: string; value: string }[] {
+    return this.#offered(vmId, limits).map(({ path, value }) => ({ file: basename(path), value }));
+  }
+
+  /** Moves a kernel thread into the VM's cgroup. Throws what the kernel answers, EINVAL for one that may not be moved. */
+  place(vmId: string, threadId: number): void {
+    for (const file of this.joinFiles(vmId)) writeFileSync(file, String(threadId));
+  }
+
+  /** Whether `/proc/<id>/cgroup` says that the thread is in the VM's cgroup, in every hierarchy. */
+  holds(vmId: string, text: string): boolean {
+    const places = new Map(
+      text.split("\n").flatMap((line) => {
+        const [, controllers = "", path = ""] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
+        return controllers.split(",").map((controller) => [controller, path] as const);
+      }),
     );
-    const values: Record<string, string> = {};
-    for (const { directory, file } of names) {
-      const path = join(this.#parents.get(directory) ?? "", vmId, file);
-      if (existsSync(path)) values[file] = readFileSync(path, "utf8").trim().slice(0, 1024);
-    }
-    return values;
+    return this.hierarchies().every((hierarchy) => places.get(hierarchy) === `/${this.#parent}/${vmId}`);
   }
 
   list(): string[] {

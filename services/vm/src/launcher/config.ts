@@ -2,6 +2,19 @@ import { z } from "zod";
 
 const path = z.string().startsWith("/").max(200);
 
+const qemu = z.strictObject({
+  kind: z.literal("qemu").default("qemu"),
+  binaryPath: path.default("/usr/bin/qemu-system-x86_64"),
+  modulePaths: z.array(path).max(16).default(["/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"]),
+  firmwareDir: path.default("/usr/share/qemu").describe("QEMU's files are copied into a tree of their own at start-up"),
+});
+
+const firecracker = z.strictObject({
+  kind: z.literal("firecracker"),
+  firecrackerPath: path.regex(/\/firecracker[^/]*$/).describe("the VMM; the jailer copies it into each jail"),
+  jailerPath: path.describe("Firecracker's jailer of the same release"),
+});
+
 /** Configuration of the launcher. Everything that its caller may not choose is here. */
 export const launcherConfigSchema = z.strictObject({
   instance: z
@@ -28,13 +41,9 @@ export const launcherConfigSchema = z.strictObject({
     .optional()
     .describe("host TSC frequency, where cpuinfo does not tell it"),
   vmm: z
-    .strictObject({
-      binaryPath: path.default("/usr/bin/qemu-system-x86_64"),
-      modulePaths: z.array(path).max(16).default(["/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"]),
-      firmwareDir: path.default("/usr/share/qemu"),
-    })
+    .union([qemu, firecracker])
     .prefault({})
-    .describe("the VMM's files, copied into a tree of their own at start-up"),
+    .describe("what runs the microVMs: Firecracker in production, QEMU where KVM cannot run guests"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least severe line to print"),
 });
 
@@ -48,7 +57,12 @@ export function vmPaths(config: LauncherConfig, vmId: string) {
     disk,
     overlay: `${disk}/overlay.ext4`,
     record: `${disk}/record.json`,
+    limits: `${disk}/limits.json`,
+    /** Directory of the VM's own copies of kernel and root file system. */
+    image: `${disk}/image`,
     jail,
     identity: `${jail}/identity.img`,
   };
 }
+
+export type VmPaths = ReturnType<typeof vmPaths>;

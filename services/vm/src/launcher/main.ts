@@ -1,15 +1,24 @@
-import { chmodSync, mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, mkdirSync } from "node:fs";
 import { loadConfig } from "@lobsterd/chassis/config.ts";
 import { runService } from "@lobsterd/chassis/lifecycle.ts";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
+import { openBootTurn } from "./boot-turn.ts";
 import { VmCgroups } from "./cgroup.ts";
+import { openChannels } from "./channels.ts";
 import { type LauncherConfig, launcherConfigSchema } from "./config.ts";
-import { requireRootOnly } from "./jail.ts";
-import { closeInheritedDescriptors, run } from "./processes.ts";
-import { tscKhzFromCpuinfo } from "./qemu.ts";
+import { requireRootOnly } from "./files.ts";
+import { verifyByManifest } from "./firecracker/artifacts.ts";
+import { openFirecrackerJailer } from "./firecracker/jailer.ts";
+import type { LauncherHost } from "./host.ts";
+import type { Jailer } from "./jailer.ts";
+import { closeInheritedDescriptors } from "./processes.ts";
+import { openQemuJailer } from "./qemu/jailer.ts";
 import { serve } from "./server.ts";
-import { type LauncherHost, launcherVerbs } from "./verbs.ts";
-import { buildVmmTree } from "./vmm-tree.ts";
+import { rememberNamespaces } from "./start.ts";
+import { launcherVerbs } from "./verbs.ts";
+
+/** From the first API channel to `place`: configuring a VMM, loading a snapshot and starting its guest. */
+const bootWithinMs = 15_000;
 
 /** Makes the launcher's directories and cgroups and reads what it needs to know of the host. Throws HOST_UNSAFE. */
 export async function openHost(config: LauncherConfig): Promise<LauncherHost> {
@@ -20,14 +29,27 @@ export async function openHost(config: LauncherConfig): Promise<LauncherHost> {
     requireRootOnly(directory);
   }
   requireRootOnly(config.imagesDir);
-  return {
+  const cgroups = new VmCgroups(config.cgroupRoot, config.cgroupParent, config.stateDir);
+  const host: LauncherHost = {
     config,
-    cgroups: new VmCgroups(config.cgroupRoot, config.cgroupParent, config.stateDir),
-    vmmTree: await buildVmmTree(config),
-    vmmVersion: /version (\S+)/.exec(await run([config.vmm.binaryPath, "--version"], 5_000))?.[1] ?? "unknown",
-    tscKhz: config.tscKhz ?? tscKhzFromCpuinfo(readFileSync("/proc/cpuinfo", "utf8")),
-    jailScript: `${import.meta.dirname}/jail.sh`,
+    cgroups,
+    jailer: await openJailer(config, cgroups),
+    openChannel: openChannels(),
+    // Its end is seen by whoever waits for it: the VM is listed as exited, its channels close.
+    bootTurn: openBootTurn(bootWithinMs, (vmId) => cgroups.kill(vmId)),
+    namespaces: new Map(),
   };
+  rememberNamespaces(host);
+  return host;
+}
+
+function openJailer(config: LauncherConfig, cgroups: VmCgroups): Promise<Jailer> {
+  const { vmm } = config;
+  if (vmm.kind === "qemu") return openQemuJailer(config, vmm);
+  return openFirecrackerJailer(config, vmm, {
+    verify: verifyByManifest(config.imagesDir),
+    cgroupVersion: cgroups.version,
+  });
 }
 
 if (import.meta.main) {
@@ -40,6 +62,6 @@ if (import.meta.main) {
     const server = await serve(config.socketPath, config.socketGroupId, launcherVerbs(host), logger);
     // Guests stay: nothing here stops them.
     scope.onClose(() => server.close());
-    logger.info({ vmm: host.vmmVersion, cgroup: host.cgroups.version, tscKhz: host.tscKhz }, "launcher ready");
+    logger.info({ vmm: host.jailer.description, cgroup: host.cgroups.version }, "launcher ready");
   });
 }

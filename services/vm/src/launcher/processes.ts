@@ -5,6 +5,8 @@ import { promisify } from "node:util";
 const execFileAsync = promisify(execFile);
 /** O_CLOEXEC, which Node does not export. */
 const closeOnExec = 0o2000000;
+/** What /proc answers for a process that ended meanwhile. */
+const gone = ["ENOENT", "ESRCH"];
 export const namespaceNames = ["mnt", "pid", "net", "ipc", "uts", "cgroup"] as const;
 export type Namespaces = Readonly<Record<(typeof namespaceNames)[number], string>>;
 
@@ -45,6 +47,8 @@ export interface ProcessFacts {
   readonly limits: Readonly<Record<string, string>>;
   /** What its open descriptors refer to, as /proc prints it. */
   readonly descriptors: readonly string[];
+  /** Its command line, word by word. */
+  readonly command: readonly string[];
 }
 
 /**
@@ -87,7 +91,32 @@ export function readProcess(pid: number, uid: number): ProcessFacts {
     mounts: parseMounts(mountinfo),
     limits: parseLimits(readFileSync(`${proc}/limits`, "utf8")),
     descriptors,
+    command: readFileSync(`${proc}/cmdline`, "utf8")
+      .split(/[\0\s]+/)
+      .filter(Boolean),
   };
+}
+
+/** Whether a thread is the kernel's own: a child of kthreadd. A process that ended is none. */
+export function isKernelThread(proc: string, pid: number): boolean {
+  return readOrGone(`${proc}/${pid}/status`, (text) => statusFields(text).get("PPid") === "2") ?? false;
+}
+
+/** Reads a file of /proc; undefined when its process is gone. */
+export function readOrGone<T>(path: string, parse: (text: string) => T): T | undefined {
+  try {
+    return parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    if (gone.includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw error;
+  }
+}
+
+/** Ids of processes that run with `uid` as any of theirs. */
+export function processesOf(uid: number): number[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  const uses = (text: string) => (statusFields(text).get("Uid") ?? "").split(/\s+/).includes(String(uid));
+  return pids.filter((pid) => readOrGone(`/proc/${pid}/status`, uses) === true).map(Number);
 }
 
 /** Reads every entry of a directory of /proc, without those that ended between its listing and its reading. */
@@ -96,7 +125,7 @@ function eachOf<T>(directory: string, read: (path: string) => T): T[] {
     try {
       return [read(`${directory}/${name}`)];
     } catch (error) {
-      if (["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return [];
+      if (gone.includes((error as NodeJS.ErrnoException).code ?? "")) return [];
       throw error;
     }
   });

@@ -3,6 +3,8 @@ import { z } from "zod";
 
 export const identityDriveBytes = 64 * 1024;
 export const maxMessageBytes = 256 * 1024;
+/** What an image consists of, beside its manifest. */
+export const imageFiles = ["vmlinux", "initrd.cpio", "rootfs.erofs"] as const;
 
 const vmId = z.string().regex(/^[0-9a-f]{32}$/);
 const slot = z.int().min(0).max(65_535);

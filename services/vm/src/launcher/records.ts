@@ -5,8 +5,12 @@ import { verbArguments } from "./protocol.ts";
 const recordSchema = verbArguments.prepare.extend({ version: z.literal(1) });
 export type VmRecord = z.infer<typeof recordSchema>;
 
+const limitsSchema = verbArguments.start.pick({ vcpuCount: true, memoryMib: true });
+/** Sizes of a VM's last start: what its process is compared with as long as it runs. */
+export type VmLimits = z.infer<typeof limitsSchema>;
+
 /** Writes a record that is not there yet; durable on return. */
-export function writeRecord(file: string, record: VmRecord): void {
+export function writeRecord(file: string, record: VmRecord | VmLimits): void {
   const descriptor = openSync(file, "wx", 0o600);
   try {
     writeSync(descriptor, JSON.stringify(record));
@@ -19,10 +23,13 @@ export function writeRecord(file: string, record: VmRecord): void {
 }
 
 /** The record, or undefined when there is none that can be read: a VM without one can still be listed and removed. */
-export function readRecord(file: string): VmRecord | undefined {
+export const readRecord = (file: string): VmRecord | undefined => read(file, recordSchema);
+export const readLimits = (file: string): VmLimits | undefined => read(file, limitsSchema);
+
+function read<T>(file: string, schema: z.ZodType<T>): T | undefined {
   if (!existsSync(file)) return undefined;
   try {
-    return recordSchema.parse(JSON.parse(readFileSync(file, "utf8")));
+    return schema.parse(JSON.parse(readFileSync(file, "utf8")));
   } catch (error) {
     if (error instanceof z.ZodError || error instanceof SyntaxError) return undefined;
     throw error;

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type LauncherConfig, launcherConfigSchema } from "./config.ts";
 
@@ -88,7 +89,10 @@ function writeHaltingImage(directory: string): void {
   mkdirSync(directory, { recursive: true });
   chmodSync(directory, 0o755);
   const files = { vmlinux: haltingKernel(), "initrd.cpio": Buffer.alloc(512), "rootfs.erofs": Buffer.alloc(4096) };
-  for (const [name, content] of Object.entries(files)) {
+  const sha256 = Object.fromEntries(
+    Object.entries(files).map(([name, content]) => [name, createHash("sha256").update(content).digest("hex")]),
+  );
+  for (const [name, content] of Object.entries({ ...files, "manifest.json": JSON.stringify({ sha256 }) })) {
     writeFileSync(`${directory}/${name}`, content);
     chmodSync(`${directory}/${name}`, 0o444);
   }

@@ -10,10 +10,10 @@ import {
   renameSync,
 } from "node:fs";
 import { basename, dirname } from "node:path";
-import type { LauncherConfig } from "./config.ts";
-import { removeTree, requireRootOnly } from "./jail.ts";
-import { run } from "./processes.ts";
-import { vmmPath } from "./qemu.ts";
+import type { LauncherConfig } from "../config.ts";
+import { removeTree, requireRootOnly } from "../files.ts";
+import { run } from "../processes.ts";
+import { vmmPath } from "./command.ts";
 
 /** Programs that jail.sh runs after the host's file system is gone. */
 const setUpPrograms = ["/usr/bin/setpriv", "/usr/bin/umount"];
@@ -24,16 +24,19 @@ const firmware = ["bios-microvm.bin", "pvh.bin"];
  * `state/vmm/<digest>` and returns that directory: every jail mounts it read-only as its /usr. The digest is over the copies, and the
  * copies are what runs, so nothing can change in between. Trees of earlier versions are deleted; a running VMM keeps its own open.
  */
-export async function buildVmmTree(config: LauncherConfig): Promise<string> {
-  const programs = [config.vmm.binaryPath, ...setUpPrograms, ...config.vmm.modulePaths];
+export async function buildVmmTree(
+  config: LauncherConfig,
+  vmm: Extract<LauncherConfig["vmm"], { kind: "qemu" }>,
+): Promise<string> {
+  const programs = [vmm.binaryPath, ...setUpPrograms, ...vmm.modulePaths];
   const libraries = [
     ...(await run(["/usr/bin/ldd", ...programs], 10_000)).matchAll(/(?:=> |^\t)(\/\S+) \(0x/gm),
   ].flatMap((match) => match[1] ?? []);
   const copies = new Map<string, string>([
-    [vmmPath, config.vmm.binaryPath],
+    [vmmPath, vmm.binaryPath],
     ...setUpPrograms.map((path) => [path, path] as const),
-    ...config.vmm.modulePaths.map((path) => [path, path] as const),
-    ...firmware.map((name) => [`/usr/share/qemu/${name}`, `${config.vmm.firmwareDir}/${name}`] as const),
+    ...vmm.modulePaths.map((path) => [path, path] as const),
+    ...firmware.map((name) => [`/usr/share/qemu/${name}`, `${vmm.firmwareDir}/${name}`] as const),
     ...libraries.map((path) => [path.startsWith("/usr/") ? path : `/usr${path}`, path] as const),
   ]);
   const base = `${config.stateDir}/vmm`;

@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, suite, test } from "node:test";
-import { openHost } from "./main.ts";
-import { type LauncherTestHost, launcherTestHost } from "./testing.ts";
-import { type LauncherHost, launcherVerbs } from "./verbs.ts";
+import type { LauncherHost } from "../host.ts";
+import { openHost } from "../main.ts";
+import { type LauncherTestHost, launcherTestHost } from "../testing.ts";
+import { launcherVerbs } from "../verbs.ts";
+import { openQemuJailer } from "./jailer.ts";
+
+const originalScript = `${import.meta.dirname}/jail.sh`;
 
 const vmId = "00112233445566778899aabbccddeeff";
 const request = { vmId, slot: 0, image: "base", vcpuCount: 1, memoryMib: 64, identityDrive: "e30=" };
@@ -83,7 +87,7 @@ ${pivot}`,
     early("root is the jail", `cp -a "$jail" ${other}; jail=${other}`, /root is/),
     early("no descriptor to the outside", "exec 9</etc/hostname", /descriptors is .*hostname/),
     edit("open files", "ulimit -n 256", "ulimit -n 257", /open files is "257"/),
-    edit("no core files", "ulimit -c 0", "ulimit -c 1", /core size is/),
+    edit("no core files", "ulimit -c 0", "ulimit -c 1", /core file size is/),
     edit("no locked memory", "ulimit -l 0", "ulimit -l 4", /locked memory is/),
     edit("bounded files", '  ulimit -f "$fsize_blocks"\n', "", /file size is/),
     early("cgroup limits", `echo 4096 >"${cgroupRoot}/${pids}${cgroupParent}/${vmId}/pids.max"`, /pids\.max is "4096"/),
@@ -94,19 +98,24 @@ ${pivot}`,
 suite("read-back of the jail", { skip }, () => {
   let testHost: LauncherTestHost;
   let host: LauncherHost;
+  let jailScript: string;
   before(async () => {
     testHost = launcherTestHost();
     testHost.installHaltingImage("base");
     testHost.addSlot(0);
     testHost.addSlot(1, 0);
-    host = await openHost(testHost.config);
+    const opened = await openHost(testHost.config);
+    assert.ok(opened.config.vmm.kind === "qemu");
+    // Each test writes the script that it wants to see fail.
+    jailScript = `${testHost.config.runDir}/jail.sh`;
+    copyFileSync(originalScript, jailScript);
+    host = { ...opened, jailer: await openQemuJailer(opened.config, opened.config.vmm, jailScript) };
     await launcherVerbs(host).prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
   });
   after(() => testHost?.close());
 
   test("a VM that lacks one property of its jail is killed before its guest runs", async (context) => {
-    const original = readFileSync(host.jailScript, "utf8");
-    const jailScript = `${testHost.config.runDir}/jail.sh`;
+    const original = readFileSync(originalScript, "utf8");
     const identity = `${testHost.config.runDir}/jails/${vmId}/identity.img`;
     for (const { property, edits, fault } of ablations(testHost, host)) {
       await context.test(property, async () => {
@@ -117,7 +126,7 @@ suite("read-back of the jail", { skip }, () => {
             return script.replace(from, to);
           }, original),
         );
-        const verbs = launcherVerbs({ ...host, jailScript });
+        const verbs = launcherVerbs(host);
         await assert.rejects(verbs.start(request), (error: Error & { reason?: string }) => {
           assert.equal(error.reason, "JAIL_MISMATCH", error.message);
           assert.match(error.message, fault);
@@ -132,12 +141,11 @@ suite("read-back of the jail", { skip }, () => {
 
   test("a process that did not go into every cgroup is told nothing and ends", async () => {
     const join = '  for file in $cgroup_files; do echo 0 >"$file"; done\n';
-    const original = readFileSync(host.jailScript, "utf8");
+    const original = readFileSync(originalScript, "utf8");
     assert.ok(original.includes(join));
-    const jailScript = `${testHost.config.runDir}/outside.sh`;
     const marker = `${testHost.config.runDir}/went-on`;
     writeFileSync(jailScript, original.replace(join, "").replace("  exec nsenter", `  : >"${marker}"\n  exec nsenter`));
-    const verbs = launcherVerbs({ ...host, jailScript });
+    const verbs = launcherVerbs(host);
     await assert.rejects(verbs.start(request), /VMM_FAILED|outside the VM's cgroup/);
     assert.ok(!existsSync(marker), "it went on outside the VM's cgroup");
     assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "prepared" }] });
@@ -145,15 +153,15 @@ suite("read-back of the jail", { skip }, () => {
 
   test("a VMM that takes the order to run and does not is no start", async () => {
     // A VMM that is left with an incoming migration to wait for answers `cont`, and stays as it is.
-    const original = readFileSync(host.jailScript, "utf8");
-    const jailScript = `${testHost.config.runDir}/waiting.sh`;
+    const original = readFileSync(originalScript, "utf8");
     writeFileSync(jailScript, original.replace('-- "$@" </dev/null', '-- "$@" -incoming defer </dev/null'));
-    const verbs = launcherVerbs({ ...host, jailScript });
+    const verbs = launcherVerbs(host);
     await assert.rejects(verbs.start(request), { reason: "VMM_FAILED" });
     assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "prepared" }] });
   });
 
   test("the intact script starts the same VM and says where the time went", async () => {
+    copyFileSync(originalScript, jailScript);
     const verbs = launcherVerbs(host);
     const began = performance.now();
     const { stagesMs } = await verbs.start(request);

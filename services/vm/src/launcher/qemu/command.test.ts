@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { qemuCommand, tscKhzFromCpuinfo } from "./qemu.ts";
+import { qemuCommand, tscKhzFromCpuinfo } from "./command.ts";
 
 const spec = { vmId: "0f".repeat(16), vcpuCount: 2, memoryMib: 256, translationCacheMib: 32, tscKhz: 2_445_428 };
 

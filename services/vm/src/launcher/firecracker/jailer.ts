@@ -1,0 +1,135 @@
+import { chmodSync, constants, copyFileSync, lstatSync, mkdirSync, readFileSync } from "node:fs";
+import { basename } from "node:path";
+import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import { apiSocketExists } from "../channels.ts";
+import type { LauncherConfig, VmPaths } from "../config.ts";
+import { removeTree, requireRootOnly } from "../files.ts";
+import { startJailScript } from "../jail-script.ts";
+import type { Jailer, StartPlan } from "../jailer.ts";
+import { run } from "../processes.ts";
+import { channels, imageFiles, LauncherError } from "../protocol.ts";
+import type { VerifyArtifacts } from "./artifacts.ts";
+
+const mib = 1024 * 1024;
+const listensWithinMs = 5_000;
+type FirecrackerConfig = Extract<LauncherConfig["vmm"], { kind: "firecracker" }>;
+
+/** All the mounts a VMM sees: its root, which is its own, and the VM's files. */
+const mounts = [
+  "/ rw,nosuid",
+  "/identity.img ro,nosuid,nodev,noexec",
+  "/initrd.cpio ro,nosuid,nodev,noexec",
+  "/overlay.ext4 rw,nosuid,nodev,noexec",
+  "/rootfs.erofs ro,nosuid,nodev,noexec",
+  "/vmlinux ro,nosuid,nodev,noexec",
+];
+const descriptors =
+  /^(\/dev\/(null|kvm|urandom|net\/tun)|\/(initrd\.cpio|identity\.img|overlay\.ext4|rootfs\.erofs|vmlinux)|\/(log|metrics|serial)\.fifo|\/snapshot\/[a-z.]+|\/memfd:\S+ \(deleted\)|socket:\[\d+\]|anon_inode:\S+)$/;
+
+export interface FirecrackerOptions {
+  /** Called before each start with every file that is about to run. */
+  readonly verify: VerifyArtifacts;
+  readonly cgroupVersion: 1 | 2;
+  readonly script?: string;
+}
+
+/** Firecracker in the jail of its own jailer. */
+export async function openFirecrackerJailer(
+  config: LauncherConfig,
+  vmm: FirecrackerConfig,
+  options: FirecrackerOptions,
+): Promise<Jailer> {
+  const { script = `${import.meta.dirname}/jail.sh`, cgroupVersion } = options;
+  for (const program of [vmm.firecrackerPath, vmm.jailerPath]) requireRootOnly(program);
+  const version = /v?(\d+\.\d+\.\d+\S*)/.exec(await run([vmm.firecrackerPath, "--version"], 5_000))?.[1] ?? "unknown";
+  const execName = basename(vmm.firecrackerPath);
+  const bounding = /^CapBnd:\s*(\S+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "";
+  const rootOf = (paths: VmPaths, vmId: string) => `${paths.jail}/${execName}/${vmId}/root`;
+  return {
+    description: { name: "firecracker", version, accelerator: "kvm", productionBoundary: cgroupVersion === 2 },
+    overheadMib: 0,
+    channels,
+    hasKernelTimer: true,
+    rootOf,
+    prepare(paths, image) {
+      createJail(paths);
+      copyImage(`${config.imagesDir}/${image}`, paths.image);
+    },
+    renew(paths) {
+      removeTree(paths.jail);
+      createJail(paths);
+    },
+    async check(paths, image) {
+      // The jailer would use a directory that exists, and follow a link in its place.
+      const there = lstatSync(`${paths.jail}/${execName}`, { throwIfNoEntry: false });
+      if (there !== undefined) throw new LauncherError("HOST_UNSAFE", `${paths.jail}/${execName} exists`);
+      for (const path of [vmm.firecrackerPath, vmm.jailerPath, paths.jail, paths.image]) requireRootOnly(path);
+      const copies = Object.fromEntries(imageFiles.map((name) => [name, `${paths.image}/${name}`]));
+      await options.verify(image, { ...copies, firecracker: vmm.firecrackerPath, jailer: vmm.jailerPath });
+    },
+    async build(plan, requireMember) {
+      const { paths, uid } = plan;
+      const root = rootOf(paths, plan.vmId);
+      const places = [paths.jail, root, paths.image, paths.overlay, String(uid), plan.joinFiles.join(":")];
+      const command = jailerCommand(vmm, config.cgroupParent, cgroupVersion, plan);
+      const running = await startJailScript(script, [...places, ...command], requireMember);
+      try {
+        await running.expect("built");
+        await running.ended();
+        const jailBuiltMs = performance.now();
+        const listens = async () => apiSocketExists(root) || undefined;
+        await waitFor("the VMM's API socket", listens, { timeoutMs: listensWithinMs, intervalMs: 2 });
+        return { jailBuiltMs, answeredMs: performance.now(), run: async () => {}, release: () => running.release() };
+      } catch (error) {
+        running.release();
+        throw running.failure(error);
+      }
+    },
+    describeJail: (plan, booted) => ({
+      root: rootOf(plan.paths, plan.vmId),
+      ownNamespaces: ["mnt", "pid", "net"],
+      // The jailer leaves the bounding set as it finds it; a process without other sets cannot use it.
+      boundingCapabilities: bounding,
+      noNewPrivileges: true,
+      filteredThreads: booted ? "every" : "some",
+      mounts,
+      descriptors,
+      limits: { "open files": "1024", "core file size": "0", "file size": String(fileSizeBytes(plan)) },
+    }),
+  };
+}
+
+/** The jailer's complete command line. A value with "=" in it (io.max) is one that the jailer refuses; the cgroup has it already. */
+export function jailerCommand(vmm: FirecrackerConfig, parent: string, cgroupVersion: 1 | 2, plan: StartPlan): string[] {
+  const values = plan.cgroupValues.filter(({ value }) => !value.includes("="));
+  return [
+    vmm.jailerPath,
+    ...["--id", plan.vmId, "--exec-file", vmm.firecrackerPath],
+    ...["--uid", String(plan.uid), "--gid", String(plan.uid), "--chroot-base-dir", plan.paths.jail],
+    ...["--cgroup-version", String(cgroupVersion), "--parent-cgroup", parent],
+    ...values.flatMap(({ file, value }) => ["--cgroup", `${file}=${value}`]),
+    ...["--netns", plan.network],
+    ...["--resource-limit", "no-file=1024", "--resource-limit", `fsize=${fileSizeBytes(plan)}`],
+    ...["--daemonize", "--new-pid-ns", "--", "--api-sock", "api.socket"],
+  ];
+}
+
+/** A snapshot's memory file is as long as the memory: a smaller limit would kill the VMM while it writes one. */
+function fileSizeBytes(plan: StartPlan): number {
+  return (Math.max(plan.overlayMib, plan.memoryMib) + 1) * mib;
+}
+
+/** The jailer's base directory for this VM alone. Throws when it exists. */
+function createJail(paths: VmPaths): void {
+  mkdirSync(paths.jail, { mode: 0o711 });
+  chmodSync(paths.jail, 0o711);
+}
+
+/** The VM's own inodes, shared with no other VM: what one tenant reads cannot be told from the page cache by another. */
+function copyImage(from: string, to: string): void {
+  mkdirSync(to, { mode: 0o700 });
+  for (const name of imageFiles) {
+    copyFileSync(`${from}/${name}`, `${to}/${name}`, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    chmodSync(`${to}/${name}`, 0o444);
+  }
+}

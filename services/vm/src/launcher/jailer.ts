@@ -1,0 +1,59 @@
+import type { VmPaths } from "./config.ts";
+import type { Channel } from "./protocol.ts";
+import type { JailDescription } from "./read-back.ts";
+
+/** One start of a VM, with everything that the launcher derived for it. */
+export interface StartPlan {
+  readonly vmId: string;
+  readonly image: string;
+  readonly vcpuCount: number;
+  readonly memoryMib: number;
+  readonly overlayMib: number;
+  readonly uid: number;
+  readonly paths: VmPaths;
+  /** Path of the slot's network namespace. */
+  readonly network: string;
+  /** Files of the VM's cgroup into which a process that moves itself writes 0; the kill's hierarchy first. */
+  readonly joinFiles: readonly string[];
+  /** What the cgroup's files must hold, and do hold when the jail is built. */
+  readonly cgroupValues: readonly { readonly file: string; readonly value: string }[];
+}
+
+/** A jailed VMM before guest code runs. */
+export interface JailedVmm {
+  /** Times of performance.now(): when the jail was complete and the VMM's own start began, and when the VMM answered. */
+  readonly jailBuiltMs: number;
+  readonly answeredMs: number;
+  /** Lets guest code run where the launcher is who decides that. */
+  run(): Promise<void>;
+  /** Gives up what connects the launcher to the VMM, which goes on without it. */
+  release(): void;
+}
+
+/** How one kind of VMM is jailed. What a VM's jail must be in the end is the same verbs' affair for all of them. */
+export interface Jailer {
+  readonly description: {
+    readonly name: string;
+    readonly version: string;
+    readonly accelerator: string;
+    readonly productionBoundary: boolean;
+  };
+  /** Memory that the VMM needs beside 1.5 x the guest's. */
+  readonly overheadMib: number;
+  /** Files of a VM's own that `vm` may reach through the launcher. */
+  readonly channels: readonly Channel[];
+  /** Whether the machine has a timer of the kernel's, whose thread has to be placed when KVM is used. */
+  readonly hasKernelTimer: boolean;
+  /** The VMM's root directory as a path on the host. */
+  rootOf(paths: VmPaths, vmId: string): string;
+  /** Makes what the jail needs before the first start. The VM's directories are new and empty. */
+  prepare(paths: VmPaths, image: string): void;
+  /** Takes away what an earlier run left and makes the jail new. */
+  renew(paths: VmPaths): void;
+  /** Refuses a start before it has an effect. Throws HOST_UNSAFE, ARTIFACT_REFUSED. */
+  check(paths: VmPaths, image: string): Promise<void>;
+  /** Starts the VMM in its jail. The caller kills what is left of a failed start. Throws VMM_FAILED. */
+  build(plan: StartPlan, requireMember: (pid: number) => void): Promise<JailedVmm>;
+  /** What the VMM's process must look like, before or after guest code could run. */
+  describeJail(plan: StartPlan, booted: boolean): JailDescription;
+}

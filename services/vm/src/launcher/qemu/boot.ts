@@ -1,0 +1,42 @@
+import type { JailScript } from "../jail-script.ts";
+import type { JailedVmm } from "../jailer.ts";
+import { LauncherError } from "../protocol.ts";
+
+/** Takes QEMU from a running jail.sh to initialised with its CPUs stopped, over its start-up monitor. Throws VMM_FAILED. */
+export async function bootQemu(script: JailScript): Promise<JailedVmm> {
+  const monitor = openMonitor(script);
+  try {
+    await script.expect("built");
+    const jailBuiltMs = performance.now();
+    await monitor.execute("qmp_capabilities");
+    const answeredMs = performance.now();
+    await script.ended();
+    const run = async () => {
+      // Asking for the status afterwards would wait for the guest's first instructions, which hold the VMM's lock.
+      await monitor.execute("cont");
+      if (!monitor.events.has("RESUME")) throw new LauncherError("VMM_FAILED", "the VMM does not run");
+    };
+    return { jailBuiltMs, answeredMs, run, release: () => script.release() };
+  } catch (error) {
+    script.release();
+    throw script.failure(error);
+  }
+}
+
+/** The VMM's machine protocol: one JSON object a line each way. Its answers are untrusted and bounded. */
+function openMonitor(script: JailScript) {
+  /** Names of the events that came before the last answer. */
+  const events = new Set<string>();
+  return {
+    events,
+    async execute(command: string): Promise<unknown> {
+      script.send(JSON.stringify({ execute: command }));
+      for (;;) {
+        const message = JSON.parse(await script.nextLine()) as { return?: unknown; error?: unknown; event?: unknown };
+        if (typeof message.event === "string") events.add(message.event);
+        if (message.error !== undefined) throw new Error("the VMM refused a monitor command");
+        if (message.return !== undefined) return message.return;
+      }
+    },
+  };
+}

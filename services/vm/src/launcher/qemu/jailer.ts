@@ -1,0 +1,89 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import type { LauncherConfig, VmPaths } from "../config.ts";
+import { startJailScript } from "../jail-script.ts";
+import type { Jailer } from "../jailer.ts";
+import { namespaceNames, run } from "../processes.ts";
+import { bootQemu } from "./boot.ts";
+import { qemuCommand, tscKhzFromCpuinfo } from "./command.ts";
+import { buildVmmTree } from "./vmm-tree.ts";
+
+const mib = 1024 * 1024;
+const mountPoints = ["usr", "image", "dev", "proc", "run", "old"] as const;
+type QemuConfig = Extract<LauncherConfig["vmm"], { kind: "qemu" }>;
+
+/** All the mounts a VMM sees. Only the overlay, its sockets' tmpfs and the root-owned /dev are writable. */
+const mounts = [
+  "/ ro,nosuid,nodev,noexec",
+  "/dev rw,nosuid,noexec",
+  "/image ro,nosuid,nodev,noexec",
+  "/overlay.ext4 rw,nosuid,nodev,noexec",
+  "/proc rw,nosuid,nodev,noexec,hidepid=invisible,subset=pid",
+  "/run rw,nosuid,nodev,noexec",
+  "/usr ro,nosuid,nodev",
+];
+/** A VMM inherits nothing but its start-up monitor and its error output, both sockets of the launcher's. */
+const descriptors =
+  /^(\/dev\/(null|urandom|net\/tun)|\/image\/[a-z.]+|\/overlay\.ext4|\/identity\.img|socket:\[\d+\]|anon_inode:\S+)$/;
+
+/** QEMU under TCG in a jail that jail.sh builds: for development, and for hosts where KVM cannot run guests. */
+export async function openQemuJailer(
+  config: LauncherConfig,
+  vmm: QemuConfig,
+  script = `${import.meta.dirname}/jail.sh`,
+): Promise<Jailer> {
+  const tree = await buildVmmTree(config, vmm);
+  const version = /version (\S+)/.exec(await run([vmm.binaryPath, "--version"], 5_000))?.[1] ?? "unknown";
+  const tscKhz = config.tscKhz ?? tscKhzFromCpuinfo(readFileSync("/proc/cpuinfo", "utf8"));
+  const { translationCacheMib } = config;
+  return {
+    description: { name: "qemu", version, accelerator: "tcg", productionBoundary: false },
+    overheadMib: translationCacheMib + 128,
+    channels: [],
+    hasKernelTimer: false,
+    rootOf: (paths) => paths.jail,
+    prepare: (paths) => createJail(paths.jail),
+    renew(paths: VmPaths) {
+      if (!existsSync(paths.jail)) createJail(paths.jail); // the host was restarted: jails are on a tmpfs
+    },
+    check: async () => {},
+    async build(plan, requireMember) {
+      const { paths, uid } = plan;
+      const places = [paths.jail, plan.network, tree, `${config.imagesDir}/${plan.image}`, paths.overlay];
+      const blocks = fileSizeBytes(plan.overlayMib) / 512;
+      const command = qemuCommand({ ...plan, translationCacheMib, tscKhz });
+      const parameters = [...places, String(uid), String(blocks), plan.joinFiles.join(":"), ...command];
+      return bootQemu(await startJailScript(script, parameters, requireMember));
+    },
+    describeJail: (plan) => ({
+      root: plan.paths.jail,
+      ownNamespaces: namespaceNames,
+      boundingCapabilities: "0000000000000000",
+      noNewPrivileges: true,
+      filteredThreads: "every",
+      mounts,
+      descriptors,
+      limits: {
+        "open files": "256",
+        "core file size": "0",
+        "locked memory": "0",
+        "file size": String(fileSizeBytes(plan.overlayMib)),
+      },
+    }),
+  };
+}
+
+function fileSizeBytes(overlayMib: number): number {
+  return (overlayMib + 1) * mib;
+}
+
+/** Creates the jail's directory with its mount points, all root's: the VMM can write nothing in its root. Throws when it exists. */
+function createJail(jail: string): void {
+  mkdirSync(jail, { mode: 0o711 });
+  chmodSync(jail, 0o711);
+  for (const name of mountPoints) {
+    mkdirSync(`${jail}/${name}`);
+    chmodSync(`${jail}/${name}`, name === "old" ? 0o700 : 0o755);
+  }
+  for (const name of ["lib", "lib64"]) symlinkSync(`usr/${name}`, `${jail}/${name}`);
+  writeFileSync(`${jail}/overlay.ext4`, "", { flag: "wx", mode: 0o600 });
+}

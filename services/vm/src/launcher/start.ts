@@ -1,0 +1,163 @@
+import { existsSync, rmSync, statSync } from "node:fs";
+import type { CgroupLimits } from "./cgroup.ts";
+import { vmPaths } from "./config.ts";
+import { writeIdentityDrive } from "./files.ts";
+import {
+  isRunning,
+  type LauncherHost,
+  networkPath,
+  processesIn,
+  requireImage,
+  requireNetwork,
+  requireRecord,
+} from "./host.ts";
+import type { JailedVmm, StartPlan } from "./jailer.ts";
+import { placePit } from "./kvm-pit.ts";
+import { type Namespaces, namespacesOf, type ProcessFacts, readProcess } from "./processes.ts";
+import { type Arguments, LauncherError, type Result } from "./protocol.ts";
+import { jailFaults } from "./read-back.ts";
+import { readLimits, type VmLimits, writeRecord } from "./records.ts";
+
+/** Starts a prepared or exited VM; it runs when it was read back and differs in nothing. A failed start leaves the VM as it was. */
+export async function start(host: LauncherHost, request: Arguments<"start">): Promise<Result<"start">> {
+  const { config, cgroups, jailer } = host;
+  const { vmId, slot, image, vcpuCount, memoryMib } = request;
+  const began = performance.now();
+  const record = requireRecord(host, vmId);
+  if (record.slot !== slot || record.image !== image)
+    throw new LauncherError("WRONG_STATE", `prepared for slot ${record.slot} and image ${record.image}`);
+  if (isRunning(host, vmId)) throw new LauncherError("WRONG_STATE", "it runs already");
+  requireNetwork(config, slot);
+  requireImage(config, image);
+  const paths = vmPaths(config, vmId);
+  if (cgroups.members(vmId).size > 0 || !existsSync(paths.jail)) {
+    await cgroups.remove(vmId); // of an earlier run that ended
+    jailer.renew(paths); // or the host was restarted: jails are on a tmpfs
+  }
+  await jailer.check(paths, image);
+  let vmm: JailedVmm | undefined;
+  try {
+    rmSync(paths.limits, { force: true });
+    writeRecord(paths.limits, { vcpuCount, memoryMib });
+    writeIdentityDrive(paths.identity, Buffer.from(request.identityDrive, "base64"), config.uidBase + slot);
+    cgroups.create(vmId, limitsOf(host, request));
+    const prepared = performance.now();
+    vmm = await jailer.build(planOf(host, vmId, request), (pid) => requireMember(host, vmId, pid));
+    readBack(host, vmId, false);
+    const verified = performance.now();
+    await vmm.run();
+    return {
+      stagesMs: {
+        prepare: prepared - began,
+        jail: vmm.jailBuiltMs - prepared,
+        vmm: vmm.answeredMs - vmm.jailBuiltMs,
+        readBack: verified - vmm.answeredMs,
+        resume: performance.now() - verified,
+      },
+    };
+  } catch (error) {
+    await cgroups.kill(vmId);
+    await cgroups.remove(vmId);
+    rmSync(paths.identity, { force: true });
+    jailer.renew(paths);
+    throw error;
+  } finally {
+    vmm?.release();
+  }
+}
+
+/** Reads a booted VM back, every thread of it, and places its timer thread. A VM that fails this is killed. */
+export async function place(host: LauncherHost, vmId: string): Promise<Result<"place">> {
+  requireRecord(host, vmId);
+  if (!isRunning(host, vmId)) throw new LauncherError("NOT_FOUND", "it does not run");
+  try {
+    const facts = readBack(host, vmId, true);
+    const usesKvm = facts.descriptors.some((target) => /^anon_inode:kvm-v(m|cpu)/.test(target));
+    if (!usesKvm || !host.jailer.hasKernelTimer) return { kvmPit: "none" };
+    const pidInNamespace = facts.pidPerNamespace.at(-1) ?? 0;
+    await placePit(host.cgroups, { vmId, pid: facts.pid, pidInNamespace });
+    return { kvmPit: "placed" };
+  } catch (error) {
+    await host.cgroups.kill(vmId);
+    throw error;
+  } finally {
+    host.bootTurn.end(vmId);
+  }
+}
+
+/** The VM's process as it reads now. Throws JAIL_MISMATCH with everything in which it differs from its jail. */
+function readBack(host: LauncherHost, vmId: string, booted: boolean): ProcessFacts {
+  const { config, cgroups } = host;
+  const { slot } = requireRecord(host, vmId);
+  const limits = readLimits(vmPaths(config, vmId).limits);
+  if (limits === undefined) throw new LauncherError("JAIL_MISMATCH", "nobody knows the sizes of its start");
+  const facts = readVmm(host, vmId);
+  const jail = host.jailer.describeJail(planOf(host, vmId, limits), booted);
+  const { dev, ino } = statSync(jail.root);
+  const faults = jailFaults(facts, jail, {
+    uid: config.uidBase + slot,
+    root: `${dev}:${ino}`,
+    network: String(statSync(networkPath(config, slot)).ino),
+    foreign: [namespacesOf("/proc/self"), ...neighbours(host, vmId, facts.namespaces)],
+    members: processesIn(host, vmId),
+    hierarchies: cgroups.hierarchies(),
+    cgroupFaults: cgroups.faults(vmId, limitsOf(host, limits)),
+  });
+  if (faults.length > 0) throw new LauncherError("JAIL_MISMATCH", faults.join("; ").slice(0, 2048));
+  host.namespaces.set(vmId, facts.namespaces);
+  return facts;
+}
+
+/** The VM's one process. One that its own uid may not read has other ids, more capabilities, or is not there any more. */
+export function readVmm(host: LauncherHost, vmId: string): ProcessFacts {
+  const pid = [...processesIn(host, vmId).values()].flat()[0];
+  if (pid === undefined) throw new LauncherError("JAIL_MISMATCH", "no process is in the VM's cgroup");
+  const uid = host.config.uidBase + requireRecord(host, vmId).slot;
+  try {
+    return readProcess(pid, uid);
+  } catch (error) {
+    throw new LauncherError("JAIL_MISMATCH", `uid ${uid} cannot read process ${pid}: ${(error as Error).message}`);
+  }
+}
+
+/** Reads the namespaces of VMs that an earlier launcher started. One that cannot be read is nobody's neighbour. */
+export function rememberNamespaces(host: LauncherHost): void {
+  for (const vmId of host.cgroups.list()) {
+    try {
+      host.namespaces.set(vmId, readVmm(host, vmId).namespaces);
+    } catch (error) {
+      if (!(error instanceof LauncherError)) throw error;
+    }
+  }
+}
+
+/** Other running VMs that have a namespace in common; the inode of one that is gone may be used again. */
+function neighbours(host: LauncherHost, vmId: string, own: Namespaces): Namespaces[] {
+  const shares = (other: Namespaces) => Object.values(other).some((inode) => Object.values(own).includes(inode));
+  return [...host.namespaces]
+    .filter(([other, namespaces]) => other !== vmId && shares(namespaces) && isRunning(host, other))
+    .map(([, namespaces]) => namespaces);
+}
+
+function limitsOf({ jailer }: LauncherHost, { vcpuCount, memoryMib }: VmLimits): CgroupLimits {
+  return { vcpuCount, memoryMib, overheadMib: jailer.overheadMib };
+}
+
+function planOf(host: LauncherHost, vmId: string, { vcpuCount, memoryMib }: VmLimits): StartPlan {
+  const { config, cgroups } = host;
+  const { slot, image, overlayMib } = requireRecord(host, vmId);
+  return {
+    ...{ vmId, image, vcpuCount, memoryMib, overlayMib },
+    uid: config.uidBase + slot,
+    paths: vmPaths(config, vmId),
+    network: networkPath(config, slot),
+    joinFiles: cgroups.joinFiles(vmId),
+    cgroupValues: cgroups.settings(vmId, limitsOf(host, { vcpuCount, memoryMib })),
+  };
+}
+
+function requireMember({ cgroups }: LauncherHost, vmId: string, pid: number): void {
+  const members = cgroups.members(vmId);
+  const outside = cgroups.hierarchies().filter((hierarchy) => members.get(hierarchy)?.includes(pid) !== true);
+  if (outside.length > 0) throw new Error(`the jail script is outside the VM's cgroup ${outside.join(", ")}`);
+}

@@ -4,13 +4,15 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file lobsterd/vm/v1/host.proto.
  */
 export const file_lobsterd_vm_v1_host: GenFile = /*@__PURE__*/
-  fileDesc("Chlsb2JzdGVyZC92bS92MS9ob3N0LnByb3RvEg5sb2JzdGVyZC52bS52MSIQCg5HZXRIb3N0UmVxdWVzdCI1Cg9HZXRIb3N0UmVzcG9uc2USIgoEaG9zdBgBIAEoCzIULmxvYnN0ZXJkLnZtLnYxLkhvc3Qi9AEKBEhvc3QSDwoHaG9zdF9pZBgBIAEoCRILCgN2bW0YAiABKAkSEwoLYWNjZWxlcmF0b3IYAyABKAkSGwoTcHJvZHVjdGlvbl9ib3VuZGFyeRgEIAEoCBIRCgljcHVfY291bnQYBSABKA0SEgoKbWVtb3J5X21pYhgGIAEoDRISCgpzbG90X2NvdW50GAcgASgNEhQKDHNsb3RzX2luX3VzZRgIIAEoDRIUCgx0ZW5hbnRfY291bnQYCSABKA0SFAoMcXVldWVkX2Jvb3RzGAogASgNEg4KBmltYWdlcxgLIAMoCRIPCgd2ZXJzaW9uGAwgASgJIhIKEENoZWNrSG9zdFJlcXVlc3QiQgoRQ2hlY2tIb3N0UmVzcG9uc2USLQoIY29udHJvbHMYASADKAsyGy5sb2JzdGVyZC52bS52MS5Ib3N0Q29udHJvbCKJAQoLSG9zdENvbnRyb2wSEgoKY29udHJvbF9pZBgBIAEoCRITCgtyZXF1aXJlbWVudBgCIAEoCRIQCghtZWFzdXJlZBgDIAEoCRIvCgd2ZXJkaWN0GAQgASgOMh4ubG9ic3RlcmQudm0udjEuQ29udHJvbFZlcmRpY3QSDgoGcmVtZWR5GAUgASgJKsIBCg5Db250cm9sVmVyZGljdBIfChtDT05UUk9MX1ZFUkRJQ1RfVU5TUEVDSUZJRUQQABIYChRDT05UUk9MX1ZFUkRJQ1RfUEFTUxABEhgKFENPTlRST0xfVkVSRElDVF9GQUlMEAISGgoWQ09OVFJPTF9WRVJESUNUX1dBSVZFRBADEiIKHkNPTlRST0xfVkVSRElDVF9OT1RfQVBQTElDQUJMRRAEEhsKF0NPTlRST0xfVkVSRElDVF9VTktOT1dOEAUytQEKC0hvc3RTZXJ2aWNlEk8KB0dldEhvc3QSHi5sb2JzdGVyZC52bS52MS5HZXRIb3N0UmVxdWVzdBofLmxvYnN0ZXJkLnZtLnYxLkdldEhvc3RSZXNwb25zZSIDkAIBElUKCUNoZWNrSG9zdBIgLmxvYnN0ZXJkLnZtLnYxLkNoZWNrSG9zdFJlcXVlc3QaIS5sb2JzdGVyZC52bS52MS5DaGVja0hvc3RSZXNwb25zZSIDkAIBYgZwcm90bzM");
+  fileDesc("Chlsb2JzdGVyZC92bS92MS9ob3N0LnByb3RvEg5sb2JzdGVyZC52bS52MSIQCg5HZXRIb3N0UmVxdWVzdCI1Cg9HZXRIb3N0UmVzcG9uc2USIgoEaG9zdBgBIAEoCzIULmxvYnN0ZXJkLnZtLnYxLkhvc3QizQIKBEhvc3QSDwoHaG9zdF9pZBgBIAEoCRILCgN2bW0YAiABKAkSEwoLYWNjZWxlcmF0b3IYAyABKAkSGwoTcHJvZHVjdGlvbl9ib3VuZGFyeRgEIAEoCBIRCgljcHVfY291bnQYBSABKA0SEgoKbWVtb3J5X21pYhgGIAEoDRISCgpzbG90X2NvdW50GAcgASgNEhQKDHNsb3RzX2luX3VzZRgIIAEoDRIUCgx0ZW5hbnRfY291bnQYCSABKA0SFAoMcXVldWVkX2Jvb3RzGAogASgNEg4KBmltYWdlcxgLIAMoCRIPCgd2ZXJzaW9uGAwgASgJEiYKBG1vZGUYFCABKA4yGC5sb2JzdGVyZC52bS52MS5Ib3N0TW9kZRIvCgdwb3N0dXJlGBUgASgLMh4ubG9ic3RlcmQudm0udjEuUG9zdHVyZVN1bW1hcnkirgEKDlBvc3R1cmVTdW1tYXJ5Ei4KCmNoZWNrX3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD3NwYXduc19hZG1pdHRlZBgCIAEoCBIaChJmYWlsZWRfY29udHJvbF9pZHMYAyADKAkSGwoTdW5rbm93bl9jb250cm9sX2lkcxgEIAMoCRIaChJ3YWl2ZWRfY29udHJvbF9pZHMYBSADKAkiEgoQQ2hlY2tIb3N0UmVxdWVzdCKbAQoRQ2hlY2tIb3N0UmVzcG9uc2USLQoIY29udHJvbHMYASADKAsyGy5sb2JzdGVyZC52bS52MS5Ib3N0Q29udHJvbBImCgRtb2RlGAIgASgOMhgubG9ic3RlcmQudm0udjEuSG9zdE1vZGUSLwoHcG9zdHVyZRgDIAEoCzIeLmxvYnN0ZXJkLnZtLnYxLlBvc3R1cmVTdW1tYXJ5IsoBCgtIb3N0Q29udHJvbBISCgpjb250cm9sX2lkGAEgASgJEhMKC3JlcXVpcmVtZW50GAIgASgJEhAKCG1lYXN1cmVkGAMgASgJEi8KB3ZlcmRpY3QYBCABKA4yHi5sb2JzdGVyZC52bS52MS5Db250cm9sVmVyZGljdBIOCgZyZW1lZHkYBSABKAkSEAoIcmVxdWlyZWQYBiABKAgSLQoGd2FpdmVyGAcgASgLMh0ubG9ic3RlcmQudm0udjEuQ29udHJvbFdhaXZlciJfCg1Db250cm9sV2FpdmVyEg0KBW93bmVyGAEgASgJEg4KBnJlYXNvbhgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqWgoISG9zdE1vZGUSGQoVSE9TVF9NT0RFX1VOU1BFQ0lGSUVEEAASGAoUSE9TVF9NT0RFX1BST0RVQ1RJT04QARIZChVIT1NUX01PREVfREVWRUxPUE1FTlQQAirCAQoOQ29udHJvbFZlcmRpY3QSHwobQ09OVFJPTF9WRVJESUNUX1VOU1BFQ0lGSUVEEAASGAoUQ09OVFJPTF9WRVJESUNUX1BBU1MQARIYChRDT05UUk9MX1ZFUkRJQ1RfRkFJTBACEhoKFkNPTlRST0xfVkVSRElDVF9XQUlWRUQQAxIiCh5DT05UUk9MX1ZFUkRJQ1RfTk9UX0FQUExJQ0FCTEUQBBIbChdDT05UUk9MX1ZFUkRJQ1RfVU5LTk9XThAFMrUBCgtIb3N0U2VydmljZRJPCgdHZXRIb3N0Eh4ubG9ic3RlcmQudm0udjEuR2V0SG9zdFJlcXVlc3QaHy5sb2JzdGVyZC52bS52MS5HZXRIb3N0UmVzcG9uc2UiA5ACARJVCglDaGVja0hvc3QSIC5sb2JzdGVyZC52bS52MS5DaGVja0hvc3RSZXF1ZXN0GiEubG9ic3RlcmQudm0udjEuQ2hlY2tIb3N0UmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message lobsterd.vm.v1.GetHostRequest
@@ -119,6 +121,20 @@ export type Host = Message<"lobsterd.vm.v1.Host"> & {
    * @generated from field: string version = 12;
    */
   version: string;
+
+  /**
+   * What a failed control means here.
+   *
+   * @generated from field: lobsterd.vm.v1.HostMode mode = 20;
+   */
+  mode: HostMode;
+
+  /**
+   * The latest check; absent until the first has ended.
+   *
+   * @generated from field: lobsterd.vm.v1.PostureSummary posture = 21;
+   */
+  posture?: PostureSummary | undefined;
 };
 
 /**
@@ -127,6 +143,47 @@ export type Host = Message<"lobsterd.vm.v1.Host"> & {
  */
 export const HostSchema: GenMessage<Host> = /*@__PURE__*/
   messageDesc(file_lobsterd_vm_v1_host, 2);
+
+/**
+ * What a check of the host found, without its rows.
+ *
+ * @generated from message lobsterd.vm.v1.PostureSummary
+ */
+export type PostureSummary = Message<"lobsterd.vm.v1.PostureSummary"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp check_time = 1;
+   */
+  checkTime?: Timestamp | undefined;
+
+  /**
+   * Whether SpawnTenant is admitted: always in development mode.
+   *
+   * @generated from field: bool spawns_admitted = 2;
+   */
+  spawnsAdmitted: boolean;
+
+  /**
+   * @generated from field: repeated string failed_control_ids = 3;
+   */
+  failedControlIds: string[];
+
+  /**
+   * @generated from field: repeated string unknown_control_ids = 4;
+   */
+  unknownControlIds: string[];
+
+  /**
+   * @generated from field: repeated string waived_control_ids = 5;
+   */
+  waivedControlIds: string[];
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.PostureSummary.
+ * Use `create(PostureSummarySchema)` to create a new message.
+ */
+export const PostureSummarySchema: GenMessage<PostureSummary> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_host, 3);
 
 /**
  * @generated from message lobsterd.vm.v1.CheckHostRequest
@@ -139,7 +196,7 @@ export type CheckHostRequest = Message<"lobsterd.vm.v1.CheckHostRequest"> & {
  * Use `create(CheckHostRequestSchema)` to create a new message.
  */
 export const CheckHostRequestSchema: GenMessage<CheckHostRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 3);
+  messageDesc(file_lobsterd_vm_v1_host, 4);
 
 /**
  * @generated from message lobsterd.vm.v1.CheckHostResponse
@@ -149,6 +206,16 @@ export type CheckHostResponse = Message<"lobsterd.vm.v1.CheckHostResponse"> & {
    * @generated from field: repeated lobsterd.vm.v1.HostControl controls = 1;
    */
   controls: HostControl[];
+
+  /**
+   * @generated from field: lobsterd.vm.v1.HostMode mode = 2;
+   */
+  mode: HostMode;
+
+  /**
+   * @generated from field: lobsterd.vm.v1.PostureSummary posture = 3;
+   */
+  posture?: PostureSummary | undefined;
 };
 
 /**
@@ -156,7 +223,7 @@ export type CheckHostResponse = Message<"lobsterd.vm.v1.CheckHostResponse"> & {
  * Use `create(CheckHostResponseSchema)` to create a new message.
  */
 export const CheckHostResponseSchema: GenMessage<CheckHostResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 4);
+  messageDesc(file_lobsterd_vm_v1_host, 5);
 
 /**
  * One control of the host's posture.
@@ -188,6 +255,20 @@ export type HostControl = Message<"lobsterd.vm.v1.HostControl"> & {
    * @generated from field: string remedy = 5;
    */
   remedy: string;
+
+  /**
+   * Whether production refuses to spawn while this control is failed or unknown (priority P0).
+   *
+   * @generated from field: bool required = 6;
+   */
+  required: boolean;
+
+  /**
+   * Set when the verdict is WAIVED.
+   *
+   * @generated from field: lobsterd.vm.v1.ControlWaiver waiver = 7;
+   */
+  waiver?: ControlWaiver | undefined;
 };
 
 /**
@@ -195,7 +276,71 @@ export type HostControl = Message<"lobsterd.vm.v1.HostControl"> & {
  * Use `create(HostControlSchema)` to create a new message.
  */
 export const HostControlSchema: GenMessage<HostControl> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 5);
+  messageDesc(file_lobsterd_vm_v1_host, 6);
+
+/**
+ * An operator's word that a control's failure is borne until a day.
+ *
+ * @generated from message lobsterd.vm.v1.ControlWaiver
+ */
+export type ControlWaiver = Message<"lobsterd.vm.v1.ControlWaiver"> & {
+  /**
+   * @generated from field: string owner = 1;
+   */
+  owner: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expire_time = 3;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.ControlWaiver.
+ * Use `create(ControlWaiverSchema)` to create a new message.
+ */
+export const ControlWaiverSchema: GenMessage<ControlWaiver> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_host, 7);
+
+/**
+ * @generated from enum lobsterd.vm.v1.HostMode
+ */
+export const HostMode = {
+  /**
+   * @generated from enum value: HOST_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * No tenant is spawned while a required control is failed or unknown.
+   *
+   * @generated from enum value: HOST_MODE_PRODUCTION = 1;
+   */
+  PRODUCTION: 1,
+
+  /**
+   * Tenants are spawned whatever the posture is: not for hostile tenants.
+   *
+   * @generated from enum value: HOST_MODE_DEVELOPMENT = 2;
+   */
+  DEVELOPMENT: 2,
+} as const;
+
+/**
+ * @generated from enum lobsterd.vm.v1.HostMode
+ */
+export type HostMode = (typeof HostMode)[keyof typeof HostMode] | UnknownEnum;
+
+/**
+ * Describes the enum lobsterd.vm.v1.HostMode.
+ */
+export const HostModeSchema: GenEnum<HostMode> = /*@__PURE__*/
+  enumDesc(file_lobsterd_vm_v1_host, 0);
 
 /**
  * @generated from enum lobsterd.vm.v1.ControlVerdict
@@ -241,7 +386,7 @@ export type ControlVerdict = (typeof ControlVerdict)[keyof typeof ControlVerdict
  * Describes the enum lobsterd.vm.v1.ControlVerdict.
  */
 export const ControlVerdictSchema: GenEnum<ControlVerdict> = /*@__PURE__*/
-  enumDesc(file_lobsterd_vm_v1_host, 0);
+  enumDesc(file_lobsterd_vm_v1_host, 1);
 
 /**
  * The host that this `vm` service runs on.
@@ -260,7 +405,7 @@ export const HostService: GenService<{
     output: typeof GetHostResponseSchema;
   },
   /**
-   * Posture: one row per control with the measured value and a verdict.
+   * Posture: reads every control of the host now, one row each with the measured value and a verdict. Changes nothing on the host.
    *
    * @generated from rpc lobsterd.vm.v1.HostService.CheckHost
    */

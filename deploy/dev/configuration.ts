@@ -52,6 +52,8 @@ function vmConfiguration(instance: Instance): Configuration {
   return {
     ...common(instance, "vm"),
     domain: instance.domain,
+    mode: "development",
+    rootKey: { keyPath: files.rootKeyPath, storeDir: `${instance.stateDir}/secrets` },
     publicHttpsPort: instance.ports.https,
     imagesDir: files.imagesDir,
     launcherSocketPath: files.launcherSocketPath,

@@ -8,6 +8,28 @@ const peer = (service: string) => z.string().describe(`Unix socket of the ${serv
 export const configSchema = commonConfigSchema.extend({
   domain: z.string().describe("tenants are reached at https://<tenant>.<domain>/"),
   publicHttpsPort: z.number().int().min(1).max(65535).default(443).describe("port in the URLs that callers are given"),
+  mode: z
+    .enum(["production", "development"])
+    .default("production")
+    .describe("production refuses to spawn on a host that does not meet its required controls (CheckHost)"),
+  postureIntervalMs: z.number().int().min(1000).default(3_600_000).describe("how often the host's posture is checked"),
+  waiversPath: z
+    .string()
+    .default("/etc/lobsterd/waivers.json")
+    .describe("dated waivers of host controls, root's alone"),
+  attestationsPath: z
+    .string()
+    .default("/etc/lobsterd/attestations.json")
+    .describe("what an operator attests and software cannot read, root's alone"),
+  knownVersionsPath: z.string().optional().describe("table of known versions, in place of the one of this release"),
+  riskRegisterPath: z.string().optional().describe("register of residual risks, in place of the one of this release"),
+  rootKey: z
+    .object({
+      keyPath: z.string().describe("file of secrets' root key"),
+      storeDir: z.string().describe("directory of the secrets that it seals"),
+    })
+    .optional()
+    .describe("where the root key is a file on this host"),
   imagesDir: z.string().describe("directory of installed guest images, one directory each"),
   launcherSocketPath: z.string().describe("Unix socket of the launcher"),
   guestCaPath: z.string().describe("certificate of the authority that signs guests, PEM"),

@@ -9,6 +9,7 @@ export const fail = defineErrors("vm.lobsterd", {
   UNKNOWN_IMAGE: Code.InvalidArgument,
   RESOURCES_OUT_OF_RANGE: Code.InvalidArgument,
   NO_FREE_SLOT: Code.ResourceExhausted,
+  HOST_POSTURE: Code.FailedPrecondition,
   BOOT_QUEUE_FULL: Code.ResourceExhausted,
   SPAWN_LIMIT_EXCEEDED: Code.DeadlineExceeded,
   SPAWN_CANCELLED: Code.Aborted,

@@ -1,6 +1,9 @@
+import { type AuditEntry, ownOutcome } from "@lobsterd/chassis/audit.ts";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
+import type { HostMode } from "./posture/posture.ts";
+import { type ControlRow, isUnmet, type PostureReport } from "./posture/report.ts";
 import type { TenantRecord } from "./store/tenants.ts";
 
 /** What happens to tenants: one function per event, each feeding log and bus. Events are hints; the truth is asked by RPC. */
@@ -38,6 +41,49 @@ export function createTenantEvents(bus: EventBus | undefined, logger: Logger): T
     tenantFailed: (tenant, reason) => {
       logger.error({ ...facts(tenant), reason }, "tenant failed");
       publish("failed", tenant, { reason });
+    },
+  };
+}
+
+/** What happens to the host's posture. What an auditor has to find later is a record too. */
+export interface HostEvents {
+  /** After the first look: what is not met, and what that means in this mode. */
+  hostJudged(mode: HostMode, report: PostureReport): void;
+  hostControlFailed(row: ControlRow): void;
+  hostControlMet(row: ControlRow): void;
+  hostControlWaived(row: ControlRow): void;
+}
+
+export function createHostEvents(
+  bus: EventBus | undefined,
+  logger: Logger,
+  record: (entry: AuditEntry) => void,
+): HostEvents {
+  const facts = ({ id, verdict, measured, required }: ControlRow) => ({ control: id, verdict, measured, required });
+  const publish = (name: string, row: ControlRow) => bus?.publish({ tenant: "", name, data: facts(row) });
+  const recordChange = (action: string, outcome: AuditEntry["outcome"], reason: string, row: ControlRow) =>
+    record(ownOutcome({ action, outcome, reason, tenant: "", resource: row.id, generation: 0 }));
+  return {
+    hostJudged: (mode, { rows }) => {
+      const unmet = rows.filter(({ required, verdict }) => required && isUnmet(verdict)).map(({ id }) => id);
+      if (unmet.length === 0) logger.info({ mode }, "host meets its required controls");
+      else if (mode === "production") logger.error({ mode, controls: unmet }, "host is refused to tenants");
+      else logger.warn({ mode, controls: unmet }, "host is not for hostile tenants, and spawns all the same");
+    },
+    hostControlFailed: (row) => {
+      logger.error(facts(row), "host control failed");
+      publish("host-control-failed", row);
+      recordChange("CheckHost", "failure", row.verdict === "unknown" ? "CONTROL_UNKNOWN" : "CONTROL_FAILED", row);
+    },
+    hostControlMet: (row) => {
+      logger.info(facts(row), "host control met");
+      publish("host-control-met", row);
+    },
+    hostControlWaived: (row) => {
+      const { waiver } = row;
+      logger.warn({ ...facts(row), owner: waiver?.owner, expires: waiver?.expires }, "host control waived");
+      publish("host-control-waived", row);
+      recordChange("WaiveHostControl", "success", "CONTROL_WAIVED", row);
     },
   };
 }

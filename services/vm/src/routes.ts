@@ -1,6 +1,7 @@
 import { defineRoutes, type Routes, unimplemented } from "@lobsterd/chassis/routes.ts";
 import { HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { checkHost } from "./rpc/check-host.ts";
 import { evictTenant } from "./rpc/evict-tenant.ts";
 import { getHost } from "./rpc/get-host.ts";
 import { getTenant } from "./rpc/get-tenant.ts";
@@ -31,6 +32,6 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       restoreBackup: unimplemented,
       deleteBackup: unimplemented,
     }),
-    defineRoutes(HostService, { getHost: getHost(context), checkHost: unimplemented }),
+    defineRoutes(HostService, { getHost: getHost(context), checkHost: checkHost(context) }),
   ];
 }

@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { type AuditSink, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
+import { type AuditEntry, type AuditSink, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
 import { createServiceClient } from "@lobsterd/chassis/client.ts";
 import { connectEvents } from "@lobsterd/chassis/events.ts";
 import { openForeignSpans } from "@lobsterd/chassis/foreign-spans.ts";
@@ -15,7 +15,7 @@ import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts
 import { access } from "./access.ts";
 import { createAuditPolicy } from "./audit-policy.ts";
 import type { Config } from "./config.ts";
-import { createTenantEvents } from "./events.ts";
+import { createHostEvents, createTenantEvents } from "./events.ts";
 import { openGuestAgents } from "./guest/agent.ts";
 import { type ImageCatalogue, openImageCatalogue } from "./guest/images.ts";
 import { reportGuestSpans } from "./guest/spans.ts";
@@ -24,6 +24,8 @@ import type { HostParts } from "./lifecycle/host-parts.ts";
 import { openJournal, type StepObserver } from "./lifecycle/journal.ts";
 import { createLifecycle } from "./lifecycle/lifecycle.ts";
 import { createTenantOperations, type TenantOperations } from "./lifecycle/operations.ts";
+import { openPosture } from "./posture/open.ts";
+import type { HostPosture } from "./posture/posture.ts";
 import { createRoutes } from "./routes.ts";
 import { migrations } from "./store/schema.ts";
 import { openSlotStore } from "./store/slots.ts";
@@ -40,6 +42,7 @@ export interface VmContext {
   readonly bootQueue: BootQueue;
   readonly images: ImageCatalogue;
   readonly vmm: VmmPort;
+  readonly posture: HostPosture;
 }
 
 /** Parts that a story across services may put in place of the real ones. */
@@ -76,21 +79,26 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     ...(observe === undefined ? {} : { observe }),
   });
   const events = createTenantEvents(bus, logger);
+  const record = (entry: AuditEntry) =>
+    void spool.append(entry).catch((error: unknown) =>
+      // As for a call: the last place that can hold the record is the log.
+      logger.error({ err: error, record: entry }, "audit record could not be kept"),
+    );
+  const posture = openPosture(config, parts, createHostEvents(bus, logger, record));
   const life = createLifecycle({
-    ...{ config, logger, tenants, slots, journal, images, bootQueue, parts, events },
-    record: (entry) =>
-      void spool.append(entry).catch((error: unknown) =>
-        // As for a call: the last place that can hold the record is the log.
-        logger.error({ err: error, record: entry }, "audit record could not be kept"),
-      ),
+    ...{ config, logger, tenants, slots, journal, images, bootQueue, parts, events, posture, record },
     reportGuestSpans: reportGuestSpans(openForeignSpans("agent")),
     now: Date.now,
   });
   const operations = createTenantOperations(life);
   const requests = openRequestLog(database);
-  const context: VmContext = { config, tenants, operations, requests, bootQueue, images, vmm: parts.vmm };
+  const context: VmContext = { config, tenants, operations, requests, bootQueue, images, vmm: parts.vmm, posture };
 
   every(config.reconcileIntervalMs, "reconcile", () => operations.reconcile(), { signal: scope.signal, logger });
+  every(config.postureIntervalMs, "posture", async () => void (await posture.check()), {
+    signal: scope.signal,
+    logger,
+  });
   const server = await startServer({
     config,
     logger,

@@ -7,6 +7,7 @@ import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { configSchema } from "../config.ts";
 import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
+import { createPosture, type HostPosture } from "../posture/posture.ts";
 import { openSlotStore } from "../store/slots.ts";
 import { openTenantStore } from "../store/tenants.ts";
 import { createBootQueue } from "./boot-queue.ts";
@@ -37,14 +38,29 @@ const silent = createLogger({ service: "vm", level: "silent" });
 export const findBase: ImageCatalogue["find"] = async (name) =>
   name === "base" ? { name, minimumMemoryMib: 128, defaultMemoryMib: 256 } : undefined;
 
+/** A host of which nothing is required. */
+const findNothing = createPosture({
+  mode: "development",
+  look: async () => ({ checkTimeMs: 0, rows: [] }),
+  events: {
+    hostJudged: () => undefined,
+    hostControlFailed: () => undefined,
+    hostControlMet: () => undefined,
+    hostControlWaived: () => undefined,
+  },
+  now: () => 0,
+  maxAgeMs: 0,
+});
+
 export interface RunOptions {
   readonly observe?: StepObserver;
   readonly findImage?: ImageCatalogue["find"];
+  readonly posture?: HostPosture;
 }
 
 /** Starts a run over a host and a store that outlive it. */
 export function startRun(host: FakeHost, database: DatabaseSync, options: RunOptions = {}) {
-  const { observe, findImage = findBase } = options;
+  const { observe, findImage = findBase, posture = findNothing } = options;
   const clock = { nowMs: 1_000_000 };
   const told: string[] = [];
   const tenants = openTenantStore(database);
@@ -56,10 +72,11 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
   const life = createLifecycle({
     ...{ config, logger: silent, tenants, slots, journal, images, bootQueue, now },
     parts: host.parts,
+    posture,
     ...listen(told),
     reportGuestSpans: () => undefined,
   });
-  return { tenants, journal, clock, images, bootQueue, told, operations: createTenantOperations(life) };
+  return { tenants, journal, clock, images, bootQueue, told, posture, operations: createTenantOperations(life) };
 }
 
 /** Events and audit records as lines, in the order in which they were told. */

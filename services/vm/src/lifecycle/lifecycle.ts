@@ -4,6 +4,7 @@ import type { FinishedSpan } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts
 import type { Config } from "../config.ts";
 import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
+import type { HostPosture } from "../posture/posture.ts";
 import type { SlotStore } from "../store/slots.ts";
 import type { TenantRecord, TenantStore } from "../store/tenants.ts";
 import type { BootQueue } from "./boot-queue.ts";
@@ -23,6 +24,7 @@ export interface LifecycleParts {
   readonly bootQueue: BootQueue;
   readonly parts: HostParts;
   readonly events: TenantEvents;
+  readonly posture: Pick<HostPosture, "admitSpawn">;
   /** Keeps an audit record in this service's own database, in the transaction that is open if one is; it goes to audit from there. */
   readonly record: (entry: AuditEntry) => void;
   /** Exports spans that ended in a guest. */

@@ -14,6 +14,7 @@ import { attachTenantNetwork } from "./tenant-network.ts";
  * cannot be unwound now is retried by the reconciler, and the name stays taken until then.
  */
 export async function spawnTenant(life: Lifecycle, wish: SpawnWish, signal: AbortSignal): Promise<TenantRecord> {
+  await life.posture.admitSpawn();
   const resources = await planResources(wish, life.images, life.config);
   const planned = life.journal.beginSpawn(() => {
     refuseTakenName(life, wish);

@@ -44,6 +44,10 @@ down: $(MODULES) ## stop the development stack and remove every trace of it
 status: $(MODULES) ## what runs
 	$(RUN) node deploy/dev/main.ts status
 
+.PHONY: check-host
+check-host: $(MODULES) ## judge this machine as a host for tenants: one row for each control (ARGS=--help)
+	$(RUN) node deploy/check-host/main.ts $(ARGS)
+
 .PHONY: generate
 generate: $(MODULES) ## generate TypeScript from the protos
 	$(RUN) buf format -w proto

@@ -80,14 +80,15 @@ export function judged<T>(reading: Reading<T>, judge: (value: T) => Finding): Fi
   return reading.ok ? judge(reading.value) : unknown(reading.why);
 }
 
-/** One finding out of several: the worst verdict, and what led to it. A pass keeps every part's measurement. */
+/** One finding out of several: the worst verdict, and all that is not met. A pass keeps every part's measurement. */
 export function worst(parts: readonly Finding[]): Finding {
-  for (const verdict of ["fail", "unknown"] as const) {
-    const those = parts.filter((part) => part.verdict === verdict);
-    if (those.length > 0) return { verdict, measured: those.map(({ measured }) => measured).join("; ") };
-  }
-  const measured = parts.map((part) => part.measured).join("; ");
-  return parts.every((part) => part.verdict === "not-applicable") ? notApplicable(measured) : pass(measured);
+  const measuredOf = (those: readonly Finding[]) => those.map(({ measured }) => measured).join("; ");
+  const failures = parts.filter(({ verdict }) => verdict === "fail");
+  const open = parts.filter(({ verdict }) => verdict === "unknown");
+  if (failures.length > 0) return failed(measuredOf([...failures, ...open]));
+  if (open.length > 0) return unknown(measuredOf(open));
+  const all = measuredOf(parts);
+  return parts.every(({ verdict }) => verdict === "not-applicable") ? notApplicable(all) : pass(all);
 }
 
 /** A decimal integer and nothing else. */

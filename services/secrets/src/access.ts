@@ -11,11 +11,13 @@ export const access: readonly AccessRule[] = [
     listSecrets: ["role:operator", "role:viewer"],
     deleteSecret: write,
     bindSecret: write,
+    acquireInjectionLease: vm,
     injectSecrets: vm,
     issueGuestIdentity: vm,
     createDataKey: vm,
     unwrapDataKey: vm,
     shredTenant: vm,
     issueGatewayToken: write,
+    rotateRootKey: write,
   }),
 ];

@@ -17,12 +17,14 @@ export function createRoutes(context: SecretsContext): readonly Routes[] {
       listSecrets: listSecrets(context),
       deleteSecret: unimplemented,
       bindSecret: bindSecret(context),
+      acquireInjectionLease: unimplemented,
       injectSecrets: injectSecrets(context),
       issueGuestIdentity: issueGuestIdentity(context),
       createDataKey: unimplemented,
       unwrapDataKey: unimplemented,
       shredTenant: shredTenant(context),
       issueGatewayToken: issueGatewayToken(context),
+      rotateRootKey: unimplemented,
     }),
   ];
 }

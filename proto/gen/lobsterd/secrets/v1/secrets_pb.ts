@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lobsterd/secrets/v1/secrets.proto.
  */
 export const file_lobsterd_secrets_v1_secrets: GenFile = /*@__PURE__*/
-  fileDesc("CiFsb2JzdGVyZC9zZWNyZXRzL3YxL3NlY3JldHMucHJvdG8SE2xvYnN0ZXJkLnNlY3JldHMudjEi1AEKDlNlY3JldE1ldGFkYXRhEg4KBnRlbmFudBgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB3ZlcnNpb24YAyABKA0SLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCgZ0YXJnZXQYBiABKAsyIS5sb2JzdGVyZC5zZWNyZXRzLnYxLlNlY3JldFRhcmdldCLSAQoMU2VjcmV0VGFyZ2V0Ei8KBGZpbGUYASABKAsyHy5sb2JzdGVyZC5zZWNyZXRzLnYxLkZpbGVUYXJnZXRIABI9CgtlbnZpcm9ubWVudBgCIAEoCzImLmxvYnN0ZXJkLnNlY3JldHMudjEuRW52aXJvbm1lbnRUYXJnZXRIABJBCg1jb25maWd1cmF0aW9uGAMgASgLMigubG9ic3RlcmQuc2VjcmV0cy52MS5Db25maWd1cmF0aW9uVGFyZ2V0SABCDwoGdGFyZ2V0EgW6SAIIASIMCgpGaWxlVGFyZ2V0IkQKEUVudmlyb25tZW50VGFyZ2V0Ei8KCHZhcmlhYmxlGAEgASgJQh26SBpyGDIWXltBLVpdW0EtWjAtOV9dezAsNjN9JCJMChNDb25maWd1cmF0aW9uVGFyZ2V0EjUKB3BvaW50ZXIYASABKAlCJLpIIXIfMh1eKC9bQS1aYS16MC05Xy1dezEsNjR9KXsxLDh9JCLaAQoQUHV0U2VjcmV0UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI4CgZ0ZW5hbnQYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSNgoEbmFtZRgDIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCw2MX1bYS16MC05XSk/JBI2CgV2YWx1ZRgEIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5TZWNyZXRCeXRlc0IGukgDyAEBIkgKEVB1dFNlY3JldFJlc3BvbnNlEjMKBnNlY3JldBgBIAEoCzIjLmxvYnN0ZXJkLnNlY3JldHMudjEuU2VjcmV0TWV0YWRhdGEifQoSTGlzdFNlY3JldHNSZXF1ZXN0EjgKBnRlbmFudBgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBItCgRwYWdlGAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0InsKE0xpc3RTZWNyZXRzUmVzcG9uc2USNAoHc2VjcmV0cxgBIAMoCzIjLmxvYnN0ZXJkLnNlY3JldHMudjEuU2VjcmV0TWV0YWRhdGESLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2UipQEKE0RlbGV0ZVNlY3JldFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESOAoGdGVuYW50GAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEjYKBG5hbWUYAyABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQiFgoURGVsZXRlU2VjcmV0UmVzcG9uc2Ui3gEKEUJpbmRTZWNyZXRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjgKBnRlbmFudBgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBI2CgRuYW1lGAMgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDYxfVthLXowLTldKT8kEjkKBnRhcmdldBgEIAEoCzIhLmxvYnN0ZXJkLnNlY3JldHMudjEuU2VjcmV0VGFyZ2V0Qga6SAPIAQEiSQoSQmluZFNlY3JldFJlc3BvbnNlEjMKBnNlY3JldBgBIAEoCzIjLmxvYnN0ZXJkLnNlY3JldHMudjEuU2VjcmV0TWV0YWRhdGEi0QEKFEluamVjdFNlY3JldHNSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjgKBnRlbmFudBgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgV2bV9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kEhsKCmdlbmVyYXRpb24YBCABKA1CB7pIBCoCKAESHgoNZ3Vlc3RfYWRkcmVzcxgFIAEoCUIHukgEcgJ4ASJPChVJbmplY3RTZWNyZXRzUmVzcG9uc2USNgoIaW5qZWN0ZWQYASADKAsyJC5sb2JzdGVyZC5zZWNyZXRzLnYxLkluamVjdGVkVmVyc2lvbiIwCg9JbmplY3RlZFZlcnNpb24SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgNIrYBChlJc3N1ZUd1ZXN0SWRlbnRpdHlSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjgKBnRlbmFudBgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgV2bV9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kEhsKCmdlbmVyYXRpb24YBCABKA1CB7pIBCoCKAEiuQEKGklzc3VlR3Vlc3RJZGVudGl0eVJlc3BvbnNlEhcKD2NlcnRpZmljYXRlX3BlbRgBIAEoCRI4Cg9wcml2YXRlX2tleV9wZW0YAiABKAsyHy5sb2JzdGVyZC5jb21tb24udjEuU2VjcmV0Qnl0ZXMSFwoPcGxhdGZvcm1fY2FfcGVtGAMgASgJEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLLAQoUQ3JlYXRlRGF0YUtleVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESOAoGdGVuYW50GAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEisKB3B1cnBvc2UYAyABKAlCGrpIF3IVMhNeKHNuYXBzaG90fGJhY2t1cCkkEi4KCW9iamVjdF9pZBgEIAEoCUIbukgYchYyFF5bQS1aYS16MC05LV17MSw2NH0kInQKFUNyZWF0ZURhdGFLZXlSZXNwb25zZRI2Cg1wbGFpbnRleHRfa2V5GAEgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlNlY3JldEJ5dGVzEhMKC3dyYXBwZWRfa2V5GAIgASgMEg4KBmtleV9pZBgDIAEoCSLOAQoUVW53cmFwRGF0YUtleVJlcXVlc3QSOAoGdGVuYW50GAEgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEisKB3B1cnBvc2UYAiABKAlCGrpIF3IVMhNeKHNuYXBzaG90fGJhY2t1cCkkEi4KCW9iamVjdF9pZBgDIAEoCUIbukgYchYyFF5bQS1aYS16MC05LV17MSw2NH0kEh8KC3dyYXBwZWRfa2V5GAQgASgMQgq6SAd6BRABGIAgIk8KFVVud3JhcERhdGFLZXlSZXNwb25zZRI2Cg1wbGFpbnRleHRfa2V5GAEgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlNlY3JldEJ5dGVzIpUBChJTaHJlZFRlbmFudFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESOAoGdGVuYW50GAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEicKBXZtX2lkGAMgASgJQhi6SBVyEzIRXihbMC05YS1mXXszMn0pPyQiFQoTU2hyZWRUZW5hbnRSZXNwb25zZSJyChhJc3N1ZUdhdGV3YXlUb2tlblJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESOAoGdGVuYW50GAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIksKGUlzc3VlR2F0ZXdheVRva2VuUmVzcG9uc2USLgoFdG9rZW4YASABKAsyHy5sb2JzdGVyZC5jb21tb24udjEuU2VjcmV0Qnl0ZXMywwgKDVNlY3JldFNlcnZpY2USXwoJUHV0U2VjcmV0EiUubG9ic3RlcmQuc2VjcmV0cy52MS5QdXRTZWNyZXRSZXF1ZXN0GiYubG9ic3RlcmQuc2VjcmV0cy52MS5QdXRTZWNyZXRSZXNwb25zZSIDkAICEmUKC0xpc3RTZWNyZXRzEicubG9ic3RlcmQuc2VjcmV0cy52MS5MaXN0U2VjcmV0c1JlcXVlc3QaKC5sb2JzdGVyZC5zZWNyZXRzLnYxLkxpc3RTZWNyZXRzUmVzcG9uc2UiA5ACARJoCgxEZWxldGVTZWNyZXQSKC5sb2JzdGVyZC5zZWNyZXRzLnYxLkRlbGV0ZVNlY3JldFJlcXVlc3QaKS5sb2JzdGVyZC5zZWNyZXRzLnYxLkRlbGV0ZVNlY3JldFJlc3BvbnNlIgOQAgISYgoKQmluZFNlY3JldBImLmxvYnN0ZXJkLnNlY3JldHMudjEuQmluZFNlY3JldFJlcXVlc3QaJy5sb2JzdGVyZC5zZWNyZXRzLnYxLkJpbmRTZWNyZXRSZXNwb25zZSIDkAICEmsKDUluamVjdFNlY3JldHMSKS5sb2JzdGVyZC5zZWNyZXRzLnYxLkluamVjdFNlY3JldHNSZXF1ZXN0GioubG9ic3RlcmQuc2VjcmV0cy52MS5JbmplY3RTZWNyZXRzUmVzcG9uc2UiA5ACAhJ6ChJJc3N1ZUd1ZXN0SWRlbnRpdHkSLi5sb2JzdGVyZC5zZWNyZXRzLnYxLklzc3VlR3Vlc3RJZGVudGl0eVJlcXVlc3QaLy5sb2JzdGVyZC5zZWNyZXRzLnYxLklzc3VlR3Vlc3RJZGVudGl0eVJlc3BvbnNlIgOQAgISZgoNQ3JlYXRlRGF0YUtleRIpLmxvYnN0ZXJkLnNlY3JldHMudjEuQ3JlYXRlRGF0YUtleVJlcXVlc3QaKi5sb2JzdGVyZC5zZWNyZXRzLnYxLkNyZWF0ZURhdGFLZXlSZXNwb25zZRJrCg1VbndyYXBEYXRhS2V5EikubG9ic3RlcmQuc2VjcmV0cy52MS5VbndyYXBEYXRhS2V5UmVxdWVzdBoqLmxvYnN0ZXJkLnNlY3JldHMudjEuVW53cmFwRGF0YUtleVJlc3BvbnNlIgOQAgESZQoLU2hyZWRUZW5hbnQSJy5sb2JzdGVyZC5zZWNyZXRzLnYxLlNocmVkVGVuYW50UmVxdWVzdBooLmxvYnN0ZXJkLnNlY3JldHMudjEuU2hyZWRUZW5hbnRSZXNwb25zZSIDkAICEncKEUlzc3VlR2F0ZXdheVRva2VuEi0ubG9ic3RlcmQuc2VjcmV0cy52MS5Jc3N1ZUdhdGV3YXlUb2tlblJlcXVlc3QaLi5sb2JzdGVyZC5zZWNyZXRzLnYxLklzc3VlR2F0ZXdheVRva2VuUmVzcG9uc2UiA5ACAmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_lobsterd_common_v1_common]);
+  fileDesc("CiFsb2JzdGVyZC9zZWNyZXRzL3YxL3NlY3JldHMucHJvdG8SE2xvYnN0ZXJkLnNlY3JldHMudjEiwAIKDlNlY3JldE1ldGFkYXRhEg4KBnRlbmFudBgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB3ZlcnNpb24YAyABKA0SLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCgZ0YXJnZXQYBiABKAsyIS5sb2JzdGVyZC5zZWNyZXRzLnYxLlNlY3JldFRhcmdldBIxCgVsYWJlbBgHIAEoCzIiLmxvYnN0ZXJkLnNlY3JldHMudjEuTGFiZWxTZWxlY3RvchI3CgpkZWxpdmVyaWVzGAggAygLMiMubG9ic3RlcmQuc2VjcmV0cy52MS5TZWNyZXREZWxpdmVyeSKGAQoOU2VjcmV0RGVsaXZlcnkSDgoGdGVuYW50GAEgASgJEg0KBXZtX2lkGAIgASgJEhIKCmdlbmVyYXRpb24YAyABKA0SDwoHdmVyc2lvbhgEIAEoDRIwCgxkZWxpdmVyX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImEKDUxhYmVsU2VsZWN0b3ISNwoDa2V5GAEgASgJQiq6SCdyJTIjXlthLXpdKFthLXowLTkuXy1dezAsNjF9W2EtejAtOV0pPyQSFwoFdmFsdWUYAiABKAlCCLpIBXIDKIABItIBCgxTZWNyZXRUYXJnZXQSLwoEZmlsZRgBIAEoCzIfLmxvYnN0ZXJkLnNlY3JldHMudjEuRmlsZVRhcmdldEgAEj0KC2Vudmlyb25tZW50GAIgASgLMiYubG9ic3RlcmQuc2VjcmV0cy52MS5FbnZpcm9ubWVudFRhcmdldEgAEkEKDWNvbmZpZ3VyYXRpb24YAyABKAsyKC5sb2JzdGVyZC5zZWNyZXRzLnYxLkNvbmZpZ3VyYXRpb25UYXJnZXRIAEIPCgZ0YXJnZXQSBbpIAggBIgwKCkZpbGVUYXJnZXQiRAoRRW52aXJvbm1lbnRUYXJnZXQSLwoIdmFyaWFibGUYASABKAlCHbpIGnIYMhZeW0EtWl1bQS1aMC05X117MCw2M30kIkwKE0NvbmZpZ3VyYXRpb25UYXJnZXQSNQoHcG9pbnRlchgBIAEoCUIkukghch8yHV4oL1tBLVphLXowLTlfLV17MSw2NH0pezEsOH0kIt0BChBQdXRTZWNyZXRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjsKBnRlbmFudBgCIAEoCUIrukgociYyJF4oW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyk/JBI2CgRuYW1lGAMgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDYxfVthLXowLTldKT8kEjYKBXZhbHVlGAQgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlNlY3JldEJ5dGVzQga6SAPIAQEiSAoRUHV0U2VjcmV0UmVzcG9uc2USMwoGc2VjcmV0GAEgASgLMiMubG9ic3RlcmQuc2VjcmV0cy52MS5TZWNyZXRNZXRhZGF0YSKAAQoSTGlzdFNlY3JldHNSZXF1ZXN0EjsKBnRlbmFudBgBIAEoCUIrukgociYyJF4oW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyk/JBItCgRwYWdlGAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0InsKE0xpc3RTZWNyZXRzUmVzcG9uc2USNAoHc2VjcmV0cxgBIAMoCzIjLmxvYnN0ZXJkLnNlY3JldHMudjEuU2VjcmV0TWV0YWRhdGESLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2UiqAEKE0RlbGV0ZVNlY3JldFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESOwoGdGVuYW50GAIgASgJQiu6SChyJjIkXihbYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/KT8kEjYKBG5hbWUYAyABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQiFgoURGVsZXRlU2VjcmV0UmVzcG9uc2UijwMKEUJpbmRTZWNyZXRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjsKBnRlbmFudBgCIAEoCUIrukgociYyJF4oW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyk/JBI2CgRuYW1lGAMgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDYxfVthLXowLTldKT8kEjkKBnRhcmdldBgEIAEoCzIhLmxvYnN0ZXJkLnNlY3JldHMudjEuU2VjcmV0VGFyZ2V0Qga6SAPIAQESMQoFbGFiZWwYBSABKAsyIi5sb2JzdGVyZC5zZWNyZXRzLnYxLkxhYmVsU2VsZWN0b3I6ebpIdhp0ChFiaW5kX3NlY3JldC5sYWJlbBI3bGFiZWwgaXMgd2hhdCBhIHNoYXJlZCBzZWNyZXQgaXMgYm91bmQgYnksIGFuZCBubyBvdGhlchomKHRoaXMudGVuYW50ID09ICcnKSA9PSBoYXModGhpcy5sYWJlbCkiSQoSQmluZFNlY3JldFJlc3BvbnNlEjMKBnNlY3JldBgBIAEoCzIjLmxvYnN0ZXJkLnNlY3JldHMudjEuU2VjcmV0TWV0YWRhdGEiuQEKHEFjcXVpcmVJbmplY3Rpb25MZWFzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESOAoGdGVuYW50GAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEiQKBXZtX2lkGAMgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQSGwoKZ2VuZXJhdGlvbhgEIAEoDUIHukgEKgIoASJQCh1BY3F1aXJlSW5qZWN0aW9uTGVhc2VSZXNwb25zZRIvCgtleHBpcmVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigQMKFEluamVjdFNlY3JldHNSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjgKBnRlbmFudBgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgV2bV9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kEhsKCmdlbmVyYXRpb24YBCABKA1CB7pIBCoCKAESHgoNZ3Vlc3RfYWRkcmVzcxgFIAEoCUIHukgEcgJ4ARJ/CgZsYWJlbHMYBiADKAsyNS5sb2JzdGVyZC5zZWNyZXRzLnYxLkluamVjdFNlY3JldHNSZXF1ZXN0LkxhYmVsc0VudHJ5Qji6SDWaATIQICInciUyI15bYS16XShbYS16MC05Ll8tXXswLDYxfVthLXowLTldKT8kKgVyAyiAARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIk8KFUluamVjdFNlY3JldHNSZXNwb25zZRI2CghpbmplY3RlZBgBIAMoCzIkLmxvYnN0ZXJkLnNlY3JldHMudjEuSW5qZWN0ZWRWZXJzaW9uIjAKD0luamVjdGVkVmVyc2lvbhIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKA0itgEKGUlzc3VlR3Vlc3RJZGVudGl0eVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESOAoGdGVuYW50GAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEiQKBXZtX2lkGAMgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQSGwoKZ2VuZXJhdGlvbhgEIAEoDUIHukgEKgIoASK5AQoaSXNzdWVHdWVzdElkZW50aXR5UmVzcG9uc2USFwoPY2VydGlmaWNhdGVfcGVtGAEgASgJEjgKD3ByaXZhdGVfa2V5X3BlbRgCIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5TZWNyZXRCeXRlcxIXCg9wbGF0Zm9ybV9jYV9wZW0YAyABKAkSLwoLZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIssBChRDcmVhdGVEYXRhS2V5UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI4CgZ0ZW5hbnQYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSKwoHcHVycG9zZRgDIAEoCUIaukgXchUyE14oc25hcHNob3R8YmFja3VwKSQSLgoJb2JqZWN0X2lkGAQgASgJQhu6SBhyFjIUXltBLVphLXowLTktXXsxLDY0fSQidAoVQ3JlYXRlRGF0YUtleVJlc3BvbnNlEjYKDXBsYWludGV4dF9rZXkYASABKAsyHy5sb2JzdGVyZC5jb21tb24udjEuU2VjcmV0Qnl0ZXMSEwoLd3JhcHBlZF9rZXkYAiABKAwSDgoGa2V5X2lkGAMgASgJIs4BChRVbndyYXBEYXRhS2V5UmVxdWVzdBI4CgZ0ZW5hbnQYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSKwoHcHVycG9zZRgCIAEoCUIaukgXchUyE14oc25hcHNob3R8YmFja3VwKSQSLgoJb2JqZWN0X2lkGAMgASgJQhu6SBhyFjIUXltBLVphLXowLTktXXsxLDY0fSQSHwoLd3JhcHBlZF9rZXkYBCABKAxCCrpIB3oFEAEYgCAiTwoVVW53cmFwRGF0YUtleVJlc3BvbnNlEjYKDXBsYWludGV4dF9rZXkYASABKAsyHy5sb2JzdGVyZC5jb21tb24udjEuU2VjcmV0Qnl0ZXMilQEKElNocmVkVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI4CgZ0ZW5hbnQYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSJwoFdm1faWQYAyABKAlCGLpIFXITMhFeKFswLTlhLWZdezMyfSk/JCIVChNTaHJlZFRlbmFudFJlc3BvbnNlInIKGElzc3VlR2F0ZXdheVRva2VuUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI4CgZ0ZW5hbnQYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiSwoZSXNzdWVHYXRld2F5VG9rZW5SZXNwb25zZRIuCgV0b2tlbhgBIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5TZWNyZXRCeXRlcyI0ChRSb3RhdGVSb290S2V5UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABASJjChVSb3RhdGVSb290S2V5UmVzcG9uc2USEwoLcm9vdF9rZXlfaWQYASABKAkSHAoUcHJldmlvdXNfcm9vdF9rZXlfaWQYAiABKAkSFwoPcmV3cmFwcGVkX2NvdW50GAMgASgNMrYKCg1TZWNyZXRTZXJ2aWNlEl8KCVB1dFNlY3JldBIlLmxvYnN0ZXJkLnNlY3JldHMudjEuUHV0U2VjcmV0UmVxdWVzdBomLmxvYnN0ZXJkLnNlY3JldHMudjEuUHV0U2VjcmV0UmVzcG9uc2UiA5ACAhJlCgtMaXN0U2VjcmV0cxInLmxvYnN0ZXJkLnNlY3JldHMudjEuTGlzdFNlY3JldHNSZXF1ZXN0GigubG9ic3RlcmQuc2VjcmV0cy52MS5MaXN0U2VjcmV0c1Jlc3BvbnNlIgOQAgESaAoMRGVsZXRlU2VjcmV0EigubG9ic3RlcmQuc2VjcmV0cy52MS5EZWxldGVTZWNyZXRSZXF1ZXN0GikubG9ic3RlcmQuc2VjcmV0cy52MS5EZWxldGVTZWNyZXRSZXNwb25zZSIDkAICEmIKCkJpbmRTZWNyZXQSJi5sb2JzdGVyZC5zZWNyZXRzLnYxLkJpbmRTZWNyZXRSZXF1ZXN0GicubG9ic3RlcmQuc2VjcmV0cy52MS5CaW5kU2VjcmV0UmVzcG9uc2UiA5ACAhKDAQoVQWNxdWlyZUluamVjdGlvbkxlYXNlEjEubG9ic3RlcmQuc2VjcmV0cy52MS5BY3F1aXJlSW5qZWN0aW9uTGVhc2VSZXF1ZXN0GjIubG9ic3RlcmQuc2VjcmV0cy52MS5BY3F1aXJlSW5qZWN0aW9uTGVhc2VSZXNwb25zZSIDkAICEmsKDUluamVjdFNlY3JldHMSKS5sb2JzdGVyZC5zZWNyZXRzLnYxLkluamVjdFNlY3JldHNSZXF1ZXN0GioubG9ic3RlcmQuc2VjcmV0cy52MS5JbmplY3RTZWNyZXRzUmVzcG9uc2UiA5ACAhJ6ChJJc3N1ZUd1ZXN0SWRlbnRpdHkSLi5sb2JzdGVyZC5zZWNyZXRzLnYxLklzc3VlR3Vlc3RJZGVudGl0eVJlcXVlc3QaLy5sb2JzdGVyZC5zZWNyZXRzLnYxLklzc3VlR3Vlc3RJZGVudGl0eVJlc3BvbnNlIgOQAgISZgoNQ3JlYXRlRGF0YUtleRIpLmxvYnN0ZXJkLnNlY3JldHMudjEuQ3JlYXRlRGF0YUtleVJlcXVlc3QaKi5sb2JzdGVyZC5zZWNyZXRzLnYxLkNyZWF0ZURhdGFLZXlSZXNwb25zZRJrCg1VbndyYXBEYXRhS2V5EikubG9ic3RlcmQuc2VjcmV0cy52MS5VbndyYXBEYXRhS2V5UmVxdWVzdBoqLmxvYnN0ZXJkLnNlY3JldHMudjEuVW53cmFwRGF0YUtleVJlc3BvbnNlIgOQAgESZQoLU2hyZWRUZW5hbnQSJy5sb2JzdGVyZC5zZWNyZXRzLnYxLlNocmVkVGVuYW50UmVxdWVzdBooLmxvYnN0ZXJkLnNlY3JldHMudjEuU2hyZWRUZW5hbnRSZXNwb25zZSIDkAICEncKEUlzc3VlR2F0ZXdheVRva2VuEi0ubG9ic3RlcmQuc2VjcmV0cy52MS5Jc3N1ZUdhdGV3YXlUb2tlblJlcXVlc3QaLi5sb2JzdGVyZC5zZWNyZXRzLnYxLklzc3VlR2F0ZXdheVRva2VuUmVzcG9uc2UiA5ACAhJrCg1Sb3RhdGVSb290S2V5EikubG9ic3RlcmQuc2VjcmV0cy52MS5Sb3RhdGVSb290S2V5UmVxdWVzdBoqLmxvYnN0ZXJkLnNlY3JldHMudjEuUm90YXRlUm9vdEtleVJlc3BvbnNlIgOQAgJiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_lobsterd_common_v1_common]);
 
 /**
  * What may be known about a secret.
@@ -54,6 +54,20 @@ export type SecretMetadata = Message<"lobsterd.secrets.v1.SecretMetadata"> & {
    * @generated from field: lobsterd.secrets.v1.SecretTarget target = 6;
    */
   target?: SecretTarget | undefined;
+
+  /**
+   * Of a bound shared secret: the tenants that get it.
+   *
+   * @generated from field: lobsterd.secrets.v1.LabelSelector label = 7;
+   */
+  label?: LabelSelector | undefined;
+
+  /**
+   * What running guests have of it, those behind the newest version first; at most 64.
+   *
+   * @generated from field: repeated lobsterd.secrets.v1.SecretDelivery deliveries = 8;
+   */
+  deliveries: SecretDelivery[];
 };
 
 /**
@@ -62,6 +76,69 @@ export type SecretMetadata = Message<"lobsterd.secrets.v1.SecretMetadata"> & {
  */
 export const SecretMetadataSchema: GenMessage<SecretMetadata> = /*@__PURE__*/
   messageDesc(file_lobsterd_secrets_v1_secrets, 0);
+
+/**
+ * What one running guest has of a secret.
+ *
+ * @generated from message lobsterd.secrets.v1.SecretDelivery
+ */
+export type SecretDelivery = Message<"lobsterd.secrets.v1.SecretDelivery"> & {
+  /**
+   * @generated from field: string tenant = 1;
+   */
+  tenant: string;
+
+  /**
+   * @generated from field: string vm_id = 2;
+   */
+  vmId: string;
+
+  /**
+   * @generated from field: uint32 generation = 3;
+   */
+  generation: number;
+
+  /**
+   * @generated from field: uint32 version = 4;
+   */
+  version: number;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp deliver_time = 5;
+   */
+  deliverTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message lobsterd.secrets.v1.SecretDelivery.
+ * Use `create(SecretDeliverySchema)` to create a new message.
+ */
+export const SecretDeliverySchema: GenMessage<SecretDelivery> = /*@__PURE__*/
+  messageDesc(file_lobsterd_secrets_v1_secrets, 1);
+
+/**
+ * Tenants that were spawned with this label.
+ *
+ * @generated from message lobsterd.secrets.v1.LabelSelector
+ */
+export type LabelSelector = Message<"lobsterd.secrets.v1.LabelSelector"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * @generated from field: string value = 2;
+   */
+  value: string;
+};
+
+/**
+ * Describes the message lobsterd.secrets.v1.LabelSelector.
+ * Use `create(LabelSelectorSchema)` to create a new message.
+ */
+export const LabelSelectorSchema: GenMessage<LabelSelector> = /*@__PURE__*/
+  messageDesc(file_lobsterd_secrets_v1_secrets, 2);
 
 /**
  * Where a secret goes in the guest.
@@ -104,7 +181,7 @@ export type SecretTarget = Message<"lobsterd.secrets.v1.SecretTarget"> & {
  * Use `create(SecretTargetSchema)` to create a new message.
  */
 export const SecretTargetSchema: GenMessage<SecretTarget> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 1);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 3);
 
 /**
  * @generated from message lobsterd.secrets.v1.FileTarget
@@ -117,7 +194,7 @@ export type FileTarget = Message<"lobsterd.secrets.v1.FileTarget"> & {
  * Use `create(FileTargetSchema)` to create a new message.
  */
 export const FileTargetSchema: GenMessage<FileTarget> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 2);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 4);
 
 /**
  * @generated from message lobsterd.secrets.v1.EnvironmentTarget
@@ -134,7 +211,7 @@ export type EnvironmentTarget = Message<"lobsterd.secrets.v1.EnvironmentTarget">
  * Use `create(EnvironmentTargetSchema)` to create a new message.
  */
 export const EnvironmentTargetSchema: GenMessage<EnvironmentTarget> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 3);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 5);
 
 /**
  * @generated from message lobsterd.secrets.v1.ConfigurationTarget
@@ -153,7 +230,7 @@ export type ConfigurationTarget = Message<"lobsterd.secrets.v1.ConfigurationTarg
  * Use `create(ConfigurationTargetSchema)` to create a new message.
  */
 export const ConfigurationTargetSchema: GenMessage<ConfigurationTarget> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 4);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 6);
 
 /**
  * @generated from message lobsterd.secrets.v1.PutSecretRequest
@@ -185,7 +262,7 @@ export type PutSecretRequest = Message<"lobsterd.secrets.v1.PutSecretRequest"> &
  * Use `create(PutSecretRequestSchema)` to create a new message.
  */
 export const PutSecretRequestSchema: GenMessage<PutSecretRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 5);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 7);
 
 /**
  * @generated from message lobsterd.secrets.v1.PutSecretResponse
@@ -202,7 +279,7 @@ export type PutSecretResponse = Message<"lobsterd.secrets.v1.PutSecretResponse">
  * Use `create(PutSecretResponseSchema)` to create a new message.
  */
 export const PutSecretResponseSchema: GenMessage<PutSecretResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 6);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 8);
 
 /**
  * @generated from message lobsterd.secrets.v1.ListSecretsRequest
@@ -224,7 +301,7 @@ export type ListSecretsRequest = Message<"lobsterd.secrets.v1.ListSecretsRequest
  * Use `create(ListSecretsRequestSchema)` to create a new message.
  */
 export const ListSecretsRequestSchema: GenMessage<ListSecretsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 7);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 9);
 
 /**
  * @generated from message lobsterd.secrets.v1.ListSecretsResponse
@@ -246,7 +323,7 @@ export type ListSecretsResponse = Message<"lobsterd.secrets.v1.ListSecretsRespon
  * Use `create(ListSecretsResponseSchema)` to create a new message.
  */
 export const ListSecretsResponseSchema: GenMessage<ListSecretsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 8);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 10);
 
 /**
  * @generated from message lobsterd.secrets.v1.DeleteSecretRequest
@@ -273,7 +350,7 @@ export type DeleteSecretRequest = Message<"lobsterd.secrets.v1.DeleteSecretReque
  * Use `create(DeleteSecretRequestSchema)` to create a new message.
  */
 export const DeleteSecretRequestSchema: GenMessage<DeleteSecretRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 9);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 11);
 
 /**
  * @generated from message lobsterd.secrets.v1.DeleteSecretResponse
@@ -286,7 +363,7 @@ export type DeleteSecretResponse = Message<"lobsterd.secrets.v1.DeleteSecretResp
  * Use `create(DeleteSecretResponseSchema)` to create a new message.
  */
 export const DeleteSecretResponseSchema: GenMessage<DeleteSecretResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 10);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 12);
 
 /**
  * @generated from message lobsterd.secrets.v1.BindSecretRequest
@@ -311,6 +388,14 @@ export type BindSecretRequest = Message<"lobsterd.secrets.v1.BindSecretRequest">
    * @generated from field: lobsterd.secrets.v1.SecretTarget target = 4;
    */
   target?: SecretTarget | undefined;
+
+  /**
+   * Of a shared secret, whose `tenant` is empty: the tenants that get it. A tenant's own secret goes before a shared one of
+   * the same name or target.
+   *
+   * @generated from field: lobsterd.secrets.v1.LabelSelector label = 5;
+   */
+  label?: LabelSelector | undefined;
 };
 
 /**
@@ -318,7 +403,7 @@ export type BindSecretRequest = Message<"lobsterd.secrets.v1.BindSecretRequest">
  * Use `create(BindSecretRequestSchema)` to create a new message.
  */
 export const BindSecretRequestSchema: GenMessage<BindSecretRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 11);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 13);
 
 /**
  * @generated from message lobsterd.secrets.v1.BindSecretResponse
@@ -335,7 +420,56 @@ export type BindSecretResponse = Message<"lobsterd.secrets.v1.BindSecretResponse
  * Use `create(BindSecretResponseSchema)` to create a new message.
  */
 export const BindSecretResponseSchema: GenMessage<BindSecretResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 12);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 14);
+
+/**
+ * @generated from message lobsterd.secrets.v1.AcquireInjectionLeaseRequest
+ */
+export type AcquireInjectionLeaseRequest = Message<"lobsterd.secrets.v1.AcquireInjectionLeaseRequest"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: string tenant = 2;
+   */
+  tenant: string;
+
+  /**
+   * @generated from field: string vm_id = 3;
+   */
+  vmId: string;
+
+  /**
+   * @generated from field: uint32 generation = 4;
+   */
+  generation: number;
+};
+
+/**
+ * Describes the message lobsterd.secrets.v1.AcquireInjectionLeaseRequest.
+ * Use `create(AcquireInjectionLeaseRequestSchema)` to create a new message.
+ */
+export const AcquireInjectionLeaseRequestSchema: GenMessage<AcquireInjectionLeaseRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_secrets_v1_secrets, 15);
+
+/**
+ * @generated from message lobsterd.secrets.v1.AcquireInjectionLeaseResponse
+ */
+export type AcquireInjectionLeaseResponse = Message<"lobsterd.secrets.v1.AcquireInjectionLeaseResponse"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp expire_time = 1;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message lobsterd.secrets.v1.AcquireInjectionLeaseResponse.
+ * Use `create(AcquireInjectionLeaseResponseSchema)` to create a new message.
+ */
+export const AcquireInjectionLeaseResponseSchema: GenMessage<AcquireInjectionLeaseResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_secrets_v1_secrets, 16);
 
 /**
  * @generated from message lobsterd.secrets.v1.InjectSecretsRequest
@@ -367,6 +501,13 @@ export type InjectSecretsRequest = Message<"lobsterd.secrets.v1.InjectSecretsReq
    * @generated from field: string guest_address = 5;
    */
   guestAddress: string;
+
+  /**
+   * The tenant's labels: shared secrets are chosen by them.
+   *
+   * @generated from field: map<string, string> labels = 6;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -374,7 +515,7 @@ export type InjectSecretsRequest = Message<"lobsterd.secrets.v1.InjectSecretsReq
  * Use `create(InjectSecretsRequestSchema)` to create a new message.
  */
 export const InjectSecretsRequestSchema: GenMessage<InjectSecretsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 13);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 17);
 
 /**
  * @generated from message lobsterd.secrets.v1.InjectSecretsResponse
@@ -393,7 +534,7 @@ export type InjectSecretsResponse = Message<"lobsterd.secrets.v1.InjectSecretsRe
  * Use `create(InjectSecretsResponseSchema)` to create a new message.
  */
 export const InjectSecretsResponseSchema: GenMessage<InjectSecretsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 14);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 18);
 
 /**
  * @generated from message lobsterd.secrets.v1.InjectedVersion
@@ -415,7 +556,7 @@ export type InjectedVersion = Message<"lobsterd.secrets.v1.InjectedVersion"> & {
  * Use `create(InjectedVersionSchema)` to create a new message.
  */
 export const InjectedVersionSchema: GenMessage<InjectedVersion> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 15);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 19);
 
 /**
  * @generated from message lobsterd.secrets.v1.IssueGuestIdentityRequest
@@ -447,7 +588,7 @@ export type IssueGuestIdentityRequest = Message<"lobsterd.secrets.v1.IssueGuestI
  * Use `create(IssueGuestIdentityRequestSchema)` to create a new message.
  */
 export const IssueGuestIdentityRequestSchema: GenMessage<IssueGuestIdentityRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 16);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 20);
 
 /**
  * @generated from message lobsterd.secrets.v1.IssueGuestIdentityResponse
@@ -485,7 +626,7 @@ export type IssueGuestIdentityResponse = Message<"lobsterd.secrets.v1.IssueGuest
  * Use `create(IssueGuestIdentityResponseSchema)` to create a new message.
  */
 export const IssueGuestIdentityResponseSchema: GenMessage<IssueGuestIdentityResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 17);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 21);
 
 /**
  * @generated from message lobsterd.secrets.v1.CreateDataKeyRequest
@@ -519,7 +660,7 @@ export type CreateDataKeyRequest = Message<"lobsterd.secrets.v1.CreateDataKeyReq
  * Use `create(CreateDataKeyRequestSchema)` to create a new message.
  */
 export const CreateDataKeyRequestSchema: GenMessage<CreateDataKeyRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 18);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 22);
 
 /**
  * @generated from message lobsterd.secrets.v1.CreateDataKeyResponse
@@ -546,7 +687,7 @@ export type CreateDataKeyResponse = Message<"lobsterd.secrets.v1.CreateDataKeyRe
  * Use `create(CreateDataKeyResponseSchema)` to create a new message.
  */
 export const CreateDataKeyResponseSchema: GenMessage<CreateDataKeyResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 19);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 23);
 
 /**
  * @generated from message lobsterd.secrets.v1.UnwrapDataKeyRequest
@@ -578,7 +719,7 @@ export type UnwrapDataKeyRequest = Message<"lobsterd.secrets.v1.UnwrapDataKeyReq
  * Use `create(UnwrapDataKeyRequestSchema)` to create a new message.
  */
 export const UnwrapDataKeyRequestSchema: GenMessage<UnwrapDataKeyRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 20);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 24);
 
 /**
  * @generated from message lobsterd.secrets.v1.UnwrapDataKeyResponse
@@ -595,7 +736,7 @@ export type UnwrapDataKeyResponse = Message<"lobsterd.secrets.v1.UnwrapDataKeyRe
  * Use `create(UnwrapDataKeyResponseSchema)` to create a new message.
  */
 export const UnwrapDataKeyResponseSchema: GenMessage<UnwrapDataKeyResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 21);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 25);
 
 /**
  * @generated from message lobsterd.secrets.v1.ShredTenantRequest
@@ -622,7 +763,7 @@ export type ShredTenantRequest = Message<"lobsterd.secrets.v1.ShredTenantRequest
  * Use `create(ShredTenantRequestSchema)` to create a new message.
  */
 export const ShredTenantRequestSchema: GenMessage<ShredTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 22);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 26);
 
 /**
  * @generated from message lobsterd.secrets.v1.ShredTenantResponse
@@ -635,7 +776,7 @@ export type ShredTenantResponse = Message<"lobsterd.secrets.v1.ShredTenantRespon
  * Use `create(ShredTenantResponseSchema)` to create a new message.
  */
 export const ShredTenantResponseSchema: GenMessage<ShredTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 23);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 27);
 
 /**
  * @generated from message lobsterd.secrets.v1.IssueGatewayTokenRequest
@@ -657,7 +798,7 @@ export type IssueGatewayTokenRequest = Message<"lobsterd.secrets.v1.IssueGateway
  * Use `create(IssueGatewayTokenRequestSchema)` to create a new message.
  */
 export const IssueGatewayTokenRequestSchema: GenMessage<IssueGatewayTokenRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 24);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 28);
 
 /**
  * @generated from message lobsterd.secrets.v1.IssueGatewayTokenResponse
@@ -674,16 +815,65 @@ export type IssueGatewayTokenResponse = Message<"lobsterd.secrets.v1.IssueGatewa
  * Use `create(IssueGatewayTokenResponseSchema)` to create a new message.
  */
 export const IssueGatewayTokenResponseSchema: GenMessage<IssueGatewayTokenResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_secrets_v1_secrets, 25);
+  messageDesc(file_lobsterd_secrets_v1_secrets, 29);
 
 /**
- * Sealed secrets, tenant keys and guest identities. Values can be written and injected; no call returns one that was put.
+ * @generated from message lobsterd.secrets.v1.RotateRootKeyRequest
+ */
+export type RotateRootKeyRequest = Message<"lobsterd.secrets.v1.RotateRootKeyRequest"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message lobsterd.secrets.v1.RotateRootKeyRequest.
+ * Use `create(RotateRootKeyRequestSchema)` to create a new message.
+ */
+export const RotateRootKeyRequestSchema: GenMessage<RotateRootKeyRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_secrets_v1_secrets, 30);
+
+/**
+ * @generated from message lobsterd.secrets.v1.RotateRootKeyResponse
+ */
+export type RotateRootKeyResponse = Message<"lobsterd.secrets.v1.RotateRootKeyResponse"> & {
+  /**
+   * Ids of the root key from now on and of the one before. They say nothing about a key.
+   *
+   * @generated from field: string root_key_id = 1;
+   */
+  rootKeyId: string;
+
+  /**
+   * @generated from field: string previous_root_key_id = 2;
+   */
+  previousRootKeyId: string;
+
+  /**
+   * Tenants' keys that were wrapped anew.
+   *
+   * @generated from field: uint32 rewrapped_count = 3;
+   */
+  rewrappedCount: number;
+};
+
+/**
+ * Describes the message lobsterd.secrets.v1.RotateRootKeyResponse.
+ * Use `create(RotateRootKeyResponseSchema)` to create a new message.
+ */
+export const RotateRootKeyResponseSchema: GenMessage<RotateRootKeyResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_secrets_v1_secrets, 31);
+
+/**
+ * Sealed secrets, tenant keys and guest identities. Values can be written and injected; no call returns one that was put. Where a
+ * request may have an empty `tenant`, that is a shared secret: it belongs to the platform and reaches tenants by their labels.
  *
  * @generated from service lobsterd.secrets.v1.SecretService
  */
 export const SecretService: GenService<{
   /**
-   * Stores a new version of a secret. The tenant need not exist yet.
+   * Stores a new version of a secret. The tenant need not exist yet. A running guest that has the secret bound gets it.
    *
    * @generated from rpc lobsterd.secrets.v1.SecretService.PutSecret
    */
@@ -703,7 +893,7 @@ export const SecretService: GenService<{
     output: typeof ListSecretsResponseSchema;
   },
   /**
-   * Destroys every version of a secret and its binding.
+   * Destroys every version of a secret and its binding, and takes it away from running guests.
    *
    * @generated from rpc lobsterd.secrets.v1.SecretService.DeleteSecret
    */
@@ -713,7 +903,7 @@ export const SecretService: GenService<{
     output: typeof DeleteSecretResponseSchema;
   },
   /**
-   * Says where in the guest a secret goes. Takes effect at the next injection.
+   * Says where in the guest a secret goes. Takes effect in running guests too.
    *
    * @generated from rpc lobsterd.secrets.v1.SecretService.BindSecret
    */
@@ -723,7 +913,18 @@ export const SecretService: GenService<{
     output: typeof BindSecretResponseSchema;
   },
   /**
-   * Delivers the bound secrets and the gateway's token straight to a guest's agent, once per issued identity.
+   * Opens the one injection that a generation of a microVM gets, for a short time: asked for when its agent has answered, right
+   * before InjectSecrets. A second lease for the same generation is refused, whatever became of the first.
+   *
+   * @generated from rpc lobsterd.secrets.v1.SecretService.AcquireInjectionLease
+   */
+  acquireInjectionLease: {
+    methodKind: "unary";
+    input: typeof AcquireInjectionLeaseRequestSchema;
+    output: typeof AcquireInjectionLeaseResponseSchema;
+  },
+  /**
+   * Delivers the bound secrets and the gateway's token straight to a guest's agent, once, under the lease of its generation.
    *
    * @generated from rpc lobsterd.secrets.v1.SecretService.InjectSecrets
    */
@@ -733,7 +934,7 @@ export const SecretService: GenService<{
     output: typeof InjectSecretsResponseSchema;
   },
   /**
-   * Issues key and certificate of one generation of one microVM and allows one injection into it.
+   * Issues key and certificate of one generation of one microVM, which may then have one injection lease.
    *
    * @generated from rpc lobsterd.secrets.v1.SecretService.IssueGuestIdentity
    */
@@ -780,6 +981,17 @@ export const SecretService: GenService<{
     methodKind: "unary";
     input: typeof IssueGatewayTokenRequestSchema;
     output: typeof IssueGatewayTokenResponseSchema;
+  },
+  /**
+   * Wraps every tenant's key by a new root key and retires the old one; no secret is sealed anew. Interrupted at any point, every
+   * tenant's key opens, and the rotation goes on at the next start or call.
+   *
+   * @generated from rpc lobsterd.secrets.v1.SecretService.RotateRootKey
+   */
+  rotateRootKey: {
+    methodKind: "unary";
+    input: typeof RotateRootKeyRequestSchema;
+    output: typeof RotateRootKeyResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_lobsterd_secrets_v1_secrets, 0);

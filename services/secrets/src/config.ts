@@ -21,7 +21,14 @@ export const configSchema = commonConfigSchema.extend({
     .max(3600)
     .default(300)
     .describe("how far before now it begins"),
-  leaseSeconds: z.number().int().min(1).max(3600).default(300).describe("how long after issue the injection may come"),
+  leaseSeconds: z.number().int().min(1).max(300).default(60).describe("how long an injection lease lasts"),
+  leaseAlarmPerMinute: z
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(120)
+    .describe("more leases in a minute are an alarm"),
   guestNetwork: z.cidrv4().default("10.201.0.0/16").describe("the only addresses that secrets are sent to"),
   guestAgentPort: z.number().int().min(1).max(65535).default(7443).describe("port of the agent in a guest"),
   injectLimitMs: z

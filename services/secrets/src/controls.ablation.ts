@@ -120,7 +120,7 @@ const ablations: readonly Ablation[] = [
     removals: [
       secrets(
         "injection/lease.ts",
-        "issued.generation === name.generation && issued.injectTimeMs !== undefined",
+        "issued.generation === name.generation && issued.leaseExpireTimeMs !== undefined",
         "false",
       ),
     ],
@@ -129,25 +129,32 @@ const ablations: readonly Ablation[] = [
   {
     control: "lease: end",
     removals: [
-      secrets("injection/lease.ts", "issued.leaseExpireTimeMs <= nowMs", "false"),
+      secrets("injection/lease.ts", "leaseExpireTimeMs <= nowMs", "false"),
       secrets("injection/injector.ts", "Math.min(limits.timeoutMs, leaseExpireTimeMs - now())", "limits.timeoutMs"),
     ],
     test: leaseScope,
   },
   {
     control: "lease: tenant",
-    removals: [
-      secrets(
-        "injection/lease.ts",
-        " || issued.tenant !== name.tenant || issued.generation < name.generation",
-        " || issued.generation < name.generation",
-      ),
-    ],
+    removals: [secrets("injection/lease.ts", " && issued.tenant === name.tenant && ", " && ")],
     test: leaseScope,
   },
   {
     control: "lease: not yet issued generation",
-    removals: [secrets("injection/lease.ts", " || issued.generation < name.generation", "")],
+    removals: [secrets("injection/lease.ts", " && issued.generation >= name.generation", "")],
+    test: leaseScope,
+  },
+  {
+    control: "lease: acquired before it is used",
+    removals: [
+      secrets("injection/lease.ts", "  if (leaseExpireTimeMs === undefined) {", "  if (false) {"),
+      secrets("injection/lease.ts", "leaseExpireTimeMs <= nowMs", "(leaseExpireTimeMs ?? Infinity) <= nowMs"),
+    ],
+    test: leaseScope,
+  },
+  {
+    control: "lease: one in the life of an identity",
+    removals: [secrets("store/identity-store.ts", " AND lease_expire_time_ms IS NULL`", "`")],
     test: leaseScope,
   },
   {

@@ -8,6 +8,7 @@ export const fail = defineErrors("secrets.lobsterd", {
   GUEST_REFUSED: Code.FailedPrecondition,
   // Not UNAVAILABLE, which clients repeat by themselves: the guest was tried until the time was over.
   GUEST_UNREACHABLE: Code.Aborted,
+  IDENTITY_MISSING: Code.FailedPrecondition,
   LEASE_BUSY: Code.Aborted,
   LEASE_EXPIRED: Code.FailedPrecondition,
   LEASE_MISSING: Code.FailedPrecondition,

@@ -9,6 +9,8 @@ export interface SecretEvents {
   secretStored(secret: SecretRecord): void;
   secretBound(secret: SecretRecord): void;
   identityIssued(guest: GuestName, serial: string, expireTimeMs: number): void;
+  /** More leases than are ever asked for by an ordinary host: whoever asks may be collecting secrets. */
+  leaseAlarm(leaseCount: number): void;
   secretsInjected(guest: GuestName, delivered: Delivered): void;
   identitiesRevoked(tenant: string, vmIds: readonly string[]): void;
   tenantShredded(tenant: string, tenantKeyId: string | undefined, vmIds: readonly string[]): void;
@@ -26,6 +28,10 @@ export function createSecretEvents(bus: EventBus, logger: Logger): SecretEvents 
     secretBound: (secret) => tell(secret.tenant, "secret-bound", "secret bound", facts(secret)),
     identityIssued: ({ tenant, vmId, generation }, serial, expireTimeMs) =>
       tell(tenant, "identity-issued", "guest identity issued", { vmId, generation, serial, expireTimeMs }),
+    leaseAlarm(leaseCount) {
+      logger.error({ leaseCount, windowSeconds: 60 }, "too many injection leases in a minute");
+      bus.publish({ tenant: "", name: "lease-alarm", data: { leaseCount, windowSeconds: 60 } });
+    },
     secretsInjected: ({ tenant, vmId, generation }, delivered) =>
       tell(tenant, "secrets-injected", "secrets injected", { vmId, generation, delivered }),
     identitiesRevoked: (tenant, vmIds) =>

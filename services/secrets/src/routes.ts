@@ -1,5 +1,6 @@
 import { defineRoutes, type Routes, unimplemented } from "@lobsterd/chassis/routes.ts";
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { acquireInjectionLease } from "./rpc/acquire-injection-lease.ts";
 import { bindSecret } from "./rpc/bind-secret.ts";
 import { injectSecrets } from "./rpc/inject-secrets.ts";
 import { issueGatewayToken } from "./rpc/issue-gateway-token.ts";
@@ -17,7 +18,7 @@ export function createRoutes(context: SecretsContext): readonly Routes[] {
       listSecrets: listSecrets(context),
       deleteSecret: unimplemented,
       bindSecret: bindSecret(context),
-      acquireInjectionLease: unimplemented,
+      acquireInjectionLease: acquireInjectionLease(context),
       injectSecrets: injectSecrets(context),
       issueGuestIdentity: issueGuestIdentity(context),
       createDataKey: unimplemented,

@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { type AuditSink, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
+import { type AuditSink, createAuditClient, openAuditSpool, ownOutcome } from "@lobsterd/chassis/audit.ts";
 import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
 import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
 import type { ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
@@ -15,6 +15,8 @@ import { type IssueIdentity, identityIssuer } from "./identity/issuer.ts";
 import { openGuestDelivery } from "./injection/guest-delivery.ts";
 import { guestNetwork } from "./injection/guest-network.ts";
 import { type Injector, openInjector } from "./injection/injector.ts";
+import { type AcquireLease, leaseIssuer } from "./injection/lease.ts";
+import { rateAlarm } from "./injection/lease-alarm.ts";
 import { openFileRootKey } from "./root-key/file-provider.ts";
 import type { RootKeyProvider } from "./root-key/provider.ts";
 import { createRoutes } from "./routes.ts";
@@ -33,6 +35,7 @@ export interface SecretsContext {
   readonly sealed: SealedSecrets;
   readonly identities: IdentityStore;
   readonly issueIdentity: IssueIdentity;
+  readonly acquireLease: AcquireLease;
   readonly injector: Injector;
   readonly shred: Shred;
   readonly events: SecretEvents;
@@ -64,8 +67,6 @@ export async function startSecrets(
   const bus = overrides.bus ?? connectEvents({ config, logger });
   scope.onClose(() => bus.close());
   const events = createSecretEvents(bus, logger);
-  const context = await createContext({ config, database, provider, events, now: overrides.now ?? Date.now });
-
   const sink =
     overrides.audit ??
     createAuditClient({
@@ -74,6 +75,8 @@ export async function startSecrets(
     });
   const spool = openAuditSpool(database, sink, logger);
   scope.onClose(() => spool.close());
+  const now = overrides.now ?? Date.now;
+  const context = await createContext({ config, database, provider, events, spool, now });
   const server = await startServer({
     config,
     logger,
@@ -90,9 +93,10 @@ async function createContext(parts: {
   database: Database;
   provider: RootKeyProvider;
   events: SecretEvents;
+  spool: AuditSink;
   now: () => number;
 }): Promise<SecretsContext> {
-  const { config, database, provider, events, now } = parts;
+  const { config, database, provider, events, spool, now } = parts;
   const keyStore = openTenantKeyStore(database);
   const secrets = openSecretStore(database);
   const identities = openIdentityStore(database);
@@ -118,7 +122,18 @@ async function createContext(parts: {
     requests: openRequestLog(database),
     sealed,
     identities,
-    issueIdentity: identityIssuer({ authority, identities, leaseMs: config.leaseSeconds * 1000, now }),
+    issueIdentity: identityIssuer({ authority, identities, now }),
+    acquireLease: leaseIssuer({
+      identities,
+      leaseMs: config.leaseSeconds * 1000,
+      now,
+      count: rateAlarm(config.leaseAlarmPerMinute, now, (leaseCount) => {
+        events.leaseAlarm(leaseCount);
+        const facts = { action: "InjectionLeaseAlarm", tenant: "", resource: "", generation: 0 } as const;
+        // A spool that takes no record says so by failing the next call that has to be recorded.
+        spool.append(ownOutcome({ ...facts, outcome: "failure", reason: "LEASE_RATE" })).catch(() => undefined);
+      }),
+    }),
     injector: openInjector({ identities, sealed, refuseOutside: guestNetwork(config.guestNetwork), deliver, now }),
     shred: shredder({ database, keyStore, secrets, identities }),
     events,

@@ -3,29 +3,27 @@ import type { GuestName, IdentityStore } from "../store/identity-store.ts";
 import type { GuestAuthority, GuestLeaf } from "./guest-authority.ts";
 
 /**
- * Issues an identity to one generation of a microVM and opens its one injection. Issued again before the injection it
- * makes a fresh key under the same name; throws LEASE_USED, STALE_GENERATION or VM_OF_ANOTHER_TENANT otherwise.
+ * Issues an identity to one generation of a microVM, which may then acquire its one injection lease. Issued again before that it makes
+ * a fresh key under the same name; throws LEASE_USED, STALE_GENERATION or VM_OF_ANOTHER_TENANT otherwise.
  */
 export type IssueIdentity = (guest: GuestName) => Promise<GuestLeaf>;
 
 export function identityIssuer(parts: {
   authority: GuestAuthority;
   identities: IdentityStore;
-  leaseMs: number;
   now: () => number;
 }): IssueIdentity {
-  const { authority, identities, leaseMs, now } = parts;
+  const { authority, identities, now } = parts;
   return async (guest) => {
     refuseReissue(identities, guest);
     const issueTimeMs = now();
     const leaf = await authority.issue(guest, issueTimeMs);
     try {
-      // Asked again: another generation may have been issued, or the injection delivered, while the key was made.
+      // Asked again: another generation may have been issued, or the lease acquired, while the key was made.
       refuseReissue(identities, guest);
       const { serial, expireTimeMs } = leaf;
-      const leaseExpireTimeMs = Math.min(issueTimeMs + leaseMs, expireTimeMs);
       const { tenant, vmId, generation } = guest;
-      identities.write({ tenant, vmId, generation, serial, issueTimeMs, expireTimeMs, leaseExpireTimeMs });
+      identities.write({ tenant, vmId, generation, serial, issueTimeMs, expireTimeMs });
       return leaf;
     } catch (error) {
       leaf.privateKeyPem.destroy();

@@ -6,11 +6,12 @@ import { after, before, test } from "node:test";
 import { createServer, type Server } from "node:tls";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { testCertificates } from "@lobsterd/chassis/testing-certificates.ts";
 import { InjectSecretsResponseSchema } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { guestUri } from "../identity/guest-name.ts";
 import { type GuestFiles, guestAgent } from "../testing/guest-agent.ts";
-import { inject, issuedLeaf, newGuest, putBound, reasonFrom } from "../testing/guests.ts";
+import { acquireLease, inject, injectLeased, issuedLeaf, newGuest, putBound, reasonFrom } from "../testing/guests.ts";
 import { type RunningService, runningService, trustDomain } from "../testing/running-service.ts";
 
 let service: RunningService;
@@ -48,7 +49,8 @@ test("the right guest gets the bound secrets of its tenant and the token, once",
   ]);
   // The same request again is the same answer and no second delivery; another request is refused.
   assert.deepEqual(await inject(service, guest, "127.0.1.1", requestId), answer);
-  assert.equal(await reasonFrom(inject(service, guest, "127.0.1.1")), "LEASE_USED");
+  assert.equal(await reasonFrom(injectLeased(service, guest, "127.0.1.1")), "LEASE_USED");
+  assert.equal(await reasonFrom(acquireLease(service, guest)), "LEASE_USED");
   assert.equal(await reasonFrom(issuedLeaf(service, guest)), "LEASE_USED");
   assert.equal(agent.received.length, 1);
 });
@@ -81,7 +83,8 @@ test("the previous generation of the same microVM gets nothing", async () => {
   const second = { ...first, generation: 2 };
   await issuedLeaf(service, second);
   await using agent = disposable(await guestAgent(service, "127.0.1.3", oldLeaf));
-  assert.equal(await reasonFrom(inject(service, first, "127.0.1.3")), "STALE_GENERATION");
+  assert.equal(await reasonFrom(acquireLease(service, first)), "STALE_GENERATION");
+  assert.equal(await reasonFrom(injectLeased(service, first, "127.0.1.3")), "STALE_GENERATION");
   assert.equal(await reasonFrom(issuedLeaf(service, first)), "STALE_GENERATION");
   assert.equal(await reasonFrom(inject(service, second, "127.0.1.3")), "GUEST_IDENTITY_REFUSED");
   assert.deepEqual(agent.received, []);
@@ -110,14 +113,22 @@ test("a lease is for its tenant, microVM and generation, and ends", async () => 
   const guest = newGuest("demo");
   const leaf = await issuedLeaf(service, guest);
   await using agent = disposable(await guestAgent(service, "127.0.1.5", leaf));
-  const tried = (other: Partial<typeof guest>) => reasonFrom(inject(service, { ...guest, ...other }, "127.0.1.5"));
+  const tried = (other: Partial<typeof guest>) =>
+    reasonFrom(injectLeased(service, { ...guest, ...other }, "127.0.1.5"));
+  assert.equal(await tried({}), "LEASE_MISSING", "none was acquired");
+  for (const other of [{ tenant: "other" }, { vmId: newGuest("demo").vmId }, { generation: 2 }]) {
+    assert.equal(await reasonFrom(acquireLease(service, { ...guest, ...other })), "IDENTITY_MISSING");
+  }
+  await acquireLease(service, guest);
   assert.equal(await tried({ tenant: "other" }), "LEASE_MISSING");
   assert.equal(await tried({ vmId: newGuest("demo").vmId }), "LEASE_MISSING");
   assert.equal(await tried({ generation: 2 }), "LEASE_MISSING");
   assert.equal(await reasonFrom(issuedLeaf(service, { ...guest, tenant: "other" })), "VM_OF_ANOTHER_TENANT");
-  service.advance(301_000);
+  service.advance(61_000);
   assert.equal(await tried({}), "LEASE_EXPIRED");
-  service.advance(-301_000);
+  assert.equal(await reasonFrom(acquireLease(service, guest)), "LEASE_USED", "an expired lease is not renewed");
+  assert.equal(await reasonFrom(issuedLeaf(service, guest)), "LEASE_USED", "nor by a new identity");
+  service.advance(-61_000);
   assert.deepEqual(agent.received, []);
 });
 
@@ -125,7 +136,7 @@ test("an address outside the guests' network is refused before anything is opene
   const guest = newGuest("demo");
   await issuedLeaf(service, guest);
   for (const address of ["10.201.0.1", "192.0.2.1", "128.0.0.1", "126.255.255.255"]) {
-    assert.equal(await reasonFrom(inject(service, guest, address)), "ADDRESS_NOT_A_GUEST");
+    assert.equal(await reasonFrom(injectLeased(service, guest, address)), "ADDRESS_NOT_A_GUEST");
   }
   assert.equal(await reasonFrom(inject(service, guest, "localhost")), "INVALID_FIELD");
 });
@@ -133,8 +144,9 @@ test("an address outside the guests' network is refused before anything is opene
 test("a guest that does not listen yet is waited for, one that never does is not", async () => {
   const guest = newGuest("demo");
   const leaf = await issuedLeaf(service, guest);
-  const early = inject(service, guest, "127.0.1.6");
-  const early2 = reasonFrom(inject(service, guest, "127.0.1.6"));
+  await acquireLease(service, guest);
+  const early = injectLeased(service, guest, "127.0.1.6");
+  const early2 = reasonFrom(injectLeased(service, guest, "127.0.1.6"));
   await using agent = disposable(await guestAgent(service, "127.0.1.6", leaf));
   assert.equal((await early).injected.length, 2);
   assert.match(await early2, /^LEASE_(BUSY|USED)$/);
@@ -192,7 +204,7 @@ test("a microVM that is revoked while its secrets are under way ends the deliver
   await service.as("vm").shredTenant({ requestId: randomUUID(), tenant: "demo", vmId: guest.vmId });
   assert.equal(await injected, "GUEST_UNREACHABLE");
   release.resolve();
-  assert.equal(await reasonFrom(inject(service, guest, "127.0.1.10")), "LEASE_MISSING");
+  assert.equal(await reasonFrom(injectLeased(service, guest, "127.0.1.10")), "LEASE_MISSING");
   assert.equal((await service.as("viewer").listSecrets({ tenant: "demo" })).secrets.length, 3);
 });
 
@@ -205,6 +217,39 @@ test("issued again before the injection, under the same request_id or another, a
   assert.equal(new Set(serials).size, 3);
   const reused = service.as("vm").issueGuestIdentity({ requestId, ...guest, generation: 2 });
   assert.equal(await reasonFrom(reused), "REQUEST_ID_REUSED");
+});
+
+test("a lease begins when it is acquired, however long the boot took", async () => {
+  const guest = newGuest("demo");
+  const leaf = await issuedLeaf(service, guest);
+  await using agent = disposable(await guestAgent(service, "127.0.1.11", leaf));
+  service.advance(3_000_000);
+  const { expireTime } = await acquireLease(service, guest);
+  assert.ok(Number(expireTime?.seconds) * 1000 > Date.now() + 3_000_000);
+  assert.equal(await reasonFrom(injectLeased(service, guest, "127.0.1.11")), "OK");
+  service.advance(-3_000_000);
+  assert.equal(agent.received.length, 1);
+});
+
+test("more leases in a minute than an ordinary host asks for are logged, published and recorded", async () => {
+  const hurried = await runningService({ leaseAlarmPerMinute: 2 });
+  try {
+    for (let index = 0; index < 4; index += 1) {
+      const guest = newGuest("demo");
+      await issuedLeaf(hurried, guest);
+      await acquireLease(hurried, guest);
+    }
+    assert.equal(hurried.events.filter(({ name }) => name === "lease-alarm").length, 1);
+    assert.match(hurried.logLines.join(""), /too many injection leases in a minute/);
+    const recorded = await waitFor(
+      "the alarm to be recorded",
+      async () => hurried.audit.entries.find(({ action }) => action === "InjectionLeaseAlarm"),
+      { timeoutMs: 5000, intervalMs: 20 },
+    );
+    assert.equal(recorded.reason, "LEASE_RATE");
+  } finally {
+    await hurried.close();
+  }
 });
 
 function selfSigned(caPath: string): GuestFiles {

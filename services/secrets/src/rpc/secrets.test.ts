@@ -123,6 +123,8 @@ test("every caller has the methods of the allow table and no other", async () =>
     listSecrets: (caller: CallerName) => service.as(caller).listSecrets({ tenant: "access" }),
     deleteSecret: (caller: CallerName) => service.as(caller).deleteSecret({ ...id, name: "k" }),
     bindSecret: (caller: CallerName) => service.as(caller).bindSecret({ ...id, name: "absent", target: file }),
+    acquireInjectionLease: (caller: CallerName) =>
+      service.as(caller).acquireInjectionLease({ ...id, vmId, generation: 1 }),
     injectSecrets: (caller: CallerName) =>
       service.as(caller).injectSecrets({ ...id, vmId, generation: 1, guestAddress: "192.0.2.1" }),
     issueGuestIdentity: (caller: CallerName) =>
@@ -140,7 +142,14 @@ test("every caller has the methods of the allow table and no other", async () =>
   const allowed: Record<CallerName, readonly string[]> = {
     operator: ["putSecret", "listSecrets", "deleteSecret", "bindSecret", "issueGatewayToken"],
     viewer: ["listSecrets"],
-    vm: ["injectSecrets", "issueGuestIdentity", "createDataKey", "unwrapDataKey", "shredTenant"],
+    vm: [
+      "acquireInjectionLease",
+      "injectSecrets",
+      "issueGuestIdentity",
+      "createDataKey",
+      "unwrapDataKey",
+      "shredTenant",
+    ],
     net: [],
     stranger: [],
   };

@@ -22,6 +22,9 @@ const migrations = [
      inject_time_ms INTEGER
    ) STRICT;
    CREATE INDEX guest_identity_tenant ON guest_identity (tenant);`,
+  // A lease of its own: it no longer begins with the identity.
+  `ALTER TABLE guest_identity DROP COLUMN lease_expire_time_ms;
+   ALTER TABLE guest_identity ADD COLUMN lease_expire_time_ms INTEGER;`,
 ];
 
 /**

@@ -17,6 +17,11 @@ export function integer(row: Row, column: string): number {
   return value;
 }
 
+/** Reads an integer column that may be NULL. */
+export function optionalInteger(row: Row, column: string): number | undefined {
+  return row[column] === null ? undefined : integer(row, column);
+}
+
 /** Reads a blob column. */
 export function blob(row: Row, column: string): Uint8Array {
   const value = row[column];

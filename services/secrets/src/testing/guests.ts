@@ -22,9 +22,21 @@ export async function issuedLeaf(service: RunningService, guest: GuestName): Pro
   return { certificatePath, keyPath };
 }
 
-/** Asks for the injection into `guest` at `address`, as `vm` does. */
-export function inject(service: RunningService, guest: GuestName, address: string, requestId = randomUUID()) {
+/** Acquires the injection lease of `guest`, as `vm` does when the agent has answered. */
+export function acquireLease(service: RunningService, guest: GuestName) {
+  return service.as("vm").acquireInjectionLease({ requestId: randomUUID(), ...guest });
+}
+
+/** Asks for the injection into `guest` at `address`, under whatever lease it has. */
+export function injectLeased(service: RunningService, guest: GuestName, address: string, requestId = randomUUID()) {
   return service.as("vm").injectSecrets({ requestId, ...guest, guestAddress: address });
+}
+
+/** Acquires the lease of `guest` unless it has had it, and asks for the injection at `address`. */
+export async function inject(service: RunningService, guest: GuestName, address: string, requestId = randomUUID()) {
+  const reason = await reasonFrom(acquireLease(service, guest));
+  if (reason !== "OK" && reason !== "LEASE_USED") throw new Error(`no lease: ${reason}`);
+  return await injectLeased(service, guest, address, requestId);
 }
 
 /** Puts and binds a secret, as an operator does. */

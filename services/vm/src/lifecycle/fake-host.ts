@@ -20,6 +20,7 @@ import {
   WithdrawRouteResponseSchema,
 } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import {
+  AcquireInjectionLeaseResponseSchema,
   InjectSecretsResponseSchema,
   IssueGuestIdentityResponseSchema,
   SecretService,
@@ -147,6 +148,7 @@ export function createFakeHost(): FakeHost {
           platformCaPem: "authority",
         });
       },
+      acquireInjectionLease: () => create(AcquireInjectionLeaseResponseSchema),
       injectSecrets: () => {
         attempt("injectSecrets");
         return create(InjectSecretsResponseSchema);

@@ -153,9 +153,11 @@ async function startMicroVm(
 }
 
 async function injectSecrets(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
-  const { name, vmId, generation, guestAddress } = tenant;
-  const request = { requestId: randomUUID(), tenant: name, vmId, generation, guestAddress };
-  await life.parts.secrets.injectSecrets(request, { signal });
+  const { name, vmId, generation, guestAddress, labels } = tenant;
+  const { secrets } = life.parts;
+  const guest = { tenant: name, vmId, generation };
+  await secrets.acquireInjectionLease({ requestId: randomUUID(), ...guest }, { signal });
+  await secrets.injectSecrets({ requestId: randomUUID(), ...guest, guestAddress, labels: { ...labels } }, { signal });
 }
 
 async function publishRoute(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {

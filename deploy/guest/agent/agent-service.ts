@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { create } from "@bufbuild/protobuf";
 import { durationMs, type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
@@ -13,14 +14,15 @@ import {
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { fail } from "./errors.ts";
 import type { Identity } from "./identity.ts";
-import type { SecretFile, SecretFiles } from "./secret-files.ts";
-import { type Finished, parseTraceparent, type Tracer } from "./tracer.ts";
+import type { Injected, InjectedSecrets } from "./injected-secrets.ts";
+import { type Finished, parseTraceparent, type SpanContext, type Tracer } from "./tracer.ts";
 import type { Workload, WorkloadState } from "./workload.ts";
+import { PointerError } from "./workload-configuration.ts";
 
 export type AgentParts = {
   readonly identity: Identity;
   readonly workload: Workload;
-  readonly secretFiles: SecretFiles;
+  readonly secrets: InjectedSecrets;
   readonly tracer: Tracer;
   /** Stops the workload and writes the disk. */
   readonly quiesce: () => Promise<void>;
@@ -31,6 +33,10 @@ export type AgentParts = {
 const maximumWaitMs = 10_000;
 const maximumSecrets = 64;
 const maximumSecretBytes = 65_536;
+/** A new version has to be in use within 2 s, so a workload that is restarted for it has half of that to end. */
+const restartGraceMs = 1_000;
+const variableName = /^[A-Z][A-Z0-9_]{0,63}$/;
+const jsonPointer = /^(\/[A-Za-z0-9_-]{1,64}){1,8}$/;
 const secretName = /^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 const wireStates: Readonly<Record<WorkloadState, WireState>> = {
@@ -67,7 +73,7 @@ function checkedWaitMs(request: HealthRequest): number {
   return waitMs;
 }
 
-function checkedSecrets(secrets: readonly InjectedSecret[]): readonly SecretFile[] {
+function checkedSecrets(secrets: readonly InjectedSecret[]): readonly Injected[] {
   if (secrets.length > maximumSecrets) throw invalid("secrets", "at most 64");
   const seen = new Set<string>();
   return secrets.map((secret) => {
@@ -78,8 +84,20 @@ function checkedSecrets(secrets: readonly InjectedSecret[]): readonly SecretFile
     if (value.length < 1 || value.length > maximumSecretBytes)
       throw invalid("secrets.value", "must be 1 byte to 64 KiB");
     seen.add(secret.name);
-    return { name: secret.name, value };
+    return { name: secret.name, value, target: checkedTarget(secret, value) };
   });
+}
+
+function checkedTarget({ target }: InjectedSecret, value: Uint8Array): Injected["target"] {
+  if (target.case === undefined) return { kind: "file" };
+  // A NUL would end the variable early, and bytes that are no text would become other bytes.
+  if (!isUtf8(value) || value.includes(0)) throw invalid("secrets.value", "must be text without NUL");
+  if (target.case === "environmentVariable") {
+    if (!variableName.test(target.value)) throw invalid("secrets.environment_variable", "malformed");
+    return { kind: "environment", variable: target.value };
+  }
+  if (!jsonPointer.test(target.value)) throw invalid("secrets.configuration_pointer", "malformed");
+  return { kind: "configuration", pointer: target.value };
 }
 
 async function notImplemented(): Promise<never> {
@@ -93,7 +111,15 @@ async function* notImplementedStream(): AsyncGenerator<never> {
 
 /** AgentService over the parts of this guest. */
 export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentService> {
-  const { identity, workload, secretFiles, tracer } = parts;
+  const { identity, workload, tracer } = parts;
+  const takeSecrets = async (secrets: readonly Injected[], parent: SpanContext | undefined): Promise<void> => {
+    const effect = await parts.secrets.replace(secrets).catch((error: unknown) => {
+      if (error instanceof PointerError) throw invalid("secrets.configuration_pointer", error.message);
+      throw error;
+    });
+    if (effect === "restart-needed") await workload.restart(restartGraceMs, parent);
+    else workload.start(parent);
+  };
   // Two injections at once must not mix their sets: each waits for the one before, whatever became of it.
   let injecting: Promise<unknown> = Promise.resolve();
   return {
@@ -113,9 +139,10 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       const parent = parseTraceparent(context.requestHeader.get("traceparent"));
       const span = tracer.start("AgentService/InjectSecrets", parent);
       try {
-        const written = injecting.then(() => secretFiles.replace(secrets));
-        injecting = written.catch(() => undefined);
-        await written;
+        const context = span?.context ?? parseTraceparent(identity.traceparent);
+        const taken = injecting.then(() => takeSecrets(secrets, context));
+        injecting = taken.catch(() => undefined);
+        await taken;
       } catch (error) {
         span?.end({ failed: true });
         throw error;
@@ -123,7 +150,6 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
         for (const secret of secrets) secret.value.fill(0);
       }
       span?.end();
-      workload.start(span?.context ?? parseTraceparent(identity.traceparent));
       return create(InjectSecretsResponseSchema, { workloadState: wireStates[workload.state] });
     },
     async shutdown() {

@@ -2,11 +2,13 @@ import { agentHandlers } from "./agent-service.ts";
 import { kernelStartMs, prepareWorkload, readIdentity, readWorkloadManifest, writeResolvers } from "./boot.ts";
 import { createFront } from "./front.ts";
 import { createGrpcServer } from "./grpc-server.ts";
+import { InjectedSecrets } from "./injected-secrets.ts";
 import { log } from "./log.ts";
 import { resetMachine, syncFileSystems } from "./power.ts";
 import { SecretFiles } from "./secret-files.ts";
 import { parseTraceparent, Tracer } from "./tracer.ts";
 import { Workload } from "./workload.ts";
+import { WorkloadConfiguration } from "./workload-configuration.ts";
 
 const address = "10.77.0.2";
 const agentPort = 7443;
@@ -23,7 +25,11 @@ function main(): void {
   writeResolvers(identity);
   prepareWorkload(identity, manifest);
   const workload = new Workload(manifest, tracer);
-  const secretFiles = new SecretFiles("/run/secrets", manifest.user);
+  const secrets = new InjectedSecrets(
+    new SecretFiles("/run/secrets", manifest.user),
+    new WorkloadConfiguration(manifest.configurationPath, manifest.user),
+    workload,
+  );
   const quiesce = async (): Promise<void> => {
     await workload.stop(workloadGraceMs);
     await syncFileSystems();
@@ -32,10 +38,7 @@ function main(): void {
   const powerOff = () => setImmediate(() => void grpc.drain(drainMs).finally(resetMachine));
   if (!identity.expectInjection) workload.start(parent);
   const front = createFront({ identity, workloadPort: manifest.port });
-  const grpc = createGrpcServer(
-    identity,
-    agentHandlers({ identity, workload, secretFiles, tracer, quiesce, powerOff }),
-  );
+  const grpc = createGrpcServer(identity, agentHandlers({ identity, workload, secrets, tracer, quiesce, powerOff }));
   // Until there is an answer to give, the port is closed: a handshake under emulation takes time that the workload needs to start.
   void workload.firstHealthy().then(() => front.listen(frontPort, address));
   grpc.server.listen(agentPort, address, () => {

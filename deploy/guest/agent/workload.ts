@@ -24,14 +24,18 @@ function relay(stream: Readable | null, name: string): void {
   );
 }
 
-/** The image's workload: one process group under its own user, started once and never restarted. */
+/** One run of the workload's process. */
+type Run = { readonly child: ChildProcess; readonly ended: AbortController };
+
+/** The image's workload: one process group under its own user. It is not restarted by itself, only when its secrets ask for it. */
 export class Workload {
   readonly #manifest: WorkloadManifest;
   readonly #tracer: Tracer;
   readonly #changes = new EventEmitter();
-  readonly #stopped = new AbortController();
   #state: WorkloadState = "waiting-for-secrets";
-  #process: ChildProcess | undefined;
+  #secretEnvironment: Readonly<Record<string, string>> = {};
+  #run: Run | undefined;
+  #isStopped = false;
 
   constructor(manifest: WorkloadManifest, tracer: Tracer) {
     this.#manifest = manifest;
@@ -43,46 +47,71 @@ export class Workload {
     return this.#state;
   }
 
+  /** What the next run has in its environment beside the image's variables. True if that is a change. */
+  setSecretEnvironment(variables: Readonly<Record<string, string>>): boolean {
+    const names = new Set([...Object.keys(variables), ...Object.keys(this.#secretEnvironment)]);
+    const isChange = [...names].some((name) => variables[name] !== this.#secretEnvironment[name]);
+    this.#secretEnvironment = { ...variables };
+    return isChange;
+  }
+
   /** Starts the process below `parent` in the trace. Does nothing when it was started before. */
   start(parent: SpanContext | undefined): void {
-    if (this.#state !== "waiting-for-secrets" || this.#stopped.signal.aborted) return;
+    if (this.#state === "waiting-for-secrets") this.#launch(parent);
+  }
+
+  /** Ends the process group as `stop` does and starts it anew; one that was not started yet is started, one that had failed gets another try. */
+  async restart(graceMs: number, parent: SpanContext | undefined): Promise<void> {
+    const run = this.#run;
+    this.#run = undefined;
+    if (run !== undefined) await end(run, graceMs);
+    this.#launch(parent);
+  }
+
+  #launch(parent: SpanContext | undefined): void {
+    if (this.#isStopped) return;
     this.#become("starting");
     const { command, user, environment } = this.#manifest;
     const child = spawn(command[0] ?? "", command.slice(1), {
       uid: user.uid,
       gid: user.gid,
       cwd: environment.HOME ?? "/",
-      env: { ...environment },
+      env: { ...environment, ...this.#secretEnvironment },
       stdio: ["ignore", "pipe", "pipe"],
       // Its own session and process group: stopping reaches whatever it forked.
       detached: true,
     });
-    this.#process = child;
+    const run = { child, ended: new AbortController() };
+    this.#run = run;
     relay(child.stdout, "stdout");
     relay(child.stderr, "stderr");
-    child.on("error", (error) => this.#end("workload cannot be run", { error: error.message }));
-    child.on("exit", (code, signal) => this.#end("workload ended", { code: code ?? -1, signal: signal ?? "" }));
-    void this.#watch(parent);
+    child.on("error", (error) => this.#ended(run, "workload cannot be run", { error: error.message }));
+    child.on("exit", (code, signal) => this.#ended(run, "workload ended", { code: code ?? -1, signal: signal ?? "" }));
+    void this.#watch(run, parent);
   }
 
-  #end(message: string, facts: Readonly<Record<string, string | number>>): void {
+  /** A run that was ended to make room for the next one is no failure. */
+  #ended(run: Run, message: string, facts: Readonly<Record<string, string | number>>): void {
     log(message, facts);
-    this.#become("failed");
-    this.#stopped.abort();
+    run.ended.abort();
+    if (run === this.#run) this.#become("failed");
   }
 
   #become(state: WorkloadState): void {
-    if (this.#state === state || this.#state === "failed") return;
+    if (this.#state === state) return;
     this.#state = state;
     this.#changes.emit("change");
   }
 
-  async #watch(parent: SpanContext | undefined): Promise<void> {
+  async #watch(run: Run, parent: SpanContext | undefined): Promise<void> {
     const span = this.#tracer.start("workload.start", parent);
     const target = { port: this.#manifest.port, path: this.#manifest.healthPath, timeoutMs: probeTimeoutMs };
+    const { signal } = run.ended;
     let failures = 0;
-    while (!this.#stopped.signal.aborted) {
+    while (!signal.aborted) {
       const healthy = await probeHealth(target);
+      // The process may have ended while the probe waited: what it said is of the past.
+      if (signal.aborted || run !== this.#run) break;
       failures = healthy ? 0 : failures + 1;
       if (healthy) {
         span?.end();
@@ -90,7 +119,7 @@ export class Workload {
       } else if (this.#state === "healthy" && failures >= failuresToUnhealthy) this.#become("unhealthy");
       const intervalMs = this.#state === "starting" ? startingIntervalMs : watchingIntervalMs;
       // Aborting the delay ends the loop, which is how it is meant to end.
-      await delay(intervalMs, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
+      await delay(intervalMs, undefined, { signal }).catch(() => undefined);
     }
     span?.end({ failed: true });
   }
@@ -110,15 +139,29 @@ export class Workload {
     while (this.#state !== "healthy") await once(this.#changes, "change");
   }
 
-  /** Ends the process group: SIGTERM, and SIGKILL after `graceMs`. */
+  /** Ends the process group for good: SIGTERM, and SIGKILL after `graceMs`. */
   async stop(graceMs: number): Promise<void> {
-    const child = this.#process;
-    this.#stopped.abort();
-    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, "exit");
-    process.kill(-child.pid, "SIGTERM");
-    const timer = setTimeout(() => process.kill(-(child.pid ?? 0), "SIGKILL"), graceMs);
-    await exited;
-    clearTimeout(timer);
+    this.#isStopped = true;
+    if (this.#run !== undefined) await end(this.#run, graceMs);
+  }
+}
+
+async function end({ child, ended }: Run, graceMs: number): Promise<void> {
+  ended.abort();
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, "exit");
+  const { pid } = child;
+  signalGroup(pid, "SIGTERM");
+  const timer = setTimeout(() => signalGroup(pid, "SIGKILL"), graceMs);
+  await exited;
+  clearTimeout(timer);
+}
+
+/** A group that is gone already, its exit not yet told, is what is wanted. */
+function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
 }

@@ -15,8 +15,31 @@ export type Secrets = {
   readonly digests: Readonly<Record<string, string>>;
 };
 
-export async function readConfiguration(): Promise<Configuration> {
-  return JSON.parse(await readFile(configurationPath, "utf8")) as Configuration;
+export type Settings = {
+  readonly configuration: Configuration;
+  /** SHA-256 in hexadecimal of each text beside the platform's own, by its JSON pointer. */
+  readonly fields: Readonly<Record<string, string>>;
+};
+
+/** Reads what the platform says of this guest, and marks of what operators put beside it. */
+export async function readConfiguration(path = configurationPath): Promise<Settings> {
+  const { tenant, vmId, generation, ...others } = JSON.parse(await readFile(path, "utf8")) as Configuration;
+  return { configuration: { tenant, vmId, generation }, fields: Object.fromEntries(textsIn(others, "")) };
+}
+
+function textsIn(value: unknown, pointer: string): [string, string][] {
+  if (typeof value === "string") return [[pointer, digestOf(value)]];
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([name, child]) => textsIn(child, `${pointer}/${name}`));
+}
+
+/** SHA-256 in hexadecimal of every variable of this process. */
+export function environmentDigests(): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(process.env).map(([name, value]) => [name, digestOf(value ?? "")]));
+}
+
+function digestOf(value: string | Buffer): string {
+  return createHash("sha256").update(value).digest("hex");
 }
 
 async function namesIn(directory: string): Promise<string[]> {
@@ -37,7 +60,7 @@ export async function readSecrets(directory = secretsDirectory): Promise<Secrets
     if (name.startsWith(".")) continue;
     const value = await readFile(join(directory, name));
     if (name === tokenName) token = value;
-    else digests[name] = createHash("sha256").update(value).digest("hex");
+    else digests[name] = digestOf(value);
   }
   return { token, digests };
 }

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { isBearer } from "./bearer.ts";
-import { readConfiguration, readSecrets, tokenName } from "./guest-files.ts";
+import { environmentDigests, readConfiguration, readSecrets, type Secrets, tokenName } from "./guest-files.ts";
 
 /** A route beyond the gateway's own; returns false when the request is not for it. */
 export type ExtraRoute = (request: IncomingMessage, response: ServerResponse) => boolean;
@@ -27,15 +27,31 @@ function sendPage(response: ServerResponse): void {
   response.end(page);
 }
 
-async function sendWhoami(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { token, digests } = await readSecrets();
-  if (token === undefined || !isBearer(request.headers.authorization, token)) {
+/** Calls `send` for who has the token. */
+async function withToken(
+  request: IncomingMessage,
+  response: ServerResponse,
+  send: (secrets: Secrets) => Promise<void>,
+): Promise<void> {
+  const secrets = await readSecrets();
+  if (secrets.token === undefined || !isBearer(request.headers.authorization, secrets.token)) {
     response.setHeader("www-authenticate", "Bearer");
     sendJson(response, 401, { error: `a bearer token is needed: the value of ${tokenName}` });
     return;
   }
-  sendJson(response, 200, { ...(await readConfiguration()), secrets: digests });
+  await send(secrets);
 }
+
+/** What answers to the token's holder only. */
+const guarded: Readonly<Record<string, (response: ServerResponse, secrets: Secrets) => Promise<void>>> = {
+  "/whoami": async (response, { digests }) => {
+    sendJson(response, 200, { ...(await readConfiguration()).configuration, secrets: digests });
+  },
+  "/places": async (response, { digests }) => {
+    const { fields } = await readConfiguration();
+    sendJson(response, 200, { files: digests, fields, environment: environmentDigests() });
+  },
+};
 
 function route(request: IncomingMessage, response: ServerResponse): void {
   const path = (request.url ?? "/").split("?", 1)[0];
@@ -44,9 +60,9 @@ function route(request: IncomingMessage, response: ServerResponse): void {
   if (request.method !== "GET" && request.method !== "HEAD") sendJson(response, 405, { error: "method not allowed" });
   else if (path === "/") sendPage(response);
   else if (path === "/health") sendJson(response, 200, { ok: true });
-  else if (path === "/whoami") {
-    sendWhoami(request, response).catch((error: unknown) => {
-      process.stderr.write(`whoami: ${error instanceof Error ? error.message : String(error)}\n`);
+  else if (path !== undefined && Object.hasOwn(guarded, path)) {
+    withToken(request, response, async (secrets) => guarded[path]?.(response, secrets)).catch((error: unknown) => {
+      process.stderr.write(`${path}: ${error instanceof Error ? error.message : String(error)}\n`);
       sendJson(response, 500, { error: "internal error" });
     });
   } else sendJson(response, 404, { error: "not found" });

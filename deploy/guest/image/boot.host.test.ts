@@ -7,7 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts";
-import { WorkloadState } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import { type InjectedSecret, WorkloadState } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { WebSocket } from "ws";
 import type { Run, RunResult } from "../probe/run.ts";
 import { type BareGuest, bootTrustDomain, startBareGuest } from "./bare-boot.ts";
@@ -24,6 +24,8 @@ const traceId = randomBytes(16).toString("hex");
 const traceparent = `00-${traceId}-00f067aa0ba902b7-01`;
 const token = Buffer.from(randomBytes(32).toString("base64url"));
 const apiKey = randomBytes(40);
+
+type InjectedTarget = InjectedSecret["target"];
 
 let guest: BareGuest;
 const leaves = new Map<string, Leaf>();
@@ -154,6 +156,24 @@ test("RPCs of later work say so", async () => {
   assert.deepEqual(await refusal(asService("vm", (client) => client.getActivity({}))), later);
 });
 
+test("a value or place that does not fit the workload is refused, and nothing of its set is there", async () => {
+  const refused = async (target: InjectedTarget, value = Buffer.from("text")) =>
+    (
+      await refusal(
+        asService("secrets", (client) =>
+          client.injectSecrets({ secrets: [{ name: "k", version: 1, value: { value }, target }] }),
+        ),
+      )
+    ).reason;
+  assert.equal(await refused({ case: "environmentVariable", value: "lower" }), "INVALID_FIELD");
+  assert.equal(await refused({ case: "environmentVariable", value: "K" }, Buffer.from("a\0b")), "INVALID_FIELD");
+  assert.equal(await refused({ case: "environmentVariable", value: "K" }, Buffer.of(0xff)), "INVALID_FIELD");
+  assert.equal(await refused({ case: "configurationPointer", value: "no-slash" }), "INVALID_FIELD");
+  assert.equal(await refused({ case: "configurationPointer", value: "/tenant/x" }), "INVALID_FIELD");
+  assert.equal(await refused({ case: "configurationPointer", value: "/__proto__/x" }), "INVALID_FIELD");
+  assert.equal((await asService("vm", (client) => client.health({}))).workloadState, WorkloadState.WAITING_FOR_SECRETS);
+});
+
 test("malformed and oversized requests are refused", async () => {
   const invalid = { code: Code.InvalidArgument, reason: "INVALID_FIELD", domain: "agent.lobsterd" };
   const secret = (name: string, bytes: number) => ({ name, version: 1, value: { value: new Uint8Array(bytes) } });
@@ -216,6 +236,53 @@ test("a later injection replaces the whole set while the workload runs", async (
   const { body } = await whoami(`Bearer ${token.toString()}`);
   assert.deepEqual(Object.keys(body.secrets as object), ["other"]);
 });
+
+test("secrets reach environment and configuration, and a new version of them a running workload", async () => {
+  const inject = (value: string) =>
+    asService("secrets", (client) =>
+      client.injectSecrets({
+        secrets: [
+          { name: "gateway-token", version: 1, value: { value: token } },
+          { name: "in-file", version: 1, value: { value: Buffer.from(value) } },
+          {
+            ...{ name: "in-environment", version: 1, value: { value: Buffer.from(value) } },
+            target: { case: "environmentVariable", value: "API_KEY" },
+          },
+          {
+            ...{ name: "in-field", version: 1, value: { value: Buffer.from(value) } },
+            target: { case: "configurationPointer", value: "/models/key" },
+          },
+        ],
+      }),
+    );
+  for (const value of ["the first", "the second"]) {
+    await inject(value);
+    const digest = createHash("sha256").update(value).digest("hex");
+    const { environment, ...rest } = await places((found) => found.environment["API_KEY"] === digest);
+    assert.equal(environment["API_KEY"], digest);
+    assert.deepEqual(rest, { files: { "in-file": digest }, fields: { "/models/key": digest } });
+  }
+  const command = "stat --format=%a:%U /run/workload/configuration.json; cat /run/workload/configuration.json | wc -c";
+  assert.match((await run("sh", "-c", command)).stdout, /^400:\w+\n/);
+});
+
+interface Places {
+  readonly files: Record<string, string>;
+  readonly fields: Record<string, string>;
+  readonly environment: Record<string, string>;
+}
+
+/** What the gateway says of its secrets, once it is as wanted: while it is restarted its port does not answer. */
+async function places(isWanted: (found: Places) => boolean): Promise<Places> {
+  const headers = { authorization: `Bearer ${token.toString()}` };
+  for (const limit = performance.now() + bootLimitMs; performance.now() < limit; await delay(50)) {
+    const answer = await callFront(guest, { path: "/places", leaf: leaf("caddy"), headers });
+    if (answer.status !== 200) continue;
+    const found = JSON.parse(answer.body) as Places;
+    if (isWanted(found)) return found;
+  }
+  throw new Error("the gateway does not have what was injected");
+}
 
 test("the gateway's port is for Caddy under the guest's own names", async () => {
   const caddy = leaf("caddy");

@@ -38,6 +38,13 @@ export const configSchema = commonConfigSchema.extend({
     .max(120_000)
     .default(20_000)
     .describe("bound of one delivery, connecting included"),
+  rotationSweepSeconds: z
+    .number()
+    .int()
+    .min(1)
+    .max(3600)
+    .default(60)
+    .describe("how often guests that are behind with their secrets are tried again"),
   peers: z.strictObject({ audit: file("Unix socket of the audit service") }),
 });
 

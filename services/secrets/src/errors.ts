@@ -21,6 +21,9 @@ export const fail = defineErrors("secrets.lobsterd", {
   SECRET_NOT_FOUND: Code.NotFound,
   SECRET_SIZE_LIMIT: Code.ResourceExhausted,
   STALE_GENERATION: Code.FailedPrecondition,
+  TARGET_RESERVED: Code.InvalidArgument,
+  TARGET_TAKEN: Code.FailedPrecondition,
   TENANT_SHREDDED: Code.Aborted,
+  VALUE_NOT_TEXT: Code.InvalidArgument,
   VM_OF_ANOTHER_TENANT: Code.FailedPrecondition,
 });

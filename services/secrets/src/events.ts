@@ -1,6 +1,6 @@
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
-import type { Delivered } from "./injection/injector.ts";
+import type { Delivered } from "./injection/deliveries.ts";
 import type { GuestName } from "./store/identity-store.ts";
 import type { SecretRecord } from "./store/secret-store.ts";
 
@@ -8,10 +8,17 @@ import type { SecretRecord } from "./store/secret-store.ts";
 export interface SecretEvents {
   secretStored(secret: SecretRecord): void;
   secretBound(secret: SecretRecord): void;
+  secretDeleted(tenant: string, name: string): void;
   identityIssued(guest: GuestName, serial: string, expireTimeMs: number): void;
   /** More leases than are ever asked for by an ordinary host: whoever asks may be collecting secrets. */
   leaseAlarm(leaseCount: number): void;
   secretsInjected(guest: GuestName, delivered: Delivered): void;
+  /** A running guest was given its set anew. */
+  secretsRotated(guest: GuestName, delivered: Delivered): void;
+  /** A try failed and there will be another. */
+  rotationDelayed(guest: GuestName, error: unknown): void;
+  /** A running guest stays behind until the next change or sweep. */
+  rotationFailed(guest: GuestName, reason: string): void;
   identitiesRevoked(tenant: string, vmIds: readonly string[]): void;
   tenantShredded(tenant: string, tenantKeyId: string | undefined, vmIds: readonly string[]): void;
 }
@@ -22,10 +29,11 @@ export function createSecretEvents(bus: EventBus, logger: Logger): SecretEvents 
     bus.publish({ tenant, name, data });
   }
   // The log has a field rule that hides what is called `secret`, so a secret's name is called `secretName`.
-  const facts = ({ name, version, target }: SecretRecord) => ({ secretName: name, version, target });
+  const facts = ({ name, version, target, label }: SecretRecord) => ({ secretName: name, version, target, label });
   return {
     secretStored: (secret) => tell(secret.tenant, "secret-stored", "secret stored", facts(secret)),
     secretBound: (secret) => tell(secret.tenant, "secret-bound", "secret bound", facts(secret)),
+    secretDeleted: (tenant, name) => tell(tenant, "secret-deleted", "secret deleted", { secretName: name }),
     identityIssued: ({ tenant, vmId, generation }, serial, expireTimeMs) =>
       tell(tenant, "identity-issued", "guest identity issued", { vmId, generation, serial, expireTimeMs }),
     leaseAlarm(leaseCount) {
@@ -34,6 +42,12 @@ export function createSecretEvents(bus: EventBus, logger: Logger): SecretEvents 
     },
     secretsInjected: ({ tenant, vmId, generation }, delivered) =>
       tell(tenant, "secrets-injected", "secrets injected", { vmId, generation, delivered }),
+    secretsRotated: ({ tenant, vmId, generation }, delivered) =>
+      tell(tenant, "secrets-rotated", "secrets rotated into a running guest", { vmId, generation, delivered }),
+    rotationDelayed: ({ tenant, vmId, generation }, error) =>
+      logger.warn({ err: error, tenant, vmId, generation }, "secrets were not rotated into a guest, trying again"),
+    rotationFailed: ({ tenant, vmId, generation }, reason) =>
+      tell(tenant, "rotation-failed", "a running guest is behind with its secrets", { vmId, generation, reason }),
     identitiesRevoked: (tenant, vmIds) =>
       tell(tenant, "identities-revoked", "guest identities revoked", { vmIds: vmIds.slice(0, 64) }),
     tenantShredded: (tenant, tenantKeyId, vmIds) =>

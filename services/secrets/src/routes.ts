@@ -2,6 +2,7 @@ import { defineRoutes, type Routes, unimplemented } from "@lobsterd/chassis/rout
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { acquireInjectionLease } from "./rpc/acquire-injection-lease.ts";
 import { bindSecret } from "./rpc/bind-secret.ts";
+import { deleteSecret } from "./rpc/delete-secret.ts";
 import { injectSecrets } from "./rpc/inject-secrets.ts";
 import { issueGatewayToken } from "./rpc/issue-gateway-token.ts";
 import { issueGuestIdentity } from "./rpc/issue-guest-identity.ts";
@@ -16,7 +17,7 @@ export function createRoutes(context: SecretsContext): readonly Routes[] {
     defineRoutes(SecretService, {
       putSecret: putSecret(context),
       listSecrets: listSecrets(context),
-      deleteSecret: unimplemented,
+      deleteSecret: deleteSecret(context),
       bindSecret: bindSecret(context),
       acquireInjectionLease: acquireInjectionLease(context),
       injectSecrets: injectSecrets(context),

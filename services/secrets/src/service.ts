@@ -12,11 +12,13 @@ import type { Config } from "./config.ts";
 import { createSecretEvents, type SecretEvents } from "./events.ts";
 import { openGuestAuthority } from "./identity/guest-authority.ts";
 import { type IssueIdentity, identityIssuer } from "./identity/issuer.ts";
+import { type Deliveries, openDeliveries } from "./injection/deliveries.ts";
 import { openGuestDelivery } from "./injection/guest-delivery.ts";
 import { guestNetwork } from "./injection/guest-network.ts";
-import { type Injector, openInjector } from "./injection/injector.ts";
+import { type Inject, injector } from "./injection/injector.ts";
 import { type AcquireLease, leaseIssuer } from "./injection/lease.ts";
 import { rateAlarm } from "./injection/lease-alarm.ts";
+import { openRotation, type Rotation } from "./injection/rotation.ts";
 import { openFileRootKey } from "./root-key/file-provider.ts";
 import type { RootKeyProvider } from "./root-key/provider.ts";
 import { createRoutes } from "./routes.ts";
@@ -24,6 +26,7 @@ import { openSealedSecrets, type SealedSecrets } from "./sealed/sealed-secrets.t
 import { type Shred, shredder } from "./sealed/shredder.ts";
 import { openTenantKeys } from "./sealed/tenant-keys.ts";
 import { openSecretDatabase } from "./store/database.ts";
+import { type DeliveryStore, openDeliveryStore } from "./store/delivery-store.ts";
 import { type IdentityStore, openIdentityStore } from "./store/identity-store.ts";
 import { openSecretStore } from "./store/secret-store.ts";
 import { openTenantKeyStore } from "./store/tenant-key-store.ts";
@@ -36,7 +39,10 @@ export interface SecretsContext {
   readonly identities: IdentityStore;
   readonly issueIdentity: IssueIdentity;
   readonly acquireLease: AcquireLease;
-  readonly injector: Injector;
+  readonly deliveryStore: DeliveryStore;
+  readonly deliveries: Deliveries;
+  readonly inject: Inject;
+  readonly rotation: Rotation;
   readonly shred: Shred;
   readonly events: SecretEvents;
 }
@@ -76,7 +82,8 @@ export async function startSecrets(
   const spool = openAuditSpool(database, sink, logger);
   scope.onClose(() => spool.close());
   const now = overrides.now ?? Date.now;
-  const context = await createContext({ config, database, provider, events, spool, now });
+  const context = await createContext({ config, database, provider, events, sink, spool, logger, now });
+  scope.onClose(() => context.rotation.close());
   const server = await startServer({
     config,
     logger,
@@ -93,10 +100,12 @@ async function createContext(parts: {
   database: Database;
   provider: RootKeyProvider;
   events: SecretEvents;
+  sink: AuditSink;
   spool: AuditSink;
+  logger: Logger;
   now: () => number;
 }): Promise<SecretsContext> {
-  const { config, database, provider, events, spool, now } = parts;
+  const { config, database, provider, events, sink, spool, logger, now } = parts;
   const keyStore = openTenantKeyStore(database);
   const secrets = openSecretStore(database);
   const identities = openIdentityStore(database);
@@ -117,6 +126,15 @@ async function createContext(parts: {
     guestCaPath: config.guestCaCertificatePath,
     port: config.guestAgentPort,
   });
+  const leaseMs = config.leaseSeconds * 1000;
+  const deliveryStore = openDeliveryStore(database);
+  const deliveries = openDeliveries({ sealed, store: deliveryStore, deliver, now });
+  const refuseOutside = guestNetwork(config.guestNetwork);
+  const rotation = openRotation({
+    ...{ identities, sealed, store: deliveryStore, deliveries, audit: sink, spool, events, logger, leaseMs },
+    tryLimitMs: config.injectLimitMs,
+    sweepIntervalMs: config.rotationSweepSeconds * 1000,
+  });
   return {
     config,
     requests: openRequestLog(database),
@@ -125,7 +143,7 @@ async function createContext(parts: {
     issueIdentity: identityIssuer({ authority, identities, now }),
     acquireLease: leaseIssuer({
       identities,
-      leaseMs: config.leaseSeconds * 1000,
+      leaseMs,
       now,
       count: rateAlarm(config.leaseAlarmPerMinute, now, (leaseCount) => {
         events.leaseAlarm(leaseCount);
@@ -134,7 +152,10 @@ async function createContext(parts: {
         spool.append(ownOutcome({ ...facts, outcome: "failure", reason: "LEASE_RATE" })).catch(() => undefined);
       }),
     }),
-    injector: openInjector({ identities, sealed, refuseOutside: guestNetwork(config.guestNetwork), deliver, now }),
+    deliveryStore,
+    deliveries,
+    inject: injector({ identities, deliveries, refuseOutside, now }),
+    rotation,
     shred: shredder({ database, keyStore, secrets, identities }),
     events,
   };

@@ -4,6 +4,7 @@ import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { type InjectSecretsRequest, InjectSecretsRequestSchema } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { guestUri } from "../identity/guest-name.ts";
 import type { OpenedSecret } from "../sealed/sealed-secrets.ts";
+import type { Target } from "../sealed/targets.ts";
 import type { GuestName } from "../store/identity-store.ts";
 import { guestFailure, isConnectFailure } from "./guest-failure.ts";
 
@@ -67,10 +68,22 @@ async function send(
 
 function requestOf(secrets: readonly OpenedSecret[]): InjectSecretsRequest {
   return create(InjectSecretsRequestSchema, {
-    secrets: secrets.map(({ name, version, value }) => ({
+    secrets: secrets.map(({ name, version, target, value }) => ({
       name,
       version,
       value: { value: value.use((bytes) => Uint8Array.from(bytes)) },
+      target: wireTarget(target),
     })),
   });
+}
+
+function wireTarget(target: Target) {
+  switch (target.kind) {
+    case "file":
+      return { case: undefined };
+    case "environment":
+      return { case: "environmentVariable", value: target.variable } as const;
+    case "configuration":
+      return { case: "configurationPointer", value: target.pointer } as const;
+  }
 }

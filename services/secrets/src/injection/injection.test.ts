@@ -42,9 +42,9 @@ test("the right guest gets the bound secrets of its tenant and the token, once",
   const token = Buffer.from(issued.token?.value ?? []).toString();
   assert.deepEqual(agent.received, [
     [
-      { name: "api-key", version: 1, value: "the value" },
-      { name: "db-password", version: 1, value: "another" },
-      { name: "gateway-token", version: 1, value: token },
+      { name: "api-key", version: 1, value: "the value", target: "file" },
+      { name: "db-password", version: 1, value: "another", target: "file" },
+      { name: "gateway-token", version: 1, value: token, target: "file" },
     ],
   ]);
   // The same request again is the same answer and no second delivery; another request is refused.

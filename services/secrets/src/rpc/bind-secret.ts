@@ -7,11 +7,11 @@ import {
   type SecretTarget,
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
+import type { Target } from "../sealed/targets.ts";
 import type { SecretsContext } from "../service.ts";
-import type { Target } from "../store/secret-store.ts";
 import { toSecretMetadata } from "./secret-metadata.ts";
 
-export function bindSecret({ requests, sealed, events }: SecretsContext) {
+export function bindSecret({ requests, sealed, rotation, events }: SecretsContext) {
   return (request: BindSecretRequest): Promise<BindSecretResponse> =>
     requests.run(
       request.requestId,
@@ -19,15 +19,29 @@ export function bindSecret({ requests, sealed, events }: SecretsContext) {
       toBinary(BindSecretRequestSchema, request),
       BindSecretResponseSchema,
       async () => {
-        const bound = sealed.bind(request.tenant, request.name, toTarget(request.target));
+        const { tenant, name, label } = request;
+        const binding = {
+          target: toTarget(request.target),
+          label: label === undefined ? undefined : { key: label.key, value: label.value },
+        };
+        const bound = await sealed.bind(tenant, name, binding);
         events.secretBound(bound);
+        rotation.check(tenant);
         return create(BindSecretResponseSchema, { secret: toSecretMetadata(bound) });
       },
     );
 }
 
-function toTarget(target: SecretTarget | undefined): Target {
-  const kind = target?.target.case;
-  if (kind === "file") return kind;
-  throw fail("NOT_IMPLEMENTED", "a secret can be bound to a file only", { metadata: { target: kind ?? "" } });
+function toTarget(message: SecretTarget | undefined): Target {
+  const target = message?.target;
+  switch (target?.case) {
+    case "file":
+      return { kind: "file" };
+    case "environment":
+      return { kind: "environment", variable: target.value.variable };
+    case "configuration":
+      return { kind: "configuration", pointer: target.value.pointer };
+    default:
+      throw fail("TARGET_RESERVED", "the target is of no known kind", { metadata: { field: "target" } });
+  }
 }

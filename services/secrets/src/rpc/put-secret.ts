@@ -14,7 +14,7 @@ import { toSecretMetadata } from "./secret-metadata.ts";
  * The request log gets the request with a fingerprint under the tenant's key in place of the value: enough to tell a
  * repeat from another value under the same `request_id`, and nothing to guess the value from once the key is destroyed.
  */
-export function putSecret({ requests, sealed, events }: SecretsContext) {
+export function putSecret({ requests, sealed, rotation, events }: SecretsContext) {
   return async ({ requestId, tenant, name, value }: PutSecretRequest): Promise<PutSecretResponse> => {
     using secret = Secret.take(value?.value ?? new Uint8Array());
     refuseReserved(name);
@@ -28,6 +28,7 @@ export function putSecret({ requests, sealed, events }: SecretsContext) {
       async () => {
         const stored = await sealed.put(tenant, name, secret);
         events.secretStored(stored);
+        if (stored.target !== undefined) rotation.check(tenant);
         return create(PutSecretResponseSchema, { secret: toSecretMetadata(stored) });
       },
     );

@@ -84,7 +84,7 @@ test("a tenant has at most 64 secrets, 63 of them bound, and a bounded number of
   assert.equal(await reasonFrom(put("large", "last", Buffer.alloc(65_536, 1))), "SECRET_SIZE_LIMIT");
 });
 
-test("reserved names, unknown secrets and targets that are not built are refused with their reason", async () => {
+test("reserved names and places, unknown secrets and values that do not fit are refused with their reason", async () => {
   const operator = service.as("operator");
   const bind = (name: string, target: Parameters<typeof operator.bindSecret>[0]["target"]) =>
     reasonFrom(operator.bindSecret({ requestId: randomUUID(), tenant: "names", name, ...(target && { target }) }));
@@ -92,15 +92,59 @@ test("reserved names, unknown secrets and targets that are not built are refused
   assert.equal(await reasonFrom(put("names", "gateway-token", "x")), "RESERVED_NAME");
   assert.equal(await bind("gateway-token", file), "RESERVED_NAME");
   assert.equal(await bind("absent", file), "SECRET_NOT_FOUND");
-  assert.equal(await bind("k", { target: { case: "environment", value: { variable: "K" } } }), "NOT_IMPLEMENTED");
-  assert.equal(await bind("k", { target: { case: "configuration", value: { pointer: "/k" } } }), "NOT_IMPLEMENTED");
+  const environment = (variable: string) => ({ target: { case: "environment", value: { variable } } }) as const;
+  const configuration = (pointer: string) => ({ target: { case: "configuration", value: { pointer } } }) as const;
+  for (const variable of ["PATH", "HOME", "NODE_OPTIONS", "LD_PRELOAD"]) {
+    assert.equal(await bind("k", environment(variable)), "TARGET_RESERVED");
+  }
+  for (const pointer of ["/tenant", "/vmId/x", "/generation", "/__proto__/x", "/a/constructor"]) {
+    assert.equal(await bind("k", configuration(pointer)), "TARGET_RESERVED");
+  }
+  assert.equal(await bind("k", environment("lower")), "INVALID_FIELD");
+  assert.equal(await bind("k", configuration("no-slash")), "INVALID_FIELD");
+  await put("names", "binary", Buffer.of(0xff, 0xfe));
+  await put("names", "nul", Buffer.from("a\0b"));
+  for (const name of ["binary", "nul"]) {
+    assert.equal(await bind(name, environment("K")), "VALUE_NOT_TEXT");
+    assert.equal(await bind(name, configuration("/k")), "VALUE_NOT_TEXT");
+    assert.equal(await bind(name, file), "OK");
+  }
+  assert.equal(await bind("k", environment("K")), "OK");
+  assert.equal(await reasonFrom(put("names", "k", Buffer.of(0xff))), "VALUE_NOT_TEXT");
+  await put("names", "l", "x");
+  assert.equal(await bind("l", environment("K")), "TARGET_TAKEN");
+  assert.equal(await bind("k", configuration("/a/b")), "OK");
+  assert.equal(await bind("l", configuration("/a/b/c")), "TARGET_TAKEN");
+  assert.equal(await bind("l", configuration("/a")), "TARGET_TAKEN");
+  assert.equal(await bind("l", configuration("/ab")), "OK");
   assert.equal(await bind("k", undefined), "INVALID_FIELD");
   assert.equal(await reasonFrom(put("names", "k", "")), "INVALID_FIELD");
   assert.equal(await reasonFrom(put("names", "k", Buffer.alloc(65_537))), "INVALID_FIELD");
-  assert.equal(
-    await reasonFrom(operator.deleteSecret({ requestId: randomUUID(), tenant: "names", name: "k" })),
-    "NOT_IMPLEMENTED",
-  );
+  const remove = (name: string) =>
+    reasonFrom(operator.deleteSecret({ requestId: randomUUID(), tenant: "names", name }));
+  assert.equal(await remove("absent"), "SECRET_NOT_FOUND");
+  assert.equal(await remove("k"), "OK");
+  assert.equal(await remove("k"), "SECRET_NOT_FOUND");
+  assert.equal(await bind("l", environment("K")), "OK");
+});
+
+test("a shared secret is bound by a label, a tenant's own by none", async () => {
+  const operator = service.as("operator");
+  const bind = (tenant: string, label?: { key: string; value: string }) =>
+    reasonFrom(
+      operator.bindSecret({ requestId: randomUUID(), tenant, name: "k", target: file, ...(label && { label }) }),
+    );
+  const label = { key: "team", value: "red" };
+  await put("", "k", "x");
+  await put("labelled", "k", "x");
+  assert.equal(await bind("", label), "OK");
+  assert.equal(await bind("labelled"), "OK");
+  assert.equal(await bind("", undefined), "INVALID_FIELD");
+  assert.equal(await bind("labelled", label), "INVALID_FIELD");
+  assert.equal(await bind("", { key: "No Key", value: "" }), "INVALID_FIELD");
+  const [listed] = (await service.as("viewer").listSecrets({ tenant: "" })).secrets;
+  assert.equal(listed?.label?.value, "red");
+  assert.deepEqual(listed.deliveries, []);
 });
 
 test("the gateway's token is 32 random bytes, the same after a restart, another one per tenant", async () => {

@@ -7,7 +7,7 @@ import {
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import type { SecretsContext } from "../service.ts";
 
-export function shredTenant({ requests, shred, identities, injector, events }: SecretsContext) {
+export function shredTenant({ requests, shred, identities, deliveries, events }: SecretsContext) {
   return (request: ShredTenantRequest): Promise<ShredTenantResponse> =>
     requests.run(
       request.requestId,
@@ -18,11 +18,11 @@ export function shredTenant({ requests, shred, identities, injector, events }: S
         const { tenant, vmId } = request;
         if (vmId === "") {
           const { tenantKeyId, vmIds } = shred(tenant);
-          injector.cut(vmIds);
+          deliveries.cut(vmIds);
           events.tenantShredded(tenant, tenantKeyId, vmIds);
         } else {
           const vmIds = identities.revoke(tenant, vmId);
-          injector.cut(vmIds);
+          deliveries.cut(vmIds);
           events.identitiesRevoked(tenant, vmIds);
         }
         return create(ShredTenantResponseSchema);

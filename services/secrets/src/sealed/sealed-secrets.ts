@@ -5,28 +5,48 @@ import { transaction } from "@lobsterd/chassis/sqlite.ts";
 import { boxOverheadBytes, SealBrokenError } from "../envelope/sealed-box.ts";
 import { fingerprint, openValue, type SealedValue, sealValue, type TenantKey } from "../envelope/sealed-value.ts";
 import { fail } from "../errors.ts";
-import type { SecretRecord, SecretStore, Target } from "../store/secret-store.ts";
+import { emptyWriteAheadLog } from "../store/database.ts";
+import type { BoundSecret, Label, SecretRecord, SecretStore } from "../store/secret-store.ts";
 import type { TenantKeyStore } from "../store/tenant-key-store.ts";
+import { guestSet, type Labels } from "./guest-set.ts";
 import { gatewayTokenName, maxBoundSecrets, maxBoxBytes, maxSecrets, refuseReserved } from "./limits.ts";
+import { collide, needsText, refuseBinary, refuseReservedTarget, type Target } from "./targets.ts";
 import type { TenantKeys } from "./tenant-keys.ts";
 
 /** A secret opened for delivery; whoever gets it destroys `value`. */
 export interface OpenedSecret {
+  /** The tenant, or `""` for a shared secret. */
+  readonly owner: string;
   readonly name: string;
   readonly version: number;
+  readonly target: Target;
   readonly value: Secret;
 }
 
-/** The sealed secrets of all tenants. Every method takes the tenant first and reads nothing of another one. */
+/** Where a secret goes; a shared one also to whom. */
+export interface Binding {
+  readonly target: Target;
+  readonly label: Label | undefined;
+}
+
+/**
+ * The sealed secrets of all tenants, and the shared ones, whose tenant is `""`. Every method takes the tenant first; what it reads beside
+ * that tenant's are shared secrets for the labels it is given.
+ */
 export interface SealedSecrets {
-  /** Seals a new version, from 1. Throws RESERVED_NAME, SECRET_LIMIT, SECRET_SIZE_LIMIT, ROOT_KEY_UNAVAILABLE. */
+  /** Seals a new version, from 1. Throws RESERVED_NAME, SECRET_LIMIT, SECRET_SIZE_LIMIT, VALUE_NOT_TEXT, ROOT_KEY_UNAVAILABLE. */
   put(tenant: string, name: string, value: Secret): Promise<SecretRecord>;
   /** Equal for equal values of one tenant and useless without its key. */
   fingerprint(tenant: string, value: Secret): Promise<Buffer>;
-  bind(tenant: string, name: string, target: Target): SecretRecord;
+  /** Throws SECRET_NOT_FOUND, SECRET_LIMIT, TARGET_RESERVED, TARGET_TAKEN, or VALUE_NOT_TEXT for a value that does not fit there. */
+  bind(tenant: string, name: string, binding: Binding): Promise<SecretRecord>;
+  /** Destroys a secret and its binding. Throws SECRET_NOT_FOUND. */
+  delete(tenant: string, name: string): void;
   list(tenant: string, afterName: string, limit: number): SecretRecord[];
-  /** Every bound secret, by name. */
-  openBound(tenant: string): Promise<OpenedSecret[]>;
+  /** What a guest of the tenant has to have, by name. Throws TARGET_TAKEN, SECRET_LIMIT or SECRET_SIZE_LIMIT. */
+  listForGuest(tenant: string, labels: Labels): BoundSecret[];
+  /** The same, opened. */
+  openForGuest(tenant: string, labels: Labels): Promise<OpenedSecret[]>;
   /** The gateway's token, made at first use: 32 random bytes as base64url without padding. */
   openGatewayToken(tenant: string): Promise<Secret>;
 }
@@ -61,12 +81,38 @@ export function openSealedSecrets({ database, keys, keyStore, secrets, now }: Pa
     }
   }
 
+  function requireSecret(tenant: string, name: string): SecretRecord {
+    const known = secrets.find(tenant, name);
+    if (known === undefined) throw notFound(tenant, name);
+    return known;
+  }
+
+  function refuseTakenPlace(tenant: string, name: string, { target, label }: Binding): void {
+    const sameGuests = (other: BoundSecret) => other.label?.key === label?.key && other.label?.value === label?.value;
+    const taken = secrets
+      .listBound(tenant)
+      .find((other) => other.name !== name && sameGuests(other) && collide(other, { name, target }));
+    if (taken === undefined) return;
+    throw fail("TARGET_TAKEN", "another secret goes to this place", { metadata: { other_secret_name: taken.name } });
+  }
+
+  function listForGuest(tenant: string, labels: Labels): BoundSecret[] {
+    return guestSet(secrets.listBound(tenant), secrets.listBound(""), labels);
+  }
+
+  function openVersion(key: TenantKey | undefined, { tenant, name, version }: SecretRecord): Secret {
+    const sealed = secrets.findSealed(tenant, name);
+    if (sealed === undefined) throw notFound(tenant, name);
+    return openStored(key, { purpose: "secret-value", object: name, version }, sealed);
+  }
+
   return {
     async put(tenant, name, value) {
       refuseReserved(name);
       const key = await keys.findOrCreate(tenant);
       return writeUnder(key, () => {
         const known = secrets.find(tenant, name);
+        if (known?.target !== undefined && needsText(known.target)) value.use(refuseBinary);
         refuseBeyondLimits(
           tenant,
           known,
@@ -82,31 +128,46 @@ export function openSealedSecrets({ database, keys, keyStore, secrets, now }: Pa
       return fingerprint(await keys.findOrCreate(tenant), value);
     },
 
-    bind(tenant, name, target) {
+    async bind(tenant, name, binding) {
       refuseReserved(name);
+      refuseReservedTarget(binding.target);
+      requireSecret(tenant, name);
+      const key = needsText(binding.target) ? await keys.find(tenant) : undefined;
       return transaction(database, () => {
-        const known = secrets.find(tenant, name);
-        if (known === undefined) throw notFound(tenant, name);
+        const known = requireSecret(tenant, name);
+        if (needsText(binding.target)) {
+          using value = openVersion(key, known);
+          value.use(refuseBinary);
+        }
+        refuseTakenPlace(tenant, name, binding);
         if (known.target === undefined && secrets.usage(tenant).boundCount >= maxBoundSecrets) {
           throw fail("SECRET_LIMIT", `a tenant has at most ${maxBoundSecrets} bound secrets`, {
             metadata: { limit: `${maxBoundSecrets}` },
           });
         }
-        const bound = secrets.bind(tenant, name, target, now());
-        if (bound === undefined) throw notFound(tenant, name);
-        return bound;
+        return secrets.bind({ tenant, name, ...binding }, now()) ?? known;
       });
+    },
+
+    delete(tenant, name) {
+      if (!secrets.delete(tenant, name)) throw notFound(tenant, name);
+      emptyWriteAheadLog(database);
     },
 
     list: (tenant, afterName, limit) => secrets.list(tenant, afterName, limit),
 
-    async openBound(tenant) {
-      const key = await keys.find(tenant);
+    listForGuest,
+
+    async openForGuest(tenant, labels) {
+      const ownKey = await keys.find(tenant);
+      const hasShared = listForGuest(tenant, labels).some((secret) => secret.tenant === "");
+      const sharedKey = hasShared ? await keys.find("") : undefined;
       const opened: OpenedSecret[] = [];
       try {
-        for (const { name, version, sealed } of secrets.listBound(tenant)) {
-          const value = openStored(key, { purpose: "secret-value", object: name, version }, sealed);
-          opened.push({ name, version, value });
+        // Listed after the last wait, so that no secret changes between its listing and its opening.
+        for (const secret of listForGuest(tenant, labels)) {
+          const { tenant: owner, name, version, target } = secret;
+          opened.push({ owner, name, version, target, value: openVersion(owner === "" ? sharedKey : ownKey, secret) });
         }
         return opened;
       } catch (error) {

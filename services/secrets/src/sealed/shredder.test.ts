@@ -44,11 +44,15 @@ test("after a shred no wrapped key and no ciphertext of the tenant is on disk, a
   const database = openSecretDatabase(join(stateDir, "secrets.sqlite"));
   const parts = vault(database);
   for (const tenant of ["gone", "stays"]) for (const name of ["a", "b"]) await put(parts, tenant, name);
-  for (const name of ["a", "b"]) parts.sealed.bind("gone", name, "file");
+  for (const name of ["a", "b"]) await parts.sealed.bind("gone", name, { target: { kind: "file" }, label: undefined });
   (await parts.sealed.openGatewayToken("gone")).destroy();
   const key = parts.keyStore.find("gone");
   assert.ok(key);
-  const bound = parts.secrets.listBound("gone").flatMap(({ sealed }) => [sealed.wrappedDataKey, sealed.ciphertext]);
+  const bound = ["a", "b"].flatMap((name) => {
+    const sealed = parts.secrets.findSealed("gone", name);
+    assert.ok(sealed);
+    return [sealed.wrappedDataKey, sealed.ciphertext];
+  });
   const token = parts.secrets.findToken("gone");
   assert.ok(token);
   const gone = [key.bytes, ...bound, token.wrappedDataKey, token.ciphertext].map((bytes) => Buffer.from(bytes));

@@ -25,6 +25,16 @@ const migrations = [
   // A lease of its own: it no longer begins with the identity.
   `ALTER TABLE guest_identity DROP COLUMN lease_expire_time_ms;
    ALTER TABLE guest_identity ADD COLUMN lease_expire_time_ms INTEGER;`,
+  // Where secrets go, whose labels a shared one is for, and what a running guest has of them.
+  `ALTER TABLE secret ADD COLUMN label_key TEXT;
+   ALTER TABLE secret ADD COLUMN label_value TEXT;
+   ALTER TABLE guest_identity ADD COLUMN guest_address TEXT;
+   ALTER TABLE guest_identity ADD COLUMN labels TEXT;
+   CREATE TABLE delivered_secret (
+     vm_id TEXT NOT NULL REFERENCES guest_identity (vm_id) ON DELETE CASCADE, owner TEXT NOT NULL, name TEXT NOT NULL,
+     version INTEGER NOT NULL, target TEXT NOT NULL, deliver_time_ms INTEGER NOT NULL,
+     PRIMARY KEY (vm_id, owner, name)
+   ) STRICT;`,
 ];
 
 /**

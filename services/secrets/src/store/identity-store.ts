@@ -1,4 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
+import { z } from "zod";
+import type { Labels } from "../sealed/guest-set.ts";
 import { integer, optionalInteger, type Row, text } from "./rows.ts";
 
 /** One generation of one microVM: who a guest certificate speaks for. */
@@ -19,14 +21,23 @@ export interface IssuedIdentity extends GuestName {
   readonly injectTimeMs: number | undefined;
 }
 
+/** A guest that has its secrets: where new versions of them are sent. */
+export interface GuestSession extends GuestName {
+  readonly guestAddress: string;
+  readonly labels: Labels;
+}
+
 export interface IdentityStore {
   find(vmId: string): IssuedIdentity | undefined;
   /** Replaces what was issued to this microVM before. */
   write(identity: Omit<IssuedIdentity, "leaseExpireTimeMs" | "injectTimeMs">): void;
   /** Gives the identity its one lease. False if it has had one, or is gone or another one. */
   grantLease(name: GuestName, expireTimeMs: number): boolean;
-  /** Marks the lease as used. False if the identity is gone, another one or already used. */
-  markInjected(name: GuestName, nowMs: number): boolean;
+  /** Marks the lease as used, which opens the guest's session. False if the identity is gone, another one or already used. */
+  markInjected(session: GuestSession, nowMs: number): boolean;
+  findSession(vmId: string): GuestSession | undefined;
+  /** Sessions of a tenant, or of all of them. */
+  listSessions(tenant?: string): GuestSession[];
   /** Forgets the identities of a tenant, or of one of its microVMs; returns the ids of those microVMs. */
   revoke(tenant: string, vmId?: string): string[];
 }
@@ -42,9 +53,13 @@ export function openIdentityStore(database: DatabaseSync): IdentityStore {
      WHERE vm_id = ? AND tenant = ? AND generation = ? AND lease_expire_time_ms IS NULL`,
   );
   const markInjected = database.prepare(
-    `UPDATE guest_identity SET inject_time_ms = ?
+    `UPDATE guest_identity SET inject_time_ms = ?, guest_address = ?, labels = ?
      WHERE vm_id = ? AND tenant = ? AND generation = ? AND inject_time_ms IS NULL`,
   );
+  const session = "SELECT * FROM guest_identity WHERE guest_address IS NOT NULL";
+  const findSession = database.prepare(`${session} AND vm_id = ?`);
+  const sessionsOfTenant = database.prepare(`${session} AND tenant = ?`);
+  const allSessions = database.prepare(session);
   const revokeAll = database.prepare("DELETE FROM guest_identity WHERE tenant = ? RETURNING vm_id");
   const revokeOne = database.prepare("DELETE FROM guest_identity WHERE tenant = ? AND vm_id = ? RETURNING vm_id");
   return {
@@ -58,9 +73,30 @@ export function openIdentityStore(database: DatabaseSync): IdentityStore {
     },
     grantLease: ({ vmId, tenant, generation }, expireTimeMs) =>
       grantLease.run(expireTimeMs, vmId, tenant, generation).changes === 1,
-    markInjected: (name, nowMs) => markInjected.run(nowMs, name.vmId, name.tenant, name.generation).changes === 1,
+    markInjected({ tenant, vmId, generation, guestAddress, labels }, nowMs) {
+      const { changes } = markInjected.run(nowMs, guestAddress, JSON.stringify(labels), vmId, tenant, generation);
+      return changes === 1;
+    },
+    findSession(vmId) {
+      const row = findSession.get(vmId);
+      return row === undefined ? undefined : guestSession(row);
+    },
+    listSessions: (tenant) =>
+      (tenant === undefined ? allSessions.all() : sessionsOfTenant.all(tenant)).map(guestSession),
     revoke: (tenant, vmId) =>
       (vmId === undefined ? revokeAll.all(tenant) : revokeOne.all(tenant, vmId)).map((row) => text(row, "vm_id")),
+  };
+}
+
+const labelsSchema = z.record(z.string(), z.string());
+
+function guestSession(row: Row): GuestSession {
+  return {
+    tenant: text(row, "tenant"),
+    vmId: text(row, "vm_id"),
+    generation: integer(row, "generation"),
+    guestAddress: text(row, "guest_address"),
+    labels: labelsSchema.parse(JSON.parse(text(row, "labels"))),
   };
 }
 

@@ -10,6 +10,11 @@ export function text(row: Row, column: string): string {
   return value;
 }
 
+/** Reads a text column that may be NULL. */
+export function optionalText(row: Row, column: string): string | undefined {
+  return row[column] === null ? undefined : text(row, column);
+}
+
 /** Reads an integer column. */
 export function integer(row: Row, column: string): number {
   const value = row[column];

@@ -1,36 +1,57 @@
 import type { DatabaseSync } from "node:sqlite";
 import type { SealedValue } from "../envelope/sealed-value.ts";
-import { integer, type Row, sealedValue, text } from "./rows.ts";
+import { decodeTarget, encodeTarget, type Target } from "../sealed/targets.ts";
+import { integer, optionalText, type Row, sealedValue, text } from "./rows.ts";
 
-/** Where a secret goes in the guest. */
-export type Target = "file";
+/** Tenants with this label get a shared secret. */
+export interface Label {
+  readonly key: string;
+  readonly value: string;
+}
 
 /** What may be known about a secret. */
 export interface SecretRecord {
+  /** Empty for a shared secret, which belongs to the platform. */
   readonly tenant: string;
   readonly name: string;
   readonly version: number;
   readonly target: Target | undefined;
+  /** Of a bound shared secret. */
+  readonly label: Label | undefined;
   readonly createTimeMs: number;
   readonly updateTimeMs: number;
 }
 
+/** A secret that goes into guests. */
+export interface BoundSecret extends SecretRecord {
+  readonly target: Target;
+  readonly boxBytes: number;
+}
+
+/** The sealed secrets. Every method takes their owner first, a tenant or `""`, and reads nothing of another one. */
 export interface SecretStore {
   find(tenant: string, name: string): SecretRecord | undefined;
   /** At most `limit` secrets of the tenant whose name comes after `afterName`, by name. */
   list(tenant: string, afterName: string, limit: number): SecretRecord[];
   /** How many secrets the tenant has, how many are bound, and the bytes of their boxes. */
   usage(tenant: string): { count: number; boundCount: number; boxBytes: number };
-  /** Replaces the sealed value, so that no older version's ciphertext is kept. The target stays. */
+  /** Replaces the sealed value, so that no older version's ciphertext is kept. The binding stays. */
   write(record: { tenant: string; name: string; version: number }, sealed: SealedValue, nowMs: number): SecretRecord;
-  bind(tenant: string, name: string, target: Target, nowMs: number): SecretRecord | undefined;
-  listBound(tenant: string): { name: string; version: number; sealed: SealedValue }[];
+  bind(
+    secret: { tenant: string; name: string; target: Target; label: Label | undefined },
+    nowMs: number,
+  ): SecretRecord | undefined;
+  /** Bound secrets by name, without their values. */
+  listBound(tenant: string): BoundSecret[];
+  findSealed(tenant: string, name: string): SealedValue | undefined;
+  /** True if there was one. */
+  delete(tenant: string, name: string): boolean;
   findToken(tenant: string): SealedValue | undefined;
   writeToken(tenant: string, sealed: SealedValue, nowMs: number): void;
   deleteTenant(tenant: string): void;
 }
 
-const columns = "tenant, name, version, target, create_time_ms, update_time_ms";
+const columns = "tenant, name, version, target, label_key, label_value, create_time_ms, update_time_ms";
 
 export function openSecretStore(database: DatabaseSync): SecretStore {
   const find = database.prepare(`SELECT ${columns} FROM secret WHERE tenant = ? AND name = ?`);
@@ -49,9 +70,14 @@ export function openSecretStore(database: DatabaseSync): SecretStore {
      RETURNING ${columns}`,
   );
   const bind = database.prepare(
-    `UPDATE secret SET target = ?, update_time_ms = ? WHERE tenant = ? AND name = ? RETURNING ${columns}`,
+    `UPDATE secret SET target = ?, label_key = ?, label_value = ?, update_time_ms = ? WHERE tenant = ? AND name = ?
+     RETURNING ${columns}`,
   );
-  const listBound = database.prepare("SELECT * FROM secret WHERE tenant = ? AND target IS NOT NULL ORDER BY name");
+  const listBound = database.prepare(
+    `SELECT ${columns}, length(ciphertext) AS box_bytes FROM secret WHERE tenant = ? AND target IS NOT NULL ORDER BY name`,
+  );
+  const findSealed = database.prepare("SELECT * FROM secret WHERE tenant = ? AND name = ?");
+  const remove = database.prepare("DELETE FROM secret WHERE tenant = ? AND name = ?");
   const findToken = database.prepare("SELECT * FROM gateway_token WHERE tenant = ?");
   const writeToken = database.prepare(
     `INSERT INTO gateway_token (tenant, tenant_key_id, data_key_id, wrapped_data_key, ciphertext, create_time_ms)
@@ -76,13 +102,13 @@ export function openSecretStore(database: DatabaseSync): SecretStore {
       if (row === undefined) throw new Error("an upsert returned no row");
       return secretRecord(row);
     },
-    bind: (tenant, name, target, nowMs) => optional(bind.get(target, nowMs, tenant, name), secretRecord),
-    listBound: (tenant) =>
-      listBound.all(tenant).map((row) => ({
-        name: text(row, "name"),
-        version: integer(row, "version"),
-        sealed: sealedValue(row),
-      })),
+    bind({ tenant, name, target, label }, nowMs) {
+      const row = bind.get(encodeTarget(target), label?.key ?? null, label?.value ?? null, nowMs, tenant, name);
+      return optional(row, secretRecord);
+    },
+    listBound: (tenant) => listBound.all(tenant).map(boundSecret),
+    findSealed: (tenant, name) => optional(findSealed.get(tenant, name), sealedValue),
+    delete: (tenant, name) => remove.run(tenant, name).changes === 1,
     findToken: (tenant) => optional(findToken.get(tenant), sealedValue),
     writeToken(tenant, sealed, nowMs) {
       writeToken.run({ tenant, ...parameters(sealed), nowMs });
@@ -95,16 +121,21 @@ export function openSecretStore(database: DatabaseSync): SecretStore {
 }
 
 function secretRecord(row: Row): SecretRecord {
-  const target = row.target;
-  if (target !== null && target !== "file") throw new TypeError("column target is not a known target");
+  const target = optionalText(row, "target");
+  const key = optionalText(row, "label_key");
   return {
     tenant: text(row, "tenant"),
     name: text(row, "name"),
     version: integer(row, "version"),
-    target: target ?? undefined,
+    target: target === undefined ? undefined : decodeTarget(target),
+    label: key === undefined ? undefined : { key, value: text(row, "label_value") },
     createTimeMs: integer(row, "create_time_ms"),
     updateTimeMs: integer(row, "update_time_ms"),
   };
+}
+
+function boundSecret(row: Row): BoundSecret {
+  return { ...secretRecord(row), target: decodeTarget(text(row, "target")), boxBytes: integer(row, "box_bytes") };
 }
 
 // Spelled out: a named parameter that the statement does not have is an error in SQLite.

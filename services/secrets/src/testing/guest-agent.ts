@@ -8,6 +8,7 @@ import { defineRoutes, unimplemented } from "@lobsterd/chassis/routes.ts";
 import { startServer } from "@lobsterd/chassis/server.ts";
 import {
   AgentService,
+  type InjectedSecret,
   type InjectSecretsRequest,
   type InjectSecretsResponse,
   InjectSecretsResponseSchema,
@@ -17,9 +18,17 @@ import { type RunningService, trustDomain } from "./running-service.ts";
 /** What an agent answers an injection with. */
 export type AgentAnswer = (request: InjectSecretsRequest) => Promise<InjectSecretsResponse>;
 
+export interface ReceivedSecret {
+  readonly name: string;
+  readonly version: number;
+  readonly value: string;
+  /** `file`, `environment VARIABLE` or `configuration /pointer`. */
+  readonly target: string;
+}
+
 export interface TestAgent {
-  /** What it was sent: name, version and value of every secret of every injection. */
-  readonly received: readonly { readonly name: string; readonly version: number; readonly value: string }[][];
+  /** What it was sent: every secret of every injection. */
+  readonly received: readonly ReceivedSecret[][];
   close(): Promise<void>;
 }
 
@@ -40,7 +49,7 @@ export async function guestAgent(
 ): Promise<TestAgent> {
   const directory = mkdtempSync(join(service.directory, "agent-"));
   writeFileSync(join(directory, "roles.json"), "{}");
-  const received: { name: string; version: number; value: string }[][] = [];
+  const received: ReceivedSecret[][] = [];
   const onlySecrets = ["service:secrets"] as const;
   const server = await startServer({
     config: commonConfigSchema.parse({
@@ -58,13 +67,7 @@ export async function guestAgent(
       defineRoutes(AgentService, {
         health: unimplemented,
         async injectSecrets(request) {
-          received.push(
-            request.secrets.map(({ name, version, value }) => ({
-              name,
-              version,
-              value: Buffer.from(value?.value ?? []).toString(),
-            })),
-          );
+          received.push(request.secrets.map(toReceived));
           return await answer(request);
         },
         exec: unimplemented,
@@ -99,4 +102,12 @@ export async function guestAgent(
       rmSync(directory, { recursive: true });
     },
   };
+}
+
+function toReceived({ name, version, value, target }: InjectedSecret): ReceivedSecret {
+  const place =
+    target.case === undefined
+      ? "file"
+      : `${target.case === "environmentVariable" ? "environment" : "configuration"} ${target.value}`;
+  return { name, version, value: Buffer.from(value?.value ?? []).toString(), target: place };
 }

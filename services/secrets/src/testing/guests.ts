@@ -28,8 +28,14 @@ export function acquireLease(service: RunningService, guest: GuestName) {
 }
 
 /** Asks for the injection into `guest` at `address`, under whatever lease it has. */
-export function injectLeased(service: RunningService, guest: GuestName, address: string, requestId = randomUUID()) {
-  return service.as("vm").injectSecrets({ requestId, ...guest, guestAddress: address });
+export function injectLeased(
+  service: RunningService,
+  guest: GuestName,
+  address: string,
+  requestId = randomUUID(),
+  labels: Record<string, string> = {},
+) {
+  return service.as("vm").injectSecrets({ requestId, ...guest, guestAddress: address, labels });
 }
 
 /** Acquires the lease of `guest` unless it has had it, and asks for the injection at `address`. */

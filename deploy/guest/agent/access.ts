@@ -18,6 +18,9 @@ export const agentAccess: Readonly<Record<Method, readonly Service[]>> = {
   prepareSuspend: ["vm"],
   completeResume: ["vm"],
   shutdown: ["vm"],
+  setClock: ["vm"],
+  createIdentityKey: ["vm"],
+  installIdentity: ["vm"],
 };
 
 const pathPrefix = "/lobsterd.agent.v1.AgentService/";

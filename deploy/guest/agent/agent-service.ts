@@ -164,5 +164,8 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
     releaseHold: notImplemented,
     prepareSuspend: notImplemented,
     completeResume: notImplemented,
+    setClock: notImplemented,
+    createIdentityKey: notImplemented,
+    installIdentity: notImplemented,
   };
 }

@@ -14,6 +14,7 @@ export const access: readonly AccessRule[] = [
     acquireInjectionLease: vm,
     injectSecrets: vm,
     issueGuestIdentity: vm,
+    renewGuestIdentity: vm,
     createDataKey: vm,
     unwrapDataKey: vm,
     shredTenant: vm,

@@ -22,6 +22,7 @@ export function createRoutes(context: SecretsContext): readonly Routes[] {
       acquireInjectionLease: acquireInjectionLease(context),
       injectSecrets: injectSecrets(context),
       issueGuestIdentity: issueGuestIdentity(context),
+      renewGuestIdentity: unimplemented,
       createDataKey: unimplemented,
       unwrapDataKey: unimplemented,
       shredTenant: shredTenant(context),

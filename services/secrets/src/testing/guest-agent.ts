@@ -78,6 +78,9 @@ export async function guestAgent(
         prepareSuspend: unimplemented,
         completeResume: unimplemented,
         shutdown: unimplemented,
+        setClock: unimplemented,
+        createIdentityKey: unimplemented,
+        installIdentity: unimplemented,
       }),
     ],
     access: [
@@ -92,6 +95,9 @@ export async function guestAgent(
         prepareSuspend: [],
         completeResume: [],
         shutdown: [],
+        setClock: [],
+        createIdentityKey: [],
+        installIdentity: [],
       }),
     ],
   });

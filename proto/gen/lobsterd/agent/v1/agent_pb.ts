@@ -15,7 +15,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lobsterd/agent/v1/agent.proto.
  */
 export const file_lobsterd_agent_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sb2JzdGVyZC9hZ2VudC92MS9hZ2VudC5wcm90bxIRbG9ic3RlcmQuYWdlbnQudjEicgoNSGVhbHRoUmVxdWVzdBI1CgR3YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgy6SAmqAQYiAggKMgASKgoIdHJhY2VfaWQYAiABKAlCGLpIFXITMhFeKFswLTlhLWZdezMyfSk/JCKBAgoOSGVhbHRoUmVzcG9uc2USJAoFdm1faWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBIbCgpnZW5lcmF0aW9uGAIgASgNQge6SAQqAigBEkIKDndvcmtsb2FkX3N0YXRlGAMgASgOMiAubG9ic3RlcmQuYWdlbnQudjEuV29ya2xvYWRTdGF0ZUIIukgFggECEAESLgoKZ3Vlc3RfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOAoFc3BhbnMYBSADKAsyHy5sb2JzdGVyZC5hZ2VudC52MS5GaW5pc2hlZFNwYW5CCLpIBZIBAhBAIr4CCgxGaW5pc2hlZFNwYW4SJwoIdHJhY2VfaWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBImCgdzcGFuX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezE2fSQSMAoOcGFyZW50X3NwYW5faWQYAyABKAlCGLpIFXITMhFeKFswLTlhLWZdezE2fSk/JBItCgRuYW1lGAQgASgJQh+6SBxyGjIYXltBLVphLXowLTkgLl8vLV17MSw2NH0kEjYKCnN0YXJ0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESDgoGZmFpbGVkGAcgASgIIlQKFEluamVjdFNlY3JldHNSZXF1ZXN0EjwKB3NlY3JldHMYASADKAsyIS5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RlZFNlY3JldEIIukgFkgECEEAiqgIKDkluamVjdGVkU2VjcmV0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQSGAoHdmVyc2lvbhgCIAEoDUIHukgEKgIoARI2CgV2YWx1ZRgDIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5TZWNyZXRCeXRlc0IGukgDyAEBEj0KFGVudmlyb25tZW50X3ZhcmlhYmxlGAQgASgJQh26SBpyGDIWXltBLVpdW0EtWjAtOV9dezAsNjN9JEgAEkUKFWNvbmZpZ3VyYXRpb25fcG9pbnRlchgFIAEoCUIkukghch8yHV4oL1tBLVphLXowLTlfLV17MSw2NH0pezEsOH0kSABCCAoGdGFyZ2V0IlEKFUluamVjdFNlY3JldHNSZXNwb25zZRI4Cg53b3JrbG9hZF9zdGF0ZRgBIAEoDjIgLmxvYnN0ZXJkLmFnZW50LnYxLldvcmtsb2FkU3RhdGUisgEKC0V4ZWNSZXF1ZXN0Ei0KBXN0YXJ0GAEgASgLMhwubG9ic3RlcmQuYWdlbnQudjEuRXhlY1N0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEjEKBnJlc2l6ZRgEIAEoCzIfLmxvYnN0ZXJkLmFnZW50LnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBImQKCUV4ZWNTdGFydBIkCgdjb21tYW5kGAEgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEjEKCHRlcm1pbmFsGAIgASgLMh8ubG9ic3RlcmQuYWdlbnQudjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiUgoMRXhlY1Jlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UiewoRU3RyZWFtTG9nc1JlcXVlc3QSOAoGc291cmNlGAEgASgOMhwubG9ic3RlcmQuYWdlbnQudjEuTG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgCIAEoCBIcCgp0YWlsX2xpbmVzGAMgASgNQgi6SAUqAxiQTiJWChJTdHJlYW1Mb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoEbGluZRgCIAEoCUIIukgFcgMogEAiFAoSR2V0QWN0aXZpdHlSZXF1ZXN0Iq0BChNHZXRBY3Rpdml0eVJlc3BvbnNlEhsKE2luYm91bmRfY29ubmVjdGlvbnMYASABKA0SHAoUb3V0Ym91bmRfY29ubmVjdGlvbnMYAiABKA0SDQoFaG9sZHMYAyABKA0SFAoMcnVubmluZ19qb2JzGAQgASgNEjYKEmxhc3RfYWN0aXZpdHlfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiewoSQWNxdWlyZUhvbGRSZXF1ZXN0EiYKB2hvbGRfaWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBI9CghkdXJhdGlvbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIQukgNyAEBqgEHIgMIkBwqACJGChNBY3F1aXJlSG9sZFJlc3BvbnNlEi8KC2V4cGlyZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI8ChJSZWxlYXNlSG9sZFJlcXVlc3QSJgoHaG9sZF9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhUKE1JlbGVhc2VIb2xkUmVzcG9uc2UiFwoVUHJlcGFyZVN1c3BlbmRSZXF1ZXN0IhgKFlByZXBhcmVTdXNwZW5kUmVzcG9uc2UiNAoVQ29tcGxldGVSZXN1bWVSZXF1ZXN0EhsKCmdlbmVyYXRpb24YASABKA1CB7pIBCoCKAEiGAoWQ29tcGxldGVSZXN1bWVSZXNwb25zZSIRCg9TaHV0ZG93blJlcXVlc3QiEgoQU2h1dGRvd25SZXNwb25zZSrJAQoNV29ya2xvYWRTdGF0ZRIeChpXT1JLTE9BRF9TVEFURV9VTlNQRUNJRklFRBAAEiYKIldPUktMT0FEX1NUQVRFX1dBSVRJTkdfRk9SX1NFQ1JFVFMQARIbChdXT1JLTE9BRF9TVEFURV9TVEFSVElORxACEhoKFldPUktMT0FEX1NUQVRFX0hFQUxUSFkQAxIcChhXT1JLTE9BRF9TVEFURV9VTkhFQUxUSFkQBBIZChVXT1JLTE9BRF9TVEFURV9GQUlMRUQQBSpWCglMb2dTb3VyY2USGgoWTE9HX1NPVVJDRV9VTlNQRUNJRklFRBAAEhQKEExPR19TT1VSQ0VfQUdFTlQQARIXChNMT0dfU09VUkNFX1dPUktMT0FEEAIyywcKDEFnZW50U2VydmljZRJSCgZIZWFsdGgSIC5sb2JzdGVyZC5hZ2VudC52MS5IZWFsdGhSZXF1ZXN0GiEubG9ic3RlcmQuYWdlbnQudjEuSGVhbHRoUmVzcG9uc2UiA5ACARJnCg1JbmplY3RTZWNyZXRzEicubG9ic3RlcmQuYWdlbnQudjEuSW5qZWN0U2VjcmV0c1JlcXVlc3QaKC5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RTZWNyZXRzUmVzcG9uc2UiA5ACAhJLCgRFeGVjEh4ubG9ic3RlcmQuYWdlbnQudjEuRXhlY1JlcXVlc3QaHy5sb2JzdGVyZC5hZ2VudC52MS5FeGVjUmVzcG9uc2UoATABElsKClN0cmVhbUxvZ3MSJC5sb2JzdGVyZC5hZ2VudC52MS5TdHJlYW1Mb2dzUmVxdWVzdBolLmxvYnN0ZXJkLmFnZW50LnYxLlN0cmVhbUxvZ3NSZXNwb25zZTABEmEKC0dldEFjdGl2aXR5EiUubG9ic3RlcmQuYWdlbnQudjEuR2V0QWN0aXZpdHlSZXF1ZXN0GiYubG9ic3RlcmQuYWdlbnQudjEuR2V0QWN0aXZpdHlSZXNwb25zZSIDkAIBElwKC0FjcXVpcmVIb2xkEiUubG9ic3RlcmQuYWdlbnQudjEuQWNxdWlyZUhvbGRSZXF1ZXN0GiYubG9ic3RlcmQuYWdlbnQudjEuQWNxdWlyZUhvbGRSZXNwb25zZRJhCgtSZWxlYXNlSG9sZBIlLmxvYnN0ZXJkLmFnZW50LnYxLlJlbGVhc2VIb2xkUmVxdWVzdBomLmxvYnN0ZXJkLmFnZW50LnYxLlJlbGVhc2VIb2xkUmVzcG9uc2UiA5ACAhJqCg5QcmVwYXJlU3VzcGVuZBIoLmxvYnN0ZXJkLmFnZW50LnYxLlByZXBhcmVTdXNwZW5kUmVxdWVzdBopLmxvYnN0ZXJkLmFnZW50LnYxLlByZXBhcmVTdXNwZW5kUmVzcG9uc2UiA5ACAhJqCg5Db21wbGV0ZVJlc3VtZRIoLmxvYnN0ZXJkLmFnZW50LnYxLkNvbXBsZXRlUmVzdW1lUmVxdWVzdBopLmxvYnN0ZXJkLmFnZW50LnYxLkNvbXBsZXRlUmVzdW1lUmVzcG9uc2UiA5ACAhJYCghTaHV0ZG93bhIiLmxvYnN0ZXJkLmFnZW50LnYxLlNodXRkb3duUmVxdWVzdBojLmxvYnN0ZXJkLmFnZW50LnYxLlNodXRkb3duUmVzcG9uc2UiA5ACAmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_common]);
+  fileDesc("Ch1sb2JzdGVyZC9hZ2VudC92MS9hZ2VudC5wcm90bxIRbG9ic3RlcmQuYWdlbnQudjEicgoNSGVhbHRoUmVxdWVzdBI1CgR3YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgy6SAmqAQYiAggKMgASKgoIdHJhY2VfaWQYAiABKAlCGLpIFXITMhFeKFswLTlhLWZdezMyfSk/JCKBAgoOSGVhbHRoUmVzcG9uc2USJAoFdm1faWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBIbCgpnZW5lcmF0aW9uGAIgASgNQge6SAQqAigBEkIKDndvcmtsb2FkX3N0YXRlGAMgASgOMiAubG9ic3RlcmQuYWdlbnQudjEuV29ya2xvYWRTdGF0ZUIIukgFggECEAESLgoKZ3Vlc3RfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOAoFc3BhbnMYBSADKAsyHy5sb2JzdGVyZC5hZ2VudC52MS5GaW5pc2hlZFNwYW5CCLpIBZIBAhBAIr4CCgxGaW5pc2hlZFNwYW4SJwoIdHJhY2VfaWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBImCgdzcGFuX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezE2fSQSMAoOcGFyZW50X3NwYW5faWQYAyABKAlCGLpIFXITMhFeKFswLTlhLWZdezE2fSk/JBItCgRuYW1lGAQgASgJQh+6SBxyGjIYXltBLVphLXowLTkgLl8vLV17MSw2NH0kEjYKCnN0YXJ0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESDgoGZmFpbGVkGAcgASgIIlQKFEluamVjdFNlY3JldHNSZXF1ZXN0EjwKB3NlY3JldHMYASADKAsyIS5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RlZFNlY3JldEIIukgFkgECEEAiqgIKDkluamVjdGVkU2VjcmV0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQSGAoHdmVyc2lvbhgCIAEoDUIHukgEKgIoARI2CgV2YWx1ZRgDIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5TZWNyZXRCeXRlc0IGukgDyAEBEj0KFGVudmlyb25tZW50X3ZhcmlhYmxlGAQgASgJQh26SBpyGDIWXltBLVpdW0EtWjAtOV9dezAsNjN9JEgAEkUKFWNvbmZpZ3VyYXRpb25fcG9pbnRlchgFIAEoCUIkukghch8yHV4oL1tBLVphLXowLTlfLV17MSw2NH0pezEsOH0kSABCCAoGdGFyZ2V0IlEKFUluamVjdFNlY3JldHNSZXNwb25zZRI4Cg53b3JrbG9hZF9zdGF0ZRgBIAEoDjIgLmxvYnN0ZXJkLmFnZW50LnYxLldvcmtsb2FkU3RhdGUisgEKC0V4ZWNSZXF1ZXN0Ei0KBXN0YXJ0GAEgASgLMhwubG9ic3RlcmQuYWdlbnQudjEuRXhlY1N0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEjEKBnJlc2l6ZRgEIAEoCzIfLmxvYnN0ZXJkLmFnZW50LnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBImQKCUV4ZWNTdGFydBIkCgdjb21tYW5kGAEgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEjEKCHRlcm1pbmFsGAIgASgLMh8ubG9ic3RlcmQuYWdlbnQudjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiUgoMRXhlY1Jlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UiewoRU3RyZWFtTG9nc1JlcXVlc3QSOAoGc291cmNlGAEgASgOMhwubG9ic3RlcmQuYWdlbnQudjEuTG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgCIAEoCBIcCgp0YWlsX2xpbmVzGAMgASgNQgi6SAUqAxiQTiJWChJTdHJlYW1Mb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoEbGluZRgCIAEoCUIIukgFcgMogEAiFAoSR2V0QWN0aXZpdHlSZXF1ZXN0Iq0BChNHZXRBY3Rpdml0eVJlc3BvbnNlEhsKE2luYm91bmRfY29ubmVjdGlvbnMYASABKA0SHAoUb3V0Ym91bmRfY29ubmVjdGlvbnMYAiABKA0SDQoFaG9sZHMYAyABKA0SFAoMcnVubmluZ19qb2JzGAQgASgNEjYKEmxhc3RfYWN0aXZpdHlfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiewoSQWNxdWlyZUhvbGRSZXF1ZXN0EiYKB2hvbGRfaWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBI9CghkdXJhdGlvbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIQukgNyAEBqgEHIgMIkBwqACJGChNBY3F1aXJlSG9sZFJlc3BvbnNlEi8KC2V4cGlyZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI8ChJSZWxlYXNlSG9sZFJlcXVlc3QSJgoHaG9sZF9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhUKE1JlbGVhc2VIb2xkUmVzcG9uc2UiFwoVUHJlcGFyZVN1c3BlbmRSZXF1ZXN0IhgKFlByZXBhcmVTdXNwZW5kUmVzcG9uc2UiNAoVQ29tcGxldGVSZXN1bWVSZXF1ZXN0EhsKCmdlbmVyYXRpb24YASABKA1CB7pIBCoCKAEiGAoWQ29tcGxldGVSZXN1bWVSZXNwb25zZSIRCg9TaHV0ZG93blJlcXVlc3QiEgoQU2h1dGRvd25SZXNwb25zZSKCAQoPU2V0Q2xvY2tSZXF1ZXN0EjUKCWhvc3RfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBrpIA8gBARI4CgdlbnRyb3B5GAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlNlY3JldEJ5dGVzQga6SAPIAQEiSgoQU2V0Q2xvY2tSZXNwb25zZRI2CgpndWVzdF90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBIjcKGENyZWF0ZUlkZW50aXR5S2V5UmVxdWVzdBIbCgpnZW5lcmF0aW9uGAEgASgNQge6SAQqAigBIlAKGUNyZWF0ZUlkZW50aXR5S2V5UmVzcG9uc2USGwoKcHVibGljX2tleRgBIAEoDEIHukgEegJoWxIWCgVwcm9vZhgCIAEoDEIHukgEegJoQCLHAQoWSW5zdGFsbElkZW50aXR5UmVxdWVzdBIbCgpnZW5lcmF0aW9uGAEgASgNQge6SAQqAigBEiQKD2NlcnRpZmljYXRlX3BlbRgCIAEoCUILukgIcgYQASiAgAESJAoPcGxhdGZvcm1fY2FfcGVtGAMgASgJQgu6SAhyBhABKICAARJECg10b2tlbl9kaWdlc3RzGAQgASgLMiUubG9ic3RlcmQuYWdlbnQudjEuQ2FsbGVyVG9rZW5EaWdlc3RzQga6SAPIAQEiQwoSQ2FsbGVyVG9rZW5EaWdlc3RzEhMKAnZtGAEgASgMQge6SAR6AmggEhgKB3NlY3JldHMYAiABKAxCB7pIBHoCaCAiGQoXSW5zdGFsbElkZW50aXR5UmVzcG9uc2UqyQEKDVdvcmtsb2FkU3RhdGUSHgoaV09SS0xPQURfU1RBVEVfVU5TUEVDSUZJRUQQABImCiJXT1JLTE9BRF9TVEFURV9XQUlUSU5HX0ZPUl9TRUNSRVRTEAESGwoXV09SS0xPQURfU1RBVEVfU1RBUlRJTkcQAhIaChZXT1JLTE9BRF9TVEFURV9IRUFMVEhZEAMSHAoYV09SS0xPQURfU1RBVEVfVU5IRUFMVEhZEAQSGQoVV09SS0xPQURfU1RBVEVfRkFJTEVEEAUqVgoJTG9nU291cmNlEhoKFkxPR19TT1VSQ0VfVU5TUEVDSUZJRUQQABIUChBMT0dfU09VUkNFX0FHRU5UEAESFwoTTE9HX1NPVVJDRV9XT1JLTE9BRBACMvoJCgxBZ2VudFNlcnZpY2USUgoGSGVhbHRoEiAubG9ic3RlcmQuYWdlbnQudjEuSGVhbHRoUmVxdWVzdBohLmxvYnN0ZXJkLmFnZW50LnYxLkhlYWx0aFJlc3BvbnNlIgOQAgESZwoNSW5qZWN0U2VjcmV0cxInLmxvYnN0ZXJkLmFnZW50LnYxLkluamVjdFNlY3JldHNSZXF1ZXN0GigubG9ic3RlcmQuYWdlbnQudjEuSW5qZWN0U2VjcmV0c1Jlc3BvbnNlIgOQAgISSwoERXhlYxIeLmxvYnN0ZXJkLmFnZW50LnYxLkV4ZWNSZXF1ZXN0Gh8ubG9ic3RlcmQuYWdlbnQudjEuRXhlY1Jlc3BvbnNlKAEwARJbCgpTdHJlYW1Mb2dzEiQubG9ic3RlcmQuYWdlbnQudjEuU3RyZWFtTG9nc1JlcXVlc3QaJS5sb2JzdGVyZC5hZ2VudC52MS5TdHJlYW1Mb2dzUmVzcG9uc2UwARJhCgtHZXRBY3Rpdml0eRIlLmxvYnN0ZXJkLmFnZW50LnYxLkdldEFjdGl2aXR5UmVxdWVzdBomLmxvYnN0ZXJkLmFnZW50LnYxLkdldEFjdGl2aXR5UmVzcG9uc2UiA5ACARJcCgtBY3F1aXJlSG9sZBIlLmxvYnN0ZXJkLmFnZW50LnYxLkFjcXVpcmVIb2xkUmVxdWVzdBomLmxvYnN0ZXJkLmFnZW50LnYxLkFjcXVpcmVIb2xkUmVzcG9uc2USYQoLUmVsZWFzZUhvbGQSJS5sb2JzdGVyZC5hZ2VudC52MS5SZWxlYXNlSG9sZFJlcXVlc3QaJi5sb2JzdGVyZC5hZ2VudC52MS5SZWxlYXNlSG9sZFJlc3BvbnNlIgOQAgISagoOUHJlcGFyZVN1c3BlbmQSKC5sb2JzdGVyZC5hZ2VudC52MS5QcmVwYXJlU3VzcGVuZFJlcXVlc3QaKS5sb2JzdGVyZC5hZ2VudC52MS5QcmVwYXJlU3VzcGVuZFJlc3BvbnNlIgOQAgISagoOQ29tcGxldGVSZXN1bWUSKC5sb2JzdGVyZC5hZ2VudC52MS5Db21wbGV0ZVJlc3VtZVJlcXVlc3QaKS5sb2JzdGVyZC5hZ2VudC52MS5Db21wbGV0ZVJlc3VtZVJlc3BvbnNlIgOQAgISWAoIU2h1dGRvd24SIi5sb2JzdGVyZC5hZ2VudC52MS5TaHV0ZG93blJlcXVlc3QaIy5sb2JzdGVyZC5hZ2VudC52MS5TaHV0ZG93blJlc3BvbnNlIgOQAgISUwoIU2V0Q2xvY2sSIi5sb2JzdGVyZC5hZ2VudC52MS5TZXRDbG9ja1JlcXVlc3QaIy5sb2JzdGVyZC5hZ2VudC52MS5TZXRDbG9ja1Jlc3BvbnNlEm4KEUNyZWF0ZUlkZW50aXR5S2V5EisubG9ic3RlcmQuYWdlbnQudjEuQ3JlYXRlSWRlbnRpdHlLZXlSZXF1ZXN0GiwubG9ic3RlcmQuYWdlbnQudjEuQ3JlYXRlSWRlbnRpdHlLZXlSZXNwb25zZRJoCg9JbnN0YWxsSWRlbnRpdHkSKS5sb2JzdGVyZC5hZ2VudC52MS5JbnN0YWxsSWRlbnRpdHlSZXF1ZXN0GioubG9ic3RlcmQuYWdlbnQudjEuSW5zdGFsbElkZW50aXR5UmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_common]);
 
 /**
  * @generated from message lobsterd.agent.v1.HealthRequest
@@ -592,6 +592,171 @@ export const ShutdownResponseSchema: GenMessage<ShutdownResponse> = /*@__PURE__*
   messageDesc(file_lobsterd_agent_v1_agent, 23);
 
 /**
+ * @generated from message lobsterd.agent.v1.SetClockRequest
+ */
+export type SetClockRequest = Message<"lobsterd.agent.v1.SetClockRequest"> & {
+  /**
+   * The host's time when it sent this.
+   *
+   * @generated from field: google.protobuf.Timestamp host_time = 1;
+   */
+  hostTime?: Timestamp | undefined;
+
+  /**
+   * 64 bytes that the host drew for this call.
+   *
+   * @generated from field: lobsterd.common.v1.SecretBytes entropy = 2;
+   */
+  entropy?: SecretBytes | undefined;
+};
+
+/**
+ * Describes the message lobsterd.agent.v1.SetClockRequest.
+ * Use `create(SetClockRequestSchema)` to create a new message.
+ */
+export const SetClockRequestSchema: GenMessage<SetClockRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_agent_v1_agent, 24);
+
+/**
+ * @generated from message lobsterd.agent.v1.SetClockResponse
+ */
+export type SetClockResponse = Message<"lobsterd.agent.v1.SetClockResponse"> & {
+  /**
+   * The guest's time after the change.
+   *
+   * @generated from field: google.protobuf.Timestamp guest_time = 1;
+   */
+  guestTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message lobsterd.agent.v1.SetClockResponse.
+ * Use `create(SetClockResponseSchema)` to create a new message.
+ */
+export const SetClockResponseSchema: GenMessage<SetClockResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_agent_v1_agent, 25);
+
+/**
+ * @generated from message lobsterd.agent.v1.CreateIdentityKeyRequest
+ */
+export type CreateIdentityKeyRequest = Message<"lobsterd.agent.v1.CreateIdentityKeyRequest"> & {
+  /**
+   * The guest's own generation or a later one.
+   *
+   * @generated from field: uint32 generation = 1;
+   */
+  generation: number;
+};
+
+/**
+ * Describes the message lobsterd.agent.v1.CreateIdentityKeyRequest.
+ * Use `create(CreateIdentityKeyRequestSchema)` to create a new message.
+ */
+export const CreateIdentityKeyRequestSchema: GenMessage<CreateIdentityKeyRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_agent_v1_agent, 26);
+
+/**
+ * @generated from message lobsterd.agent.v1.CreateIdentityKeyResponse
+ */
+export type CreateIdentityKeyResponse = Message<"lobsterd.agent.v1.CreateIdentityKeyResponse"> & {
+  /**
+   * SubjectPublicKeyInfo of an EC P-256 key with an uncompressed point, DER.
+   *
+   * @generated from field: bytes public_key = 1;
+   */
+  publicKey: Uint8Array;
+
+  /**
+   * ECDSA with SHA-256, r and s of 32 bytes each, over `lobsterd guest key v1`, the guest's URI with the wanted generation, and
+   * public_key, with a zero byte after each of the first two.
+   *
+   * @generated from field: bytes proof = 2;
+   */
+  proof: Uint8Array;
+};
+
+/**
+ * Describes the message lobsterd.agent.v1.CreateIdentityKeyResponse.
+ * Use `create(CreateIdentityKeyResponseSchema)` to create a new message.
+ */
+export const CreateIdentityKeyResponseSchema: GenMessage<CreateIdentityKeyResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_agent_v1_agent, 27);
+
+/**
+ * @generated from message lobsterd.agent.v1.InstallIdentityRequest
+ */
+export type InstallIdentityRequest = Message<"lobsterd.agent.v1.InstallIdentityRequest"> & {
+  /**
+   * @generated from field: uint32 generation = 1;
+   */
+  generation: number;
+
+  /**
+   * Leaf certificate in PEM.
+   *
+   * @generated from field: string certificate_pem = 2;
+   */
+  certificatePem: string;
+
+  /**
+   * Certificate of the authority that the guest trusts for its callers, in PEM.
+   *
+   * @generated from field: string platform_ca_pem = 3;
+   */
+  platformCaPem: string;
+
+  /**
+   * @generated from field: lobsterd.agent.v1.CallerTokenDigests token_digests = 4;
+   */
+  tokenDigests?: CallerTokenDigests | undefined;
+};
+
+/**
+ * Describes the message lobsterd.agent.v1.InstallIdentityRequest.
+ * Use `create(InstallIdentityRequestSchema)` to create a new message.
+ */
+export const InstallIdentityRequestSchema: GenMessage<InstallIdentityRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_agent_v1_agent, 28);
+
+/**
+ * SHA-256 of the token of each service that may call the agent. From a digest nobody makes a token, so what a guest keeps commands
+ * no guest.
+ *
+ * @generated from message lobsterd.agent.v1.CallerTokenDigests
+ */
+export type CallerTokenDigests = Message<"lobsterd.agent.v1.CallerTokenDigests"> & {
+  /**
+   * @generated from field: bytes vm = 1;
+   */
+  vm: Uint8Array;
+
+  /**
+   * @generated from field: bytes secrets = 2;
+   */
+  secrets: Uint8Array;
+};
+
+/**
+ * Describes the message lobsterd.agent.v1.CallerTokenDigests.
+ * Use `create(CallerTokenDigestsSchema)` to create a new message.
+ */
+export const CallerTokenDigestsSchema: GenMessage<CallerTokenDigests> = /*@__PURE__*/
+  messageDesc(file_lobsterd_agent_v1_agent, 29);
+
+/**
+ * @generated from message lobsterd.agent.v1.InstallIdentityResponse
+ */
+export type InstallIdentityResponse = Message<"lobsterd.agent.v1.InstallIdentityResponse"> & {
+};
+
+/**
+ * Describes the message lobsterd.agent.v1.InstallIdentityResponse.
+ * Use `create(InstallIdentityResponseSchema)` to create a new message.
+ */
+export const InstallIdentityResponseSchema: GenMessage<InstallIdentityResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_agent_v1_agent, 30);
+
+/**
  * State of the workload (the gateway) inside the guest.
  *
  * @generated from enum lobsterd.agent.v1.WorkloadState
@@ -683,8 +848,9 @@ export const LogSourceSchema: GenEnum<LogSource> = /*@__PURE__*/
   enumDesc(file_lobsterd_agent_v1_agent, 1);
 
 /**
- * Served by the agent inside each guest, over TLS 1.3 with client certificates of the platform. The host treats every answer
- * as hostile: bounded, schema-checked, and never a parameter of an action outside the tenant it came from.
+ * Served by the agent inside each guest, over TLS 1.3 with client certificates of the platform. Each call carries the caller's token for
+ * this guest and generation in `authorization: Bearer`. The host treats every answer as hostile: bounded, schema-checked, and never a
+ * parameter of an action outside the tenant it came from.
  *
  * @generated from service lobsterd.agent.v1.AgentService
  */
@@ -771,7 +937,8 @@ export const AgentService: GenService<{
     output: typeof PrepareSuspendResponseSchema;
   },
   /**
-   * Takes a new identity, clock and entropy after a resume.
+   * Lets the workload go on after a resume. Clock, entropy and identity come before it, by SetClock, CreateIdentityKey and
+   * InstallIdentity.
    *
    * @generated from rpc lobsterd.agent.v1.AgentService.CompleteResume
    */
@@ -789,6 +956,38 @@ export const AgentService: GenService<{
     methodKind: "unary";
     input: typeof ShutdownRequestSchema;
     output: typeof ShutdownResponseSchema;
+  },
+  /**
+   * Sets the guest's clock to the host's and mixes the host's random bytes into the kernel's pool. The only call that a guest whose
+   * clock is behind takes from a certificate that is not valid yet. A time before the last one it was told is refused.
+   *
+   * @generated from rpc lobsterd.agent.v1.AgentService.SetClock
+   */
+  setClock: {
+    methodKind: "unary";
+    input: typeof SetClockRequestSchema;
+    output: typeof SetClockResponseSchema;
+  },
+  /**
+   * Makes the key of the next identity, which never leaves the guest, and forgets one that was made and not installed.
+   *
+   * @generated from rpc lobsterd.agent.v1.AgentService.CreateIdentityKey
+   */
+  createIdentityKey: {
+    methodKind: "unary";
+    input: typeof CreateIdentityKeyRequestSchema;
+    output: typeof CreateIdentityKeyResponseSchema;
+  },
+  /**
+   * Takes the certificate of the key that was made last. The identity before it is not used for a new connection any more, and every
+   * connection to the agent that began with it ends within 5 s.
+   *
+   * @generated from rpc lobsterd.agent.v1.AgentService.InstallIdentity
+   */
+  installIdentity: {
+    methodKind: "unary";
+    input: typeof InstallIdentityRequestSchema;
+    output: typeof InstallIdentityResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_lobsterd_agent_v1_agent, 0);

@@ -14,5 +14,6 @@ export const access: readonly AccessRule[] = [
     getCheckpoint: readers,
     getInclusionProof: readers,
     getConsistencyProof: readers,
+    exportRecords: ["role:operator"],
   }),
 ];

@@ -14,6 +14,7 @@ export function createRoutes(context: AuditContext): readonly Routes[] {
       getCheckpoint: unimplemented,
       getInclusionProof: unimplemented,
       getConsistencyProof: unimplemented,
+      exportRecords: unimplemented,
     }),
   ];
 }

@@ -62,6 +62,7 @@ export const accessTable = allow(AuditService, {
   getCheckpoint: everyone,
   getInclusionProof: everyone,
   getConsistencyProof: [],
+  exportRecords: [],
 });
 
 export const idleHandlers: Handlers<typeof AuditService> = {
@@ -71,6 +72,7 @@ export const idleHandlers: Handlers<typeof AuditService> = {
   getCheckpoint: () => ({ signedNote: "note" }),
   getInclusionProof: unimplemented,
   getConsistencyProof: unimplemented,
+  exportRecords: unimplemented,
 };
 
 export interface ServedAudit {

@@ -7,6 +7,7 @@ import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_lobsterd_common_v1_audit } from "../../common/v1/audit_pb.ts";
 import type { PageRequest, PageResponse } from "../../common/v1/common_pb.ts";
 import { file_lobsterd_common_v1_common } from "../../common/v1/common_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
@@ -15,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lobsterd/audit/v1/audit.proto.
  */
 export const file_lobsterd_audit_v1_audit: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sb2JzdGVyZC9hdWRpdC92MS9hdWRpdC5wcm90bxIRbG9ic3RlcmQuYXVkaXQudjEiiQUKC1JlY29yZERyYWZ0EhoKCGV2ZW50X2lkGAEgASgJQgi6SAVyA7ABARIwCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEjYKBWFjdG9yGAMgASgJQie6SCRyIjIgXihzcGlmZmU6Ly9bYS16MC05Li8tXXsxLDI0MH0pPyQSLwoGYWN0aW9uGAQgASgJQh+6SBxyGjIYXltBLVpdW0EtWmEtejAtOV17MCw2M30kEjsKBnRlbmFudBgFIAEoCUIrukgociYyJF4oW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyk/JBIyCghyZXNvdXJjZRgGIAEoCUIgukgdchsyGV5bQS1aYS16MC05Ll86Ly1dezAsMTI4fSQSOQoFcGhhc2UYByABKA4yHi5sb2JzdGVyZC5hdWRpdC52MS5SZWNvcmRQaGFzZUIKukgHggEEEAEgABI7CgdvdXRjb21lGAggASgOMiAubG9ic3RlcmQuYXVkaXQudjEuUmVjb3JkT3V0Y29tZUIIukgFggECEAESMAoGcmVhc29uGAkgASgJQiC6SB1yGzIZXihbQS1aXVtBLVowLTlfXXswLDYzfSk/JBIwCg5yZXF1ZXN0X2RpZ2VzdBgKIAEoCUIYukgVchMyEV4oWzAtOWEtZl17NjR9KT8kEioKCHRyYWNlX2lkGAsgASgJQhi6SBVyEzIRXihbMC05YS1mXXszMn0pPyQSEgoKZ2VuZXJhdGlvbhgMIAEoDRI2Cg9zZXJ2aWNlX3ZlcnNpb24YDSABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS4rLV17MCw2NH0kIq4BCgZSZWNvcmQSEAoIc2VxdWVuY2UYASABKAQSLQoFZHJhZnQYAiABKAsyHi5sb2JzdGVyZC5hdWRpdC52MS5SZWNvcmREcmFmdBIOCgZ3cml0ZXIYAyABKAkSLwoLYXBwZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2Jvb3RfaWQYBSABKAkSEQoJbGVhZl9oYXNoGAYgASgMIk0KE0FwcGVuZFJlY29yZFJlcXVlc3QSNgoGcmVjb3JkGAEgASgLMh4ubG9ic3RlcmQuYXVkaXQudjEuUmVjb3JkRHJhZnRCBrpIA8gBASJOChRBcHBlbmRSZWNvcmRSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIRCglsZWFmX2hhc2gYAiABKAwSEQoJdHJlZV9zaXplGAMgASgEItgCChNRdWVyeVJlY29yZHNSZXF1ZXN0Ei0KBHBhZ2UYASABKAsyHy5sb2JzdGVyZC5jb21tb24udjEuUGFnZVJlcXVlc3QSOwoGdGVuYW50GAIgASgJQiu6SChyJjIkXihbYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/KT8kEjIKBmFjdGlvbhgDIAEoCUIiukgfch0yG14oW0EtWl1bQS1aYS16MC05XXswLDYzfSk/JBIXCgVhY3RvchgEIAEoCUIIukgFcgMYgAISKgoIdHJhY2VfaWQYBSABKAlCGLpIFXITMhFeKFswLTlhLWZdezMyfSk/JBIuCgpzdGFydF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAicgoUUXVlcnlSZWNvcmRzUmVzcG9uc2USKgoHcmVjb3JkcxgBIAMoCzIZLmxvYnN0ZXJkLmF1ZGl0LnYxLlJlY29yZBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSJpChJUYWlsUmVjb3Jkc1JlcXVlc3QSFgoOc3RhcnRfc2VxdWVuY2UYASABKAQSOwoGdGVuYW50GAIgASgJQiu6SChyJjIkXihbYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/KT8kIkAKE1RhaWxSZWNvcmRzUmVzcG9uc2USKQoGcmVjb3JkGAEgASgLMhkubG9ic3RlcmQuYXVkaXQudjEuUmVjb3JkIhYKFEdldENoZWNrcG9pbnRSZXF1ZXN0IiwKFUdldENoZWNrcG9pbnRSZXNwb25zZRITCgtzaWduZWRfbm90ZRgBIAEoCSJIChhHZXRJbmNsdXNpb25Qcm9vZlJlcXVlc3QSEAoIc2VxdWVuY2UYASABKAQSGgoJdHJlZV9zaXplGAIgASgEQge6SAQyAigBIisKGUdldEluY2x1c2lvblByb29mUmVzcG9uc2USDgoGaGFzaGVzGAEgAygMIlwKGkdldENvbnNpc3RlbmN5UHJvb2ZSZXF1ZXN0Eh4KDW9sZF90cmVlX3NpemUYASABKARCB7pIBDICKAESHgoNbmV3X3RyZWVfc2l6ZRgCIAEoBEIHukgEMgIoASItChtHZXRDb25zaXN0ZW5jeVByb29mUmVzcG9uc2USDgoGaGFzaGVzGAEgAygMKl4KC1JlY29yZFBoYXNlEhwKGFJFQ09SRF9QSEFTRV9VTlNQRUNJRklFRBAAEhcKE1JFQ09SRF9QSEFTRV9JTlRFTlQQARIYChRSRUNPUkRfUEhBU0VfT1VUQ09NRRACKoMBCg1SZWNvcmRPdXRjb21lEh4KGlJFQ09SRF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGgoWUkVDT1JEX09VVENPTUVfU1VDQ0VTUxABEhoKFlJFQ09SRF9PVVRDT01FX0ZBSUxVUkUQAhIaChZSRUNPUkRfT1VUQ09NRV9SRUZVU0VEEAMykwUKDEF1ZGl0U2VydmljZRJkCgxBcHBlbmRSZWNvcmQSJi5sb2JzdGVyZC5hdWRpdC52MS5BcHBlbmRSZWNvcmRSZXF1ZXN0GicubG9ic3RlcmQuYXVkaXQudjEuQXBwZW5kUmVjb3JkUmVzcG9uc2UiA5ACAhJkCgxRdWVyeVJlY29yZHMSJi5sb2JzdGVyZC5hdWRpdC52MS5RdWVyeVJlY29yZHNSZXF1ZXN0GicubG9ic3RlcmQuYXVkaXQudjEuUXVlcnlSZWNvcmRzUmVzcG9uc2UiA5ACARJeCgtUYWlsUmVjb3JkcxIlLmxvYnN0ZXJkLmF1ZGl0LnYxLlRhaWxSZWNvcmRzUmVxdWVzdBomLmxvYnN0ZXJkLmF1ZGl0LnYxLlRhaWxSZWNvcmRzUmVzcG9uc2UwARJnCg1HZXRDaGVja3BvaW50EicubG9ic3RlcmQuYXVkaXQudjEuR2V0Q2hlY2twb2ludFJlcXVlc3QaKC5sb2JzdGVyZC5hdWRpdC52MS5HZXRDaGVja3BvaW50UmVzcG9uc2UiA5ACARJzChFHZXRJbmNsdXNpb25Qcm9vZhIrLmxvYnN0ZXJkLmF1ZGl0LnYxLkdldEluY2x1c2lvblByb29mUmVxdWVzdBosLmxvYnN0ZXJkLmF1ZGl0LnYxLkdldEluY2x1c2lvblByb29mUmVzcG9uc2UiA5ACARJ5ChNHZXRDb25zaXN0ZW5jeVByb29mEi0ubG9ic3RlcmQuYXVkaXQudjEuR2V0Q29uc2lzdGVuY3lQcm9vZlJlcXVlc3QaLi5sb2JzdGVyZC5hdWRpdC52MS5HZXRDb25zaXN0ZW5jeVByb29mUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_lobsterd_common_v1_common]);
+  fileDesc("Ch1sb2JzdGVyZC9hdWRpdC92MS9hdWRpdC5wcm90bxIRbG9ic3RlcmQuYXVkaXQudjEiwAYKC1JlY29yZERyYWZ0EhoKCGV2ZW50X2lkGAEgASgJQgi6SAVyA7ABARIwCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEjYKBWFjdG9yGAMgASgJQie6SCRyIjIgXihzcGlmZmU6Ly9bYS16MC05Li8tXXsxLDI0MH0pPyQSLwoGYWN0aW9uGAQgASgJQh+6SBxyGjIYXltBLVpdW0EtWmEtejAtOV17MCw2M30kEjsKBnRlbmFudBgFIAEoCUIrukgociYyJF4oW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyk/JBIyCghyZXNvdXJjZRgGIAEoCUIgukgdchsyGV5bQS1aYS16MC05Ll86Ly1dezAsMTI4fSQSOQoFcGhhc2UYByABKA4yHi5sb2JzdGVyZC5hdWRpdC52MS5SZWNvcmRQaGFzZUIKukgHggEEEAEgABI7CgdvdXRjb21lGAggASgOMiAubG9ic3RlcmQuYXVkaXQudjEuUmVjb3JkT3V0Y29tZUIIukgFggECEAESMAoGcmVhc29uGAkgASgJQiC6SB1yGzIZXihbQS1aXVtBLVowLTlfXXswLDYzfSk/JBIwCg5yZXF1ZXN0X2RpZ2VzdBgKIAEoCUIYukgVchMyEV4oWzAtOWEtZl17NjR9KT8kEioKCHRyYWNlX2lkGAsgASgJQhi6SBVyEzIRXihbMC05YS1mXXszMn0pPyQSEgoKZ2VuZXJhdGlvbhgMIAEoDRI2Cg9zZXJ2aWNlX3ZlcnNpb24YDSABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS4rLV17MCw2NH0kEj0KDG9uX2JlaGFsZl9vZhgOIAEoCUInukgkciIyIF4oc3BpZmZlOi8vW2EtejAtOS4vLV17MSwyNDB9KT8kEk0KDndyaXRlcl9ib290X2lkGA8gASgJQjW6SDJyMDIuXihbMC05YS1mXXs4fSgtWzAtOWEtZl17NH0pezN9LVswLTlhLWZdezEyfSk/JBInCg93cml0ZXJfc2VxdWVuY2UYECABKARCDrpICzIJGP////////8PIq4BCgZSZWNvcmQSEAoIc2VxdWVuY2UYASABKAQSLQoFZHJhZnQYAiABKAsyHi5sb2JzdGVyZC5hdWRpdC52MS5SZWNvcmREcmFmdBIOCgZ3cml0ZXIYAyABKAkSLwoLYXBwZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2Jvb3RfaWQYBSABKAkSEQoJbGVhZl9oYXNoGAYgASgMIk0KE0FwcGVuZFJlY29yZFJlcXVlc3QSNgoGcmVjb3JkGAEgASgLMh4ubG9ic3RlcmQuYXVkaXQudjEuUmVjb3JkRHJhZnRCBrpIA8gBASJOChRBcHBlbmRSZWNvcmRSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIRCglsZWFmX2hhc2gYAiABKAwSEQoJdHJlZV9zaXplGAMgASgEItgCChNRdWVyeVJlY29yZHNSZXF1ZXN0Ei0KBHBhZ2UYASABKAsyHy5sb2JzdGVyZC5jb21tb24udjEuUGFnZVJlcXVlc3QSOwoGdGVuYW50GAIgASgJQiu6SChyJjIkXihbYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/KT8kEjIKBmFjdGlvbhgDIAEoCUIiukgfch0yG14oW0EtWl1bQS1aYS16MC05XXswLDYzfSk/JBIXCgVhY3RvchgEIAEoCUIIukgFcgMYgAISKgoIdHJhY2VfaWQYBSABKAlCGLpIFXITMhFeKFswLTlhLWZdezMyfSk/JBIuCgpzdGFydF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAicgoUUXVlcnlSZWNvcmRzUmVzcG9uc2USKgoHcmVjb3JkcxgBIAMoCzIZLmxvYnN0ZXJkLmF1ZGl0LnYxLlJlY29yZBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSJpChJUYWlsUmVjb3Jkc1JlcXVlc3QSFgoOc3RhcnRfc2VxdWVuY2UYASABKAQSOwoGdGVuYW50GAIgASgJQiu6SChyJjIkXihbYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/KT8kIkAKE1RhaWxSZWNvcmRzUmVzcG9uc2USKQoGcmVjb3JkGAEgASgLMhkubG9ic3RlcmQuYXVkaXQudjEuUmVjb3JkIjwKFEV4cG9ydFJlY29yZHNSZXF1ZXN0EiQKDHN0YXJ0X29mZnNldBgBIAEoBEIOukgLMgkY/////////w8iRQoVRXhwb3J0UmVjb3Jkc1Jlc3BvbnNlEg0KA2xvZxgBIAEoDEgAEhUKC3NpZ25lZF9ub3RlGAIgASgJSABCBgoEcGFydCIWChRHZXRDaGVja3BvaW50UmVxdWVzdCIsChVHZXRDaGVja3BvaW50UmVzcG9uc2USEwoLc2lnbmVkX25vdGUYASABKAkiSAoYR2V0SW5jbHVzaW9uUHJvb2ZSZXF1ZXN0EhAKCHNlcXVlbmNlGAEgASgEEhoKCXRyZWVfc2l6ZRgCIAEoBEIHukgEMgIoASIrChlHZXRJbmNsdXNpb25Qcm9vZlJlc3BvbnNlEg4KBmhhc2hlcxgBIAMoDCJcChpHZXRDb25zaXN0ZW5jeVByb29mUmVxdWVzdBIeCg1vbGRfdHJlZV9zaXplGAEgASgEQge6SAQyAigBEh4KDW5ld190cmVlX3NpemUYAiABKARCB7pIBDICKAEiLQobR2V0Q29uc2lzdGVuY3lQcm9vZlJlc3BvbnNlEg4KBmhhc2hlcxgBIAMoDCpeCgtSZWNvcmRQaGFzZRIcChhSRUNPUkRfUEhBU0VfVU5TUEVDSUZJRUQQABIXChNSRUNPUkRfUEhBU0VfSU5URU5UEAESGAoUUkVDT1JEX1BIQVNFX09VVENPTUUQAiqfAQoNUmVjb3JkT3V0Y29tZRIeChpSRUNPUkRfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhoKFlJFQ09SRF9PVVRDT01FX1NVQ0NFU1MQARIaChZSRUNPUkRfT1VUQ09NRV9GQUlMVVJFEAISGgoWUkVDT1JEX09VVENPTUVfUkVGVVNFRBADEhoKFlJFQ09SRF9PVVRDT01FX1VOS05PV04QBDKZBgoMQXVkaXRTZXJ2aWNlEmgKDEFwcGVuZFJlY29yZBImLmxvYnN0ZXJkLmF1ZGl0LnYxLkFwcGVuZFJlY29yZFJlcXVlc3QaJy5sb2JzdGVyZC5hdWRpdC52MS5BcHBlbmRSZWNvcmRSZXNwb25zZSIHkAICiLIZARJoCgxRdWVyeVJlY29yZHMSJi5sb2JzdGVyZC5hdWRpdC52MS5RdWVyeVJlY29yZHNSZXF1ZXN0GicubG9ic3RlcmQuYXVkaXQudjEuUXVlcnlSZWNvcmRzUmVzcG9uc2UiB5ACAYiyGQESZAoLVGFpbFJlY29yZHMSJS5sb2JzdGVyZC5hdWRpdC52MS5UYWlsUmVjb3Jkc1JlcXVlc3QaJi5sb2JzdGVyZC5hdWRpdC52MS5UYWlsUmVjb3Jkc1Jlc3BvbnNlIgSIshkEMAESagoNRXhwb3J0UmVjb3JkcxInLmxvYnN0ZXJkLmF1ZGl0LnYxLkV4cG9ydFJlY29yZHNSZXF1ZXN0GigubG9ic3RlcmQuYXVkaXQudjEuRXhwb3J0UmVjb3Jkc1Jlc3BvbnNlIgSIshkEMAESawoNR2V0Q2hlY2twb2ludBInLmxvYnN0ZXJkLmF1ZGl0LnYxLkdldENoZWNrcG9pbnRSZXF1ZXN0GigubG9ic3RlcmQuYXVkaXQudjEuR2V0Q2hlY2twb2ludFJlc3BvbnNlIgeQAgGIshkBEncKEUdldEluY2x1c2lvblByb29mEisubG9ic3RlcmQuYXVkaXQudjEuR2V0SW5jbHVzaW9uUHJvb2ZSZXF1ZXN0GiwubG9ic3RlcmQuYXVkaXQudjEuR2V0SW5jbHVzaW9uUHJvb2ZSZXNwb25zZSIHkAIBiLIZARJ9ChNHZXRDb25zaXN0ZW5jeVByb29mEi0ubG9ic3RlcmQuYXVkaXQudjEuR2V0Q29uc2lzdGVuY3lQcm9vZlJlcXVlc3QaLi5sb2JzdGVyZC5hdWRpdC52MS5HZXRDb25zaXN0ZW5jeVByb29mUmVzcG9uc2UiB5ACAYiyGQFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common]);
 
 /**
  * What a service says happened. The writer and, for a call that the writer serves itself, the actor come from verified
@@ -102,6 +103,27 @@ export type RecordDraft = Message<"lobsterd.audit.v1.RecordDraft"> & {
    * @generated from field: string service_version = 13;
    */
   serviceVersion: string;
+
+  /**
+   * SPIFFE URI of whoever the actor called for, as the writer verified it. Empty if the actor acts for itself.
+   *
+   * @generated from field: string on_behalf_of = 14;
+   */
+  onBehalfOf: string;
+
+  /**
+   * Identifies one run of the writer. Empty from writers that do not count.
+   *
+   * @generated from field: string writer_boot_id = 15;
+   */
+  writerBootId: string;
+
+  /**
+   * Counts the records of one run of the writer from 1: a number that never comes is a record that audit does not have.
+   *
+   * @generated from field: uint64 writer_sequence = 16;
+   */
+  writerSequence: bigint;
 };
 
 /**
@@ -322,6 +344,58 @@ export const TailRecordsResponseSchema: GenMessage<TailRecordsResponse> = /*@__P
   messageDesc(file_lobsterd_audit_v1_audit, 7);
 
 /**
+ * @generated from message lobsterd.audit.v1.ExportRecordsRequest
+ */
+export type ExportRecordsRequest = Message<"lobsterd.audit.v1.ExportRecordsRequest"> & {
+  /**
+   * Bytes of the log that the caller has already, to go on after a stream that ended early; 0 for all of it.
+   *
+   * @generated from field: uint64 start_offset = 1;
+   */
+  startOffset: bigint;
+};
+
+/**
+ * Describes the message lobsterd.audit.v1.ExportRecordsRequest.
+ * Use `create(ExportRecordsRequestSchema)` to create a new message.
+ */
+export const ExportRecordsRequestSchema: GenMessage<ExportRecordsRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_audit_v1_audit, 8);
+
+/**
+ * @generated from message lobsterd.audit.v1.ExportRecordsResponse
+ */
+export type ExportRecordsResponse = Message<"lobsterd.audit.v1.ExportRecordsResponse"> & {
+  /**
+   * @generated from oneof lobsterd.audit.v1.ExportRecordsResponse.part
+   */
+  part: {
+    /**
+     * The next bytes of the log, at most 256 KiB.
+     *
+     * @generated from field: bytes log = 1;
+     */
+    value: Uint8Array;
+    case: "log";
+  } | {
+    /**
+     * The last message: a checkpoint whose tree is exactly the records before it.
+     *
+     * @generated from field: string signed_note = 2;
+     */
+    value: string;
+    case: "signedNote";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message lobsterd.audit.v1.ExportRecordsResponse.
+ * Use `create(ExportRecordsResponseSchema)` to create a new message.
+ */
+export const ExportRecordsResponseSchema: GenMessage<ExportRecordsResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_audit_v1_audit, 9);
+
+/**
  * @generated from message lobsterd.audit.v1.GetCheckpointRequest
  */
 export type GetCheckpointRequest = Message<"lobsterd.audit.v1.GetCheckpointRequest"> & {
@@ -332,7 +406,7 @@ export type GetCheckpointRequest = Message<"lobsterd.audit.v1.GetCheckpointReque
  * Use `create(GetCheckpointRequestSchema)` to create a new message.
  */
 export const GetCheckpointRequestSchema: GenMessage<GetCheckpointRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_audit_v1_audit, 8);
+  messageDesc(file_lobsterd_audit_v1_audit, 10);
 
 /**
  * @generated from message lobsterd.audit.v1.GetCheckpointResponse
@@ -351,7 +425,7 @@ export type GetCheckpointResponse = Message<"lobsterd.audit.v1.GetCheckpointResp
  * Use `create(GetCheckpointResponseSchema)` to create a new message.
  */
 export const GetCheckpointResponseSchema: GenMessage<GetCheckpointResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_audit_v1_audit, 9);
+  messageDesc(file_lobsterd_audit_v1_audit, 11);
 
 /**
  * @generated from message lobsterd.audit.v1.GetInclusionProofRequest
@@ -373,7 +447,7 @@ export type GetInclusionProofRequest = Message<"lobsterd.audit.v1.GetInclusionPr
  * Use `create(GetInclusionProofRequestSchema)` to create a new message.
  */
 export const GetInclusionProofRequestSchema: GenMessage<GetInclusionProofRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_audit_v1_audit, 10);
+  messageDesc(file_lobsterd_audit_v1_audit, 12);
 
 /**
  * @generated from message lobsterd.audit.v1.GetInclusionProofResponse
@@ -390,7 +464,7 @@ export type GetInclusionProofResponse = Message<"lobsterd.audit.v1.GetInclusionP
  * Use `create(GetInclusionProofResponseSchema)` to create a new message.
  */
 export const GetInclusionProofResponseSchema: GenMessage<GetInclusionProofResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_audit_v1_audit, 11);
+  messageDesc(file_lobsterd_audit_v1_audit, 13);
 
 /**
  * @generated from message lobsterd.audit.v1.GetConsistencyProofRequest
@@ -412,7 +486,7 @@ export type GetConsistencyProofRequest = Message<"lobsterd.audit.v1.GetConsisten
  * Use `create(GetConsistencyProofRequestSchema)` to create a new message.
  */
 export const GetConsistencyProofRequestSchema: GenMessage<GetConsistencyProofRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_audit_v1_audit, 12);
+  messageDesc(file_lobsterd_audit_v1_audit, 14);
 
 /**
  * @generated from message lobsterd.audit.v1.GetConsistencyProofResponse
@@ -429,7 +503,7 @@ export type GetConsistencyProofResponse = Message<"lobsterd.audit.v1.GetConsiste
  * Use `create(GetConsistencyProofResponseSchema)` to create a new message.
  */
 export const GetConsistencyProofResponseSchema: GenMessage<GetConsistencyProofResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_audit_v1_audit, 13);
+  messageDesc(file_lobsterd_audit_v1_audit, 15);
 
 /**
  * Before the effect, or after it.
@@ -495,6 +569,13 @@ export const RecordOutcome = {
    * @generated from enum value: RECORD_OUTCOME_REFUSED = 3;
    */
   REFUSED: 3,
+
+  /**
+   * The writer ended between the effect and its record. What it finds out later is a record of its own.
+   *
+   * @generated from enum value: RECORD_OUTCOME_UNKNOWN = 4;
+   */
+  UNKNOWN: 4,
 } as const;
 
 /**
@@ -544,6 +625,17 @@ export const AuditService: GenService<{
     methodKind: "server_streaming";
     input: typeof TailRecordsRequestSchema;
     output: typeof TailRecordsResponseSchema;
+  },
+  /**
+   * The log itself, as the verifier reads it: the bytes of the messages, one after the other, are an exact copy of the log file
+   * up to the checkpoint that ends the stream.
+   *
+   * @generated from rpc lobsterd.audit.v1.AuditService.ExportRecords
+   */
+  exportRecords: {
+    methodKind: "server_streaming";
+    input: typeof ExportRecordsRequestSchema;
+    output: typeof ExportRecordsResponseSchema;
   },
   /**
    * The newest signed checkpoint.

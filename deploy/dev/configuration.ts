@@ -13,6 +13,9 @@ export function instanceFiles(instance: Instance) {
   return {
     rolesPath: `${instance.runDir}/config/roles.json`,
     rootKeyPath: `${instance.stateDir}/keys/secrets-root.key`,
+    checkpointKeyPath: `${instance.stateDir}/keys/audit-checkpoint.key`,
+    checkpointVerifierPath: `${instance.stateDir}/keys/audit-checkpoint.verifier`,
+    witnessDir: `${instance.stateDir}/audit-witness`,
     launcherSocketPath: `${instance.runDir}/vm-launcher/launcher.sock`,
     adminSocketPath: `${instance.runDir}/caddy-admin/admin.sock`,
     imagesDir: `${instance.stateDir}/images`,
@@ -28,7 +31,7 @@ export function configurations(instance: Instance, accounts: Accounts): Partial<
     net: netConfiguration(instance),
     proxy: proxyConfiguration(instance),
     secrets: secretsConfiguration(instance),
-    audit: common(instance, "audit"),
+    audit: auditConfiguration(instance),
     caddy: caddyStart(instance),
   };
 }
@@ -112,6 +115,12 @@ function secretsConfiguration(instance: Instance): Configuration {
     guestCaKeyPath: paths.guestCaKeyPath,
     peers: { audit: rpcSocketPath(instance, "audit") },
   };
+}
+
+/** On one machine the witness can only be a directory of it: it shows how, and protects against nobody who owns the machine. */
+function auditConfiguration(instance: Instance): Configuration {
+  const { checkpointKeyPath, witnessDir } = instanceFiles(instance);
+  return { ...common(instance, "audit"), checkpointKeyPath, witness: { directory: witnessDir } };
 }
 
 function launcherConfiguration(instance: Instance, accounts: Accounts): Configuration {

@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, chownSync, closeSync, existsSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
+import { hostname } from "node:os";
+import { makeSigningKey, originOf } from "@lobsterd/audit/signing-key.ts";
 import { brokerConfiguration } from "./broker.ts";
 import { run } from "./command.ts";
-import { configurations, instanceFiles } from "./configuration.ts";
+import { configurations, hostIdOf, instanceFiles } from "./configuration.ts";
 import { ensureDirectory, writePrivate, writePublic } from "./files.ts";
 import { certificatePaths, ensureIdentities, rolesOf } from "./identities.ts";
 import { type Instance, runRoot, serviceNames, stateRoot } from "./instance.ts";
@@ -28,6 +30,7 @@ export async function prepareLayout(
   requireClosedKeys(instance, accounts);
   if (made.length > 0) progress(`certificates made: ${made.join(", ")}`);
   ensureRootKey(instance, accounts);
+  ensureCheckpointKey(instance, accounts);
   writeConfigurations(instance, accounts);
   prepareLogs(instance, accounts);
 }
@@ -74,6 +77,7 @@ function makeStateDirectories(instance: Instance, accounts: Accounts): void {
   for (const name of [...serviceNames, "nats", "caddy"]) {
     ensureDirectory(`${stateDir}/${name}`, accounts.account(`lobsterd-${name}`), 0o700);
   }
+  ensureDirectory(instanceFiles(instance).witnessDir, accounts.account("lobsterd-audit"), 0o700);
   for (const name of ["vms", "certificates", "keys"]) ensureDirectory(`${stateDir}/${name}`, root, 0o711);
   ensureDirectory(`${stateDir}/images`, root, 0o755);
 }
@@ -92,6 +96,16 @@ function ensureRootKey(instance: Instance, accounts: Accounts): void {
   const key = randomBytes(32);
   writePrivate(rootKeyPath, key, accounts.account("lobsterd-secrets"), 0o400);
   key.fill(0);
+}
+
+/** The key that signs the audit log's checkpoints: one that exists is kept, or the log's past could not be verified with it. */
+function ensureCheckpointKey(instance: Instance, accounts: Accounts): void {
+  const { checkpointKeyPath, checkpointVerifierPath } = instanceFiles(instance);
+  if (existsSync(checkpointKeyPath)) return;
+  const origin = originOf({ trustDomain: instance.domain, hostId: hostIdOf(hostname(), instance.name) });
+  const { privateKeyPem, verifierKey } = makeSigningKey(origin);
+  writePublic(checkpointVerifierPath, verifierKey);
+  writePrivate(checkpointKeyPath, privateKeyPem, accounts.account("lobsterd-audit"), 0o600);
 }
 
 function writeConfigurations(instance: Instance, accounts: Accounts): void {

@@ -1,11 +1,17 @@
 import type { Logger } from "@lobsterd/chassis/logger.ts";
+import { createCounter } from "@lobsterd/chassis/metrics.ts";
 import type { LogObserver } from "./log/audit-log.ts";
+import type { PublisherObserver } from "./witness/publisher.ts";
 
 /**
  * What happens to the log: one function per event. They go to the process log and not to the bus: audit stands on nothing but
  * its disk, and none of them is about a tenant.
  */
-export function createLogEvents(logger: Logger): LogObserver {
+export function createLogEvents(logger: Logger): Omit<LogObserver, "grew"> & PublisherObserver {
+  const lateCheckpoints = createCounter(
+    "lobsterd.audit.checkpoints_late",
+    "Times that a store of checkpoints, such as the witness, fell behind for longer than its bound",
+  );
   return {
     recovered({ records, goodBytes, tornBytes, tornBecause }) {
       logger.info({ records, bytes: goodBytes }, "log verified");
@@ -20,6 +26,13 @@ export function createLogEvents(logger: Logger): LogObserver {
     },
     failed(error) {
       logger.fatal({ err: error }, "log failed, nothing is accepted any more");
+    },
+    late(store, waitingMs, error) {
+      lateCheckpoints.add(1);
+      logger.error({ store, waitingMs, err: error }, "checkpoints do not reach their store");
+    },
+    caughtUp(store) {
+      logger.info({ store }, "checkpoints reach their store again");
     },
   };
 }

@@ -19,6 +19,7 @@ const lastSecond = 253_402_300_799n;
 export function draftOf(message: RecordDraft | undefined): Draft {
   if (message?.time === undefined) throw fail("INVALID_RECORD", "record and its time are required");
   const { actor, action, tenant, resource, phase, outcome, reason, requestDigest, traceId, generation } = message;
+  const { serviceVersion, onBehalfOf, writerBootId } = message;
   if ((phase === RecordPhase.INTENT) !== (outcome === RecordOutcome.UNSPECIFIED)) {
     throw fail("INVALID_RECORD", "an intent has no outcome, and an outcome has one", {
       metadata: { field: "record.outcome" },
@@ -29,7 +30,8 @@ export function draftOf(message: RecordDraft | undefined): Draft {
     eventId: message.eventId.toLowerCase(),
     time: instantFrom(message.time, "record.time"),
     ...{ actor, action, tenant, resource, phase, outcome, reason, requestDigest, traceId, generation },
-    serviceVersion: message.serviceVersion,
+    ...{ serviceVersion, onBehalfOf, writerBootId },
+    writerSequence: Number(message.writerSequence),
   };
 }
 
@@ -42,6 +44,7 @@ export function recordMessage({ record, leafHash }: StoredRecord): RecordMessage
       phase: draft.phase as RecordPhase,
       outcome: draft.outcome as RecordOutcome,
       time: create(TimestampSchema, draft.time),
+      writerSequence: BigInt(draft.writerSequence),
     },
     writer: record.writer,
     appendTime: create(TimestampSchema, record.appendTime),

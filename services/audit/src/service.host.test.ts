@@ -13,6 +13,7 @@ import { testCertificates } from "@lobsterd/chassis/testing-certificates.ts";
 import { Health, HealthCheckResponse_ServingStatus } from "@lobsterd/proto/grpc/health/v1/health_pb.ts";
 import { AuditService, RecordDraftSchema, RecordPhase } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { uuidv7 } from "uuidv7";
+import { makeSigningKey } from "./signing-key.ts";
 import { smallDisk, temporaryDirectory } from "./testing/small-disk.ts";
 
 const trustDomain = "audit.test";
@@ -33,8 +34,14 @@ function openStack(context: TestContext, settings: Record<string, unknown> = {})
   const configPath = join(directory, "audit.json");
   mkdirSync(stateDir, { mode: 0o700 });
   writeFileSync(rolesPath, JSON.stringify({ [`spiffe://${trustDomain}/client/alice`]: "operator" }));
+  const checkpointKeyPath = join(directory, "checkpoint.key");
+  const { privateKeyPem, verifierKey } = makeSigningKey(`${trustDomain}/audit/test-host`);
+  writeFileSync(checkpointKeyPath, privateKeyPem, { mode: 0o600 });
+  const witness = join(directory, "witness");
+  mkdirSync(witness);
+  const own = { checkpointKeyPath, witness: { directory: witness } };
   const common = { service: "audit", hostId: "test-host", trustDomain, listen: { unixPath }, stateDir, rolesPath };
-  writeFileSync(configPath, JSON.stringify({ ...common, tls: leaf("audit", "svc/audit"), ...settings }));
+  writeFileSync(configPath, JSON.stringify({ ...common, ...own, tls: leaf("audit", "svc/audit"), ...settings }));
   let child: ChildProcess | undefined;
   const peer = { service: "audit", unixPath };
   const vmTls = { ...leaf("vm", "svc/vm"), trustDomain };
@@ -48,6 +55,7 @@ function openStack(context: TestContext, settings: Record<string, unknown> = {})
   context.after(kill);
   return {
     stateDir,
+    ...{ witness, verifierKey },
     kill,
     writer: () => createServiceClient(AuditService, peer, vmTls, { timeoutMs: 20_000 }),
     operator: createServiceClient(AuditService, peer, operatorTls, { timeoutMs: 60_000 }),

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { describe, it } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -14,14 +15,30 @@ import {
 } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { access } from "./access.ts";
 import { encodeLeaf, leafHash } from "./log/canonical.ts";
+import { createCheckpointer } from "./log/checkpointer.ts";
+import { fileHeader, parseFrame } from "./log/frame.ts";
+import { createOwnAuditPolicy } from "./own-audit-policy.ts";
 import { draftOf } from "./record-message.ts";
 import { createRoutes } from "./routes.ts";
 import { openTestLog } from "./testing/test-log.ts";
+import { openCheckpoint } from "./tree/checkpoint.ts";
+import { verifyConsistency, verifyInclusion } from "./tree/proofs.ts";
+import { createNoteSigner } from "./tree/signed-note.ts";
 
 async function start() {
   const { log, clock } = await openTestLog();
-  const harness = testHarness({ routes: createRoutes({ log }), access, service: "audit" });
-  return { log, clock, as: (caller: TestCaller) => harness.as(caller, AuditService) };
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const signer = createNoteSigner("test/audit/host-1", privateKey);
+  const checkpointer = createCheckpointer({
+    ...{ tree: () => log.tree(), signer, now: () => clock.ms, last: undefined },
+    signed: () => undefined,
+  });
+  const harness = testHarness({
+    ...{ routes: createRoutes({ log, checkpointer }), access, service: "audit" },
+    audit: createOwnAuditPolicy(log, "spiffe://test/svc/audit", "0.1.0"),
+  });
+  const as = (caller: TestCaller) => harness.as(caller, AuditService);
+  return { log, clock, as, checkpointer, verifier: signer.verifier };
 }
 
 function draft(number: number, changes: MessageInitShape<typeof RecordDraftSchema> = {}): RecordDraft {
@@ -152,6 +169,83 @@ describe("AppendRecord and QueryRecords", () => {
   }
 });
 
+describe("checkpoints and proofs", () => {
+  it("show each record to be in the signed tree, and each tree to begin with the ones before", async () => {
+    const { as, checkpointer, verifier } = await start();
+    const vm = as("service:vm");
+    const viewer = as("role:viewer");
+    const trees: { size: number; root: Buffer }[] = [];
+    for (let number = 0; number < 12; number += 1) {
+      await vm.appendRecord({ record: draft(number) });
+      checkpointer.signIfGrown();
+      const { signedNote } = await viewer.getCheckpoint({});
+      trees.push(openCheckpoint(signedNote, verifier));
+    }
+    const newest = trees.at(-1) ?? assert.fail("no checkpoint");
+    const { records } = await viewer.queryRecords({});
+    for (const { sequence, leafHash: hash } of records.slice(0, newest.size)) {
+      const { hashes } = await viewer.getInclusionProof({ sequence, treeSize: BigInt(newest.size) });
+      assert.ok(verifyInclusion({ ...newest, leafHash: hash, sequence: Number(sequence), proof: hashes }));
+    }
+    for (const { size, root } of trees) {
+      const sizes = { oldTreeSize: BigInt(size), newTreeSize: BigInt(newest.size) };
+      const { hashes: proof } = await viewer.getConsistencyProof(sizes);
+      const roots = { oldRoot: root, newRoot: newest.root };
+      assert.ok(verifyConsistency({ oldSize: size, newSize: newest.size, ...roots, proof }));
+    }
+    const outside = fails(Code.OutOfRange, "NOT_IN_TREE");
+    await assert.rejects(viewer.getInclusionProof({ sequence: 0n, treeSize: 99n }), outside);
+    await assert.rejects(viewer.getInclusionProof({ sequence: 5n, treeSize: 5n }), outside);
+    await assert.rejects(viewer.getConsistencyProof({ oldTreeSize: 1n, newTreeSize: 99n }), outside);
+    await assert.rejects(viewer.getConsistencyProof({ oldTreeSize: 5n, newTreeSize: 4n }), outside);
+  });
+
+  it("come with an export that is the log itself, byte by byte, and can go on where it ended", async () => {
+    const { as, log, verifier } = await start();
+    for (let number = 0; number < 5; number += 1) await as("service:vm").appendRecord({ record: draft(number) });
+    const take = async (startOffset: bigint) => {
+      const parts = await Array.fromAsync(as("role:operator").exportRecords({ startOffset }));
+      const bytes = Buffer.concat(parts.map(({ part }) => (part.case === "log" ? part.value : Buffer.alloc(0))));
+      const note = parts.at(-1)?.part;
+      return { bytes, checkpoint: openCheckpoint(note?.case === "signedNote" ? note.value : "", verifier) };
+    };
+    const whole = await take(0n);
+    // The call itself is in it, before it shows anything.
+    assert.equal(whole.checkpoint.size, 6);
+    assert.deepEqual(whole.checkpoint.root, Buffer.from(log.tree().rootAt(6)));
+    let offset = fileHeader.length;
+    for (let sequence = 0; sequence < 6; sequence += 1) {
+      const parsed = parseFrame(whole.bytes.subarray(offset));
+      assert.ok(parsed.kind === "frame" && parsed.frame.sequence === sequence);
+      offset += parsed.frame.bytes;
+    }
+    assert.equal(offset, whole.bytes.length);
+    const rest = await take(100n);
+    assert.deepEqual(rest.bytes.subarray(0, offset - 100), whole.bytes.subarray(100));
+    await assert.rejects(take(1_000_000n), fails(Code.OutOfRange, "NOT_IN_TREE"));
+  });
+
+  it("come with a tail that goes on from any record, waits for more, and is itself recorded", async () => {
+    const { as } = await start();
+    const vm = as("service:vm");
+    for (let number = 0; number < 3; number += 1) await vm.appendRecord({ record: draft(number) });
+    const ended = new AbortController();
+    // The deadline ends the server's side: nobody in memory notices that the caller went away.
+    const stream = as("role:viewer").tailRecords({ startSequence: 1n }, { signal: ended.signal, timeoutMs: 3000 });
+    const tail = stream[Symbol.asyncIterator]();
+    const take = async () => {
+      const { record } = (await tail.next()).value ?? assert.fail("the tail ended");
+      return `${record?.sequence} ${record?.draft?.action}`;
+    };
+    assert.deepEqual([await take(), await take(), await take()], ["1 SpawnTenant", "2 SpawnTenant", "3 TailRecords"]);
+    const waiting = take();
+    await vm.appendRecord({ record: draft(3, { action: "EvictTenant" }) });
+    assert.equal(await waiting, "4 EvictTenant");
+    ended.abort();
+    await assert.rejects(take(), (error) => ConnectError.from(error).code === Code.Canceled);
+  });
+});
+
 describe("who may call", () => {
   const callers: TestCaller[] = [
     ...(["service:vm", "service:net", "service:proxy", "service:secrets"] as const),
@@ -182,7 +276,9 @@ describe("who may call", () => {
       const refusal = caller === "nobody" ? "CERTIFICATE_REQUIRED" : "NOT_ALLOWED";
       assert.equal(await outcome(client.appendRecord({ record: draft(1) })), mayAppend ? "allowed" : refusal);
       assert.equal(await outcome(client.queryRecords({})), mayQuery ? "allowed" : refusal);
-      assert.equal(await outcome(client.getCheckpoint({})), mayQuery ? "NOT_IMPLEMENTED" : refusal);
+      assert.equal(await outcome(client.getCheckpoint({})), mayQuery ? "allowed" : refusal);
+      const exported = await outcome(Array.fromAsync(client.exportRecords({})));
+      assert.equal(exported, caller === "role:operator" ? "allowed" : refusal);
     });
   }
 });

@@ -9,14 +9,25 @@ import { access } from "./access.ts";
 import type { Config } from "./config.ts";
 import { createLogEvents } from "./events.ts";
 import { AuditLog, type LogObserver } from "./log/audit-log.ts";
+import { type Checkpointer, createCheckpointer } from "./log/checkpointer.ts";
 import { openFileOnDisk } from "./log/file-on-disk.ts";
 import type { LogFile } from "./log/log-file.ts";
 import { RecordIndex } from "./log/record-index.ts";
+import { createOwnAuditPolicy } from "./own-audit-policy.ts";
 import { createRoutes } from "./routes.ts";
+import { openSigningKey, originOf } from "./signing-key.ts";
+import { createHashFile } from "./tree/hash-store.ts";
+import { MerkleTree } from "./tree/merkle-tree.ts";
+import { openDirectoryStore } from "./witness/directory.ts";
+import { openHttpsStore } from "./witness/https.ts";
+import { openNewestFile, readNewestFile } from "./witness/newest-file.ts";
+import { createPublisher, type Publisher, type PublisherObserver } from "./witness/publisher.ts";
+import type { CheckpointStore } from "./witness/store.ts";
 
 /** What the RPCs work with. */
 export interface AuditContext {
   readonly log: AuditLog;
+  readonly checkpointer: Checkpointer;
 }
 
 /** Parts that a test may put in place of the real ones. */
@@ -29,6 +40,9 @@ export interface Overrides {
 const version = "0.1.0";
 const mebibyte = 1024 * 1024;
 const reserveIntervalMs = 1000;
+const checkpointIntervalMs = 500;
+const publishIntervalMs = 1000;
+const lateNewestFileMs = 60_000;
 
 /** Composition root: recovers the log, then starts serving. The socket exists only once the whole log is verified. */
 export async function startAudit(
@@ -38,11 +52,15 @@ export async function startAudit(
 ): Promise<RunningServer> {
   const logger = createLogger({ service: config.service, level: config.logLevel });
   scope.useLogger(logger);
+  const signer = openSigningKey(config.checkpointKeyPath, originOf(config));
+  const self = `spiffe://${config.trustDomain}/svc/${config.service}`;
   mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
   const index = new RecordIndex(join(config.stateDir, "index.sqlite"));
   const openFile = overrides.openFile ?? openFileOnDisk;
   const events = createLogEvents(logger);
+  const tree = new MerkleTree(createHashFile(join(config.stateDir, "tree.hashes")));
   let server: RunningServer | undefined;
+  let checkpointer: Checkpointer | undefined;
 
   const observer: LogObserver = {
     ...events,
@@ -50,6 +68,7 @@ export async function startAudit(
       events.reserveChanged(low, freeBytes);
       server?.setServing(!low);
     },
+    grew: () => checkpointer?.grew(),
     failed(error) {
       events.failed(error);
       server?.setServing(false);
@@ -59,23 +78,64 @@ export async function startAudit(
   };
   const log = await AuditLog.open({
     file: await openFile(join(config.stateDir, "records.log")),
-    index,
-    self: `spiffe://${config.trustDomain}/svc/${config.service}`,
+    ...{ index, tree, self },
     bootId: randomUUID(),
     serviceVersion: version,
     queueLimit: config.appendQueueLimit,
+    shareOf: batchShare,
     reserveBytes: config.diskReserveMib * mebibyte,
     now: Date.now,
     newEventId: uuidv7,
     observer,
   });
   scope.onClose(() => log.close());
+  const newestPath = join(config.stateDir, "checkpoint.note");
+  const publishers = createPublishers(config, newestPath, events);
+  const signed = createCheckpointer({
+    ...{ tree: () => log.tree(), signer, now: Date.now },
+    last: readNewestFile(newestPath),
+    signed(note) {
+      for (const publisher of publishers) publisher.offer(note);
+    },
+  });
+  checkpointer = signed;
+  if (config.witness?.directory === undefined && config.witness?.url === undefined) {
+    logger.warn("no witness is configured: whoever owns this host can rewrite the log unseen");
+  }
 
-  server = await startServer({ config, logger, routes: createRoutes({ log }), access });
+  server = await startServer({
+    ...{ config, logger, access },
+    routes: createRoutes({ log, checkpointer: signed }),
+    audit: createOwnAuditPolicy(log, self, version),
+  });
   scope.onClose(() => server.close());
   server.setServing(log.accepting);
+  const signGrown = async (): Promise<void> => void signed.signIfGrown();
+  every(checkpointIntervalMs, "sign checkpoint", signGrown, { signal: scope.signal, logger });
+  for (const publisher of publishers) {
+    const step = () => publisher.step(scope.signal);
+    every(publishIntervalMs, "publish checkpoints", step, { signal: scope.signal, logger });
+  }
   every(reserveIntervalMs, "measure disk", () => log.refreshReserve(), { signal: scope.signal, logger });
   return server;
+}
+
+/** What a person waits for, and what gives rights, goes into a batch before routine work of the network and the routes. */
+function batchShare(writer: string): number {
+  return /\/svc\/(?:vm|secrets)$/.test(writer) ? 4 : 1;
+}
+
+function createPublishers(config: Config, newestPath: string, observer: PublisherObserver): readonly Publisher[] {
+  const { witness } = config;
+  const publish = (store: CheckpointStore, lateMs: number) =>
+    createPublisher({ store, lateMs, now: Date.now, observer });
+  const publishers = [publish(openNewestFile(newestPath), lateNewestFileMs)];
+  if (witness === undefined) return publishers;
+  const lateMs = witness.lateSeconds * 1000;
+  if (witness.directory !== undefined)
+    publishers.push(publish(openDirectoryStore(witness.directory, Date.now), lateMs));
+  if (witness.url !== undefined) publishers.push(publish(openHttpsStore(witness.url, witness.caPath), lateMs));
+  return publishers;
 }
 
 async function endProcess(server: RunningServer | undefined, exit: (status: number) => void): Promise<void> {

@@ -93,7 +93,7 @@ export function createAuditClient(options: {
   });
   return {
     async append(entry) {
-      await client.appendRecord({ record: toDraft(entry, options.serviceVersion ?? "") });
+      await client.appendRecord({ record: recordDraft(entry, options.serviceVersion ?? "") });
     },
   };
 }
@@ -186,7 +186,7 @@ function fromJson(text: string): AuditEntry {
 }
 
 /** The wire form. A value outside a field's form came from an unchecked request; it is left out rather than losing the record. */
-function toDraft(entry: AuditEntry, serviceVersion: string): MessageInitShape<typeof RecordDraftSchema> {
+export function recordDraft(entry: AuditEntry, serviceVersion: string): MessageInitShape<typeof RecordDraftSchema> {
   const keep = (value: string, form: RegExp) => (form.test(value) ? value : "");
   return {
     eventId: entry.eventId,

@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { SimulatedDisk } from "../testing/simulated-disk.ts";
 import { draft, eventIdsOf, everything, openTestLog, writer } from "../testing/test-log.ts";
+import { verifyInclusion } from "../tree/proofs.ts";
 import { decodeLeaf, encodeLeaf, leafHash } from "./canonical.ts";
 import { fileHeader } from "./frame.ts";
 import { RecordIndex } from "./record-index.ts";
@@ -149,6 +150,44 @@ describe("append", () => {
     }
     assert.equal((await log.append(draft(4), writer)).sequence, 3);
     await log.close();
+  });
+
+  it("acknowledges another writer's record in the next batch of a flood, and refuses only the flood", async () => {
+    const { log } = await openTestLog(new SimulatedDisk(), { queueLimit: 2000 });
+    const net = "spiffe://lobsterd.test/svc/net";
+    const flood = Array.from({ length: 3000 }, (_, number) => log.append(draft(number), net));
+    const settled = Promise.allSettled(flood);
+    const { sequence } = await log.append(draft(5000), "spiffe://lobsterd.test/svc/secrets");
+    assert.ok(sequence < 256, `record ${sequence} of the log, behind ${sequence} of the flood`);
+    const outcomes = await settled;
+    assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 2000);
+    for (const one of outcomes) if (one.status === "rejected") assert.ok(reason("APPEND_QUEUE_FULL")(one.reason));
+    await log.close();
+  });
+
+  it("builds the tree of what is durable, and the same one after a restart", async () => {
+    const disk = new SimulatedDisk();
+    const { log, reported } = await openTestLog(disk);
+    const receipts = await Promise.all([1, 2, 3, 4, 5].map((number) => log.append(draft(number), writer)));
+    const tree = log.tree();
+    const proof = tree.inclusionProof(2, 5);
+    const leaf = receipts[2]?.leafHash ?? assert.fail();
+    assert.ok(verifyInclusion({ leafHash: leaf, sequence: 2, size: 5, root: tree.root(), proof }));
+    assert.deepEqual(reported.grew, [[5]]);
+    const root = tree.root();
+    await log.close();
+    const { log: restarted } = await openTestLog(disk);
+    assert.deepEqual(restarted.tree().root(), root);
+    await restarted.close();
+  });
+
+  it("keeps what an fsync has not covered out of the tree", async () => {
+    const disk = new SimulatedDisk();
+    const { log } = await openTestLog(disk);
+    await log.append(draft(1), writer);
+    disk.faults.failSync = true;
+    await assert.rejects(log.append(draft(2), writer), reason("LOG_FAILED"));
+    assert.equal(log.tree().size, 1);
   });
 
   it("refuses after it was closed", async () => {

@@ -1,9 +1,12 @@
 import { fail } from "../errors.ts";
+import type { MerkleTree } from "../tree/merkle-tree.ts";
 import { type Draft, decodeLeaf, encodeLeaf, type LogRecord, leafHash } from "./canonical.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { DiskReserve } from "./disk-reserve.ts";
-import { encodeFrame, maxBatchRecords, parseFrame } from "./frame.ts";
+import { encodeFrame, fileHeader, maxBatchRecords, parseFrame } from "./frame.ts";
+import { Growth } from "./growth.ts";
 import type { LogFile } from "./log-file.ts";
+import { createOwnRecords, type OwnRecords } from "./own-records.ts";
 import type { IndexRow, Place, RecordIndex, Selection } from "./record-index.ts";
 import { instantOf, type Recovered, recoverLog, rowOf } from "./recovery.ts";
 
@@ -26,6 +29,8 @@ export interface LogObserver {
   recovered(recovered: Recovered): void;
   clockWentBack(byMs: number): void;
   reserveChanged(low: boolean, freeBytes: number): void;
+  /** The tree has `size` records now, all of them durable. */
+  grew(size: number): void;
   /** Nothing is accepted any more; the process must end, since only a fresh one can tell what is durable. */
   failed(error: unknown): void;
 }
@@ -33,11 +38,16 @@ export interface LogObserver {
 export type AuditLogOptions = {
   readonly file: LogFile;
   readonly index: RecordIndex;
+  /** Empty; filled from the file. */
+  readonly tree: MerkleTree;
   /** Identity of audit itself, as the writer of its own records. */
   readonly self: string;
   readonly bootId: string;
   readonly serviceVersion: string;
+  /** Appends of one writer that may wait. */
   readonly queueLimit: number;
+  /** Places in a batch of a writer for each one of another; 1 by default. */
+  readonly shareOf?: (writer: string) => number;
   readonly reserveBytes: number;
   readonly now: () => number;
   readonly newEventId: () => string;
@@ -54,6 +64,8 @@ type Pending = Append & { readonly receipt: Promise<Receipt> };
  * 2. Sequences begin at 0 and have no gaps; append times never go backwards.
  * 3. One event id is one record: the same content gives the first receipt again, another content is refused.
  * 4. After a failed write or fsync nothing is accepted.
+ * 5. What one writer has waiting does not delay another: every batch has places for each.
+ * 6. The tree holds durable records only, so that nothing is ever signed that a crash could take back.
  */
 export class AuditLog {
   readonly #options: AuditLogOptions;
@@ -61,6 +73,8 @@ export class AuditLog {
   readonly #reserve: DiskReserve;
   /** Every event id that is not in the index yet, waiting or durable. */
   readonly #pending = new Map<string, Pending>();
+  readonly #growth = new Growth();
+  readonly #own: OwnRecords;
   #unindexed: IndexRow[] = [];
   #records: number;
   #durableBytes: number;
@@ -73,12 +87,13 @@ export class AuditLog {
   /** Recovers what `file` holds. Takes both over and closes them, also if it throws. */
   static async open(options: AuditLogOptions): Promise<AuditLog> {
     try {
-      const recovered = await recoverLog(options.file, options.index);
+      const recovered = await recoverLog(options.file, options.index, options.tree);
       options.observer.recovered(recovered);
       const log = new AuditLog(options, recovered);
       await log.refreshReserve();
       return log;
     } catch (error) {
+      options.tree.close();
       options.index.close();
       await options.file.close();
       throw error;
@@ -95,8 +110,13 @@ export class AuditLog {
       () => options.file.freeBytes(),
       options.observer.reserveChanged,
     );
-    // One place in a batch is kept for a record of audit's own.
-    this.#queue = new CommitQueue({ maxBatch: maxBatchRecords - 1, commit: (items) => this.#commit(items) });
+    this.#own = createOwnRecords(options);
+    this.#queue = new CommitQueue({
+      // One place in a batch is kept for a record of audit's own.
+      maxBatch: maxBatchRecords - 1,
+      commit: (items) => this.#commit(items),
+      ...(options.shareOf === undefined ? {} : { shareOf: options.shareOf }),
+    });
   }
 
   /** True if appends are accepted. */
@@ -123,10 +143,10 @@ export class AuditLog {
       return { sequence: place.sequence, leafHash: place.leafHash, treeSize: place.treeSize };
     }
     this.#reserve.require();
-    if (this.#queue.length >= this.#options.queueLimit) {
-      throw fail("APPEND_QUEUE_FULL", `${this.#options.queueLimit} appends are waiting for the disk already`);
+    if (this.#queue.length(writer) >= this.#options.queueLimit) {
+      throw fail("APPEND_QUEUE_FULL", `${this.#options.queueLimit} appends of this writer are waiting already`);
     }
-    const receipt = this.#queue.push({ draft, writer });
+    const receipt = this.#queue.push({ draft, writer }, writer);
     this.#pending.set(draft.eventId, { draft, writer, receipt });
     return receipt;
   }
@@ -143,6 +163,27 @@ export class AuditLog {
     return page.next === undefined ? { records } : { records, next: page.next };
   }
 
+  /** The tree over every record that is durable now. */
+  tree(): MerkleTree {
+    this.#indexDurable();
+    return this.#options.tree;
+  }
+
+  /** Resolves when there are more than `size` records, or `signal` aborts. */
+  grownBeyond(size: number, signal: AbortSignal): Promise<void> {
+    return this.tree().size > size ? Promise.resolve() : this.#growth.beyond(size, signal);
+  }
+
+  /** Bytes of the file that hold the header and the first `size` records; `size` is at most that of the tree. */
+  endOffset(size: number): number {
+    return this.#options.index.endOffset(size) ?? fileHeader.length;
+  }
+
+  /** Bytes of the file, as they are on disk. */
+  readBytes(offset: number, length: number): Promise<Buffer> {
+    return this.#options.file.read(offset, length);
+  }
+
   /** Measures the free space; to be called every second, since others fill the disk too. */
   refreshReserve(): Promise<void> {
     return this.#reserve.refresh();
@@ -156,6 +197,7 @@ export class AuditLog {
       // A failed log leaves its index as it is: the next start fills it from the file.
       if (this.#failure === undefined) this.#indexDurable();
     } finally {
+      this.#options.tree.close();
       this.#options.index.close();
       await this.#options.file.close();
     }
@@ -200,7 +242,7 @@ export class AuditLog {
     this.#unindexed.push(...rows);
     if (indexed.status === "rejected") throw indexed.reason;
     await this.#reserve.wrote(offset - (rows[0]?.offset ?? offset));
-    if (this.#queue.length === 0) setImmediate(() => this.#indexWhenIdle());
+    if (this.#queue.isEmpty) setImmediate(() => this.#indexWhenIdle());
     return rows.slice(appends.length - items.length);
   }
 
@@ -215,34 +257,18 @@ export class AuditLog {
     if (this.#clockIsBehind) return { appends: items, appendMs: this.#lastAppendMs };
     this.#clockIsBehind = true;
     this.#options.observer.clockWentBack(byMs);
-    return { appends: [this.#clockRecord(nowMs, byMs), ...items], appendMs: this.#lastAppendMs };
-  }
-
-  #clockRecord(nowMs: number, byMs: number): Append {
-    const draft: Draft = {
-      eventId: this.#options.newEventId(),
-      time: instantOf(nowMs),
-      actor: "",
-      action: "ObserveClock",
-      tenant: "",
-      resource: `clock/${byMs}ms-behind`,
-      phase: 2,
-      outcome: 2,
-      reason: "CLOCK_WENT_BACK",
-      requestDigest: "",
-      traceId: "",
-      generation: 0,
-      serviceVersion: this.#options.serviceVersion,
-    };
-    return { draft, writer: this.#options.self };
+    return { appends: [this.#own.clockWentBack(nowMs, byMs), ...items], appendMs: this.#lastAppendMs };
   }
 
   #indexDurable(): void {
     if (this.#unindexed.length === 0) return;
     const rows = this.#unindexed;
     this.#options.index.add(rows);
+    this.#options.tree.add(rows.map(({ leafHash: hash }) => hash));
     this.#unindexed = [];
     for (const row of rows) this.#pending.delete(row.eventId);
+    this.#options.observer.grew(this.#options.tree.size);
+    this.#growth.reached(this.#options.tree.size);
   }
 
   #indexWhenIdle(): void {

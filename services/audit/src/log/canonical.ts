@@ -18,6 +18,9 @@ export type Draft = {
   readonly traceId: string;
   readonly generation: number;
   readonly serviceVersion: string;
+  readonly onBehalfOf: string;
+  readonly writerBootId: string;
+  readonly writerSequence: number;
 };
 
 /** A record as the log keeps it: the draft and what audit itself vouches for. */
@@ -34,7 +37,9 @@ export const maxCanonicalBytes = 8192;
 
 export const leafHashBytes = 32;
 
-const version = 1;
+const version = 2;
+/** Without whom the actor acted for and without the writer's own count. Still read, since a log outlives the program that wrote it. */
+const firstVersion = 1;
 const leafPrefix = 0x00;
 const scratch = Buffer.alloc(maxCanonicalBytes + 1);
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -67,6 +72,9 @@ export function encodeLeaf(record: LogRecord): Buffer {
   out.text(draft.traceId);
   out.u32(draft.generation);
   out.text(draft.serviceVersion);
+  out.text(draft.onBehalfOf);
+  out.text(draft.writerBootId);
+  out.u64(draft.writerSequence);
   return out.finish();
 }
 
@@ -80,7 +88,9 @@ export function decodeLeaf(leaf: Uint8Array): LogRecord {
   const input = new CanonicalReader(leaf);
   if (input.u8() !== leafPrefix) throw new RangeError("leaf does not begin with 0x00");
   const found = input.u8();
-  if (found !== version) throw new RangeError(`canonical record has version ${found}, this program knows ${version}`);
+  if (found !== version && found !== firstVersion) {
+    throw new RangeError(`canonical record has version ${found}, this program knows ${version}`);
+  }
   const sequence = input.u64();
   const appendTime = input.instant();
   const bootId = input.text();
@@ -99,6 +109,9 @@ export function decodeLeaf(leaf: Uint8Array): LogRecord {
     traceId: input.text(),
     generation: input.u32(),
     serviceVersion: input.text(),
+    onBehalfOf: found === firstVersion ? "" : input.text(),
+    writerBootId: found === firstVersion ? "" : input.text(),
+    writerSequence: found === firstVersion ? 0 : input.u64(),
   };
   input.end();
   return { sequence, appendTime, bootId, writer, draft };

@@ -22,7 +22,32 @@ describe("commit queue", () => {
     assert.equal(await queue.push(10), "10");
     assert.deepEqual(batches, [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [10]]);
     await queue.drained();
-    assert.equal(queue.length, 0);
+    assert.ok(queue.isEmpty);
+  });
+
+  it("has places in every batch for each lane, by share, whatever waits in another", async () => {
+    const batches: string[][] = [];
+    const queue = new CommitQueue<string, string>({
+      maxBatch: 6,
+      shareOf: (lane) => (lane === "secrets" ? 2 : 1),
+      commit: async (items) => {
+        batches.push([...items]);
+        if (batches.length === 1)
+          for (let number = 0; number < 5; number += 1) void queue.push(`s${number}`, "secrets");
+        if (batches.length === 2) void queue.push("vm", "vm");
+        await new Promise(setImmediate);
+        return [...items];
+      },
+    });
+    const flood = Array.from({ length: 14 }, (_, number) => queue.push(`n${number}`, "net"));
+    await Promise.all(flood);
+    await queue.drained();
+    assert.deepEqual(batches, [
+      ["n0", "n1", "n2", "n3", "n4", "n5"],
+      ["n6", "n7", "s0", "s1", "s2", "s3"],
+      ["n8", "n9", "n10", "n11", "s4", "vm"],
+      ["n12", "n13"],
+    ]);
   });
 
   it("refuses everything after a failure, what waited included", async () => {

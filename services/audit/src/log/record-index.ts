@@ -92,6 +92,12 @@ export class RecordIndex {
     return row === undefined || row.last === null ? 0 : Number(row.last) + 1;
   }
 
+  /** Where the frame of the last of the first `size` records ends; `undefined` if there is no such record. */
+  endOffset(size: number): number | undefined {
+    const row = this.#database.prepare("SELECT offset + bytes AS end FROM records WHERE sequence = ?").get(size - 1);
+    return row === undefined ? undefined : Number(row.end);
+  }
+
   /** Leaf hashes in order of sequence. */
   *leafHashes(): Generator<Uint8Array> {
     for (const row of this.#database.prepare("SELECT leaf_hash FROM records ORDER BY sequence").iterate()) {

@@ -1,4 +1,5 @@
 import { fail } from "../errors.ts";
+import type { MerkleTree } from "../tree/merkle-tree.ts";
 import { decodeLeaf, type Instant, type LogRecord } from "./canonical.ts";
 import type { LogFile } from "./log-file.ts";
 import type { IndexRow, RecordIndex } from "./record-index.ts";
@@ -11,11 +12,11 @@ export type Recovered = ScanResult & { readonly lastAppendMs: number };
 
 /**
  * Makes file and index agree and everything in them durable, before the first append: verifies the whole log, refuses it if it is damaged or
- * holds less than the index knows to be durable, cuts a torn tail, and indexes what the index lacks.
+ * holds less than the index knows to be durable, cuts a torn tail, indexes what the index lacks, and builds the tree.
  *
  * Throws LOG_DAMAGED or INDEX_MISMATCH.
  */
-export async function recoverLog(file: LogFile, index: RecordIndex): Promise<Recovered> {
+export async function recoverLog(file: LogFile, index: RecordIndex, tree: MerkleTree): Promise<Recovered> {
   const indexed = index.size();
   const known = index.leafHashes();
   let last: PlacedFrame | undefined;
@@ -27,6 +28,7 @@ export async function recoverLog(file: LogFile, index: RecordIndex): Promise<Rec
       if (frame.sequence < indexed) requireSame(frame, known.next().value);
       else missing.push(rowOf(decodeLeaf(frame.leaf), { ...frame, treeSize }));
     }
+    tree.add(frames.map((frame) => frame.leafHash));
     if (missing.length >= rowsPerTransaction) {
       index.add(missing);
       missing = [];

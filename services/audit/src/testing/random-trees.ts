@@ -7,7 +7,7 @@ import { consistencyProof, inclusionProof, type ReadHash, verifyConsistency, ver
 /** A tree of `size` leaves as the log keeps it: every hash at its place, and the root at every size. */
 export function plantTree(size: number, seed: string): { read: ReadHash; roots: Buffer[]; leaves: Buffer[] } {
   const frontier = new Frontier();
-  const stored: Buffer[] = [];
+  const stored: Uint8Array[] = [];
   const roots = [frontier.root()];
   const leaves = Array.from({ length: size }, (_, at) => hash("sha256", `${seed} ${at}`, "buffer"));
   for (const leaf of leaves) {

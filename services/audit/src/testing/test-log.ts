@@ -2,6 +2,8 @@ import { AuditLog, type AuditLogOptions, type LogObserver } from "../log/audit-l
 import type { Draft } from "../log/canonical.ts";
 import type { LogFile } from "../log/log-file.ts";
 import { RecordIndex } from "../log/record-index.ts";
+import { createMemoryHashStore } from "../tree/hash-store.ts";
+import { MerkleTree } from "../tree/merkle-tree.ts";
 import { SimulatedDisk } from "./simulated-disk.ts";
 
 /** SPIFFE URI of the writer in tests. */
@@ -23,6 +25,9 @@ export function draft(number: number, changes: Partial<Draft> = {}): Draft {
     traceId: number.toString(16).padStart(32, "0"),
     generation: 1,
     serviceVersion: "0.1.0",
+    onBehalfOf: "",
+    writerBootId: "0c1c5ad3-f3b1-4d5e-9f6a-5b0d7b0e26a1",
+    writerSequence: number,
     ...changes,
   };
 }
@@ -42,11 +47,12 @@ export async function openTestLog(
   options: Partial<AuditLogOptions> = {},
 ): Promise<TestLog> {
   const clock = { ms: 1_764_000_000_000 };
-  const reported: Reported = { recovered: [], clockWentBack: [], reserveChanged: [], failed: [] };
+  const reported: Reported = { recovered: [], clockWentBack: [], reserveChanged: [], grew: [], failed: [] };
   let eventNumber = 0;
   const log = await AuditLog.open({
     file,
     index: new RecordIndex(":memory:"),
+    tree: new MerkleTree(createMemoryHashStore()),
     self: "spiffe://lobsterd.test/svc/audit",
     bootId: "00000000-0000-4000-8000-000000000001",
     serviceVersion: "0.1.0",
@@ -61,6 +67,7 @@ export async function openTestLog(
       recovered: (...report) => void reported.recovered.push(report),
       clockWentBack: (...report) => void reported.clockWentBack.push(report),
       reserveChanged: (...report) => void reported.reserveChanged.push(report),
+      grew: (...report) => void reported.grew.push(report),
       failed: (...report) => void reported.failed.push(report),
     },
     ...options,

@@ -26,7 +26,8 @@ export function openCheckpoint(note: string, verifier: NoteVerifier): Checkpoint
   return checkpoint;
 }
 
-function parseCheckpoint(text: string): Checkpoint {
+/** The checkpoint in the text of a note, whoever signed it. Throws NoteError. */
+export function parseCheckpoint(text: string): Checkpoint {
   const [origin = "", size = "", encodedRoot = "", ...extensions] = text.slice(0, -1).split("\n");
   const root = Buffer.from(encodedRoot, "base64");
   if (origin === "" || !/^(0|[1-9]\d{0,15})$/.test(size) || !Number.isSafeInteger(Number(size))) {

@@ -27,7 +27,7 @@ export function splitPoint(size: number): number {
  * root, and holds at most one hash for each bit of the size.
  */
 export class Frontier {
-  readonly #edge: Buffer[] = [];
+  readonly #edge: Uint8Array[] = [];
   #size = 0;
 
   get size(): number {
@@ -35,7 +35,7 @@ export class Frontier {
   }
 
   /** Adds a leaf hash. Returns the hashes that it fixes, in the order of `hash-layout.ts`: itself, then the subtrees it completes. */
-  add(leafHash: Buffer): readonly Buffer[] {
+  add(leafHash: Uint8Array): readonly Uint8Array[] {
     const fixed = [leafHash];
     let last = leafHash;
     for (let left = this.#size; left % 2 === 1; left = Math.floor(left / 2)) {
@@ -50,6 +50,8 @@ export class Frontier {
   }
 
   root(): Buffer {
-    return this.#edge.length === 0 ? emptyRoot : this.#edge.reduceRight((right, left) => nodeHash(left, right));
+    return this.#edge.length === 0
+      ? emptyRoot
+      : Buffer.from(this.#edge.reduceRight((right, left) => nodeHash(left, right)));
   }
 }

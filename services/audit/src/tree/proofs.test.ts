@@ -22,7 +22,7 @@ const leafHashes = vectors.leaves.map((leaf) => hash("sha256", Buffer.from(`00${
 
 function storedTree(): { read: ReadHash; roots: Buffer[] } {
   const frontier = new Frontier();
-  const stored: Buffer[] = [];
+  const stored: Uint8Array[] = [];
   const roots = [frontier.root()];
   for (const leafHash of leafHashes) {
     stored.push(...frontier.add(leafHash));

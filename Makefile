@@ -103,6 +103,15 @@ ablation: images ## switch each control off and show the test that turns red
 bench: images ## measure, side by side in one run
 	$(RUN) node deploy/bench/main.ts
 
+AUDIT_STATE := /var/lib/lobsterd/dev
+LOG ?= $(AUDIT_STATE)/audit
+KEY ?= $(AUDIT_STATE)/keys/audit-checkpoint.verifier
+CHECKPOINTS ?= $(AUDIT_STATE)/audit-witness
+
+.PHONY: audit-verify
+audit-verify: $(MODULES) ## verify an audit log: LOG=..., KEY=..., CHECKPOINTS=... (the development stack's by default)
+	$(RUN) node services/audit/src/verify/main.ts --log $(LOG) --key $(KEY) --checkpoints $(CHECKPOINTS)
+
 .PHONY: clean
 clean: down ## remove downloads, images and packages
 	rm -rf .cache .run node_modules services/*/node_modules deploy/node_modules proto/node_modules

@@ -36,12 +36,13 @@ export async function startAuditReceiver(
         getCheckpoint: () => ({}),
         getInclusionProof: () => ({}),
         getConsistencyProof: () => ({}),
+        exportRecords: async function* none() {},
       }),
     ],
     access: [
       allow(AuditService, {
         ...{ appendRecord: ["service:proxy"], queryRecords: nobody, tailRecords: nobody, getCheckpoint: nobody },
-        ...{ getInclusionProof: nobody, getConsistencyProof: nobody },
+        ...{ getInclusionProof: nobody, getConsistencyProof: nobody, exportRecords: nobody },
       }),
     ],
   });

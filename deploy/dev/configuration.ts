@@ -97,7 +97,7 @@ function proxyConfiguration(instance: Instance): Configuration {
       httpsListen: [`:${innerPorts.https}`],
       redirectListen: [`:${innerPorts.http}`],
       publicHttpsPort: instance.ports.https,
-      ...paths.leaf("web"),
+      certificates: { kind: "files", pairs: [paths.leaf("web")] },
       guestCaPath: paths.guestCaPath,
       clientCertificatePath: client.certificatePath,
       clientKeyPath: client.keyPath,

@@ -73,7 +73,7 @@ test("every Node process has no debugger signal", () => {
 });
 
 test("files are closed to others, and Caddy's socket is open to its group", () => {
-  for (const { name, umask } of processSpecs(instance)) assert.equal(umask, name === "caddy" ? 0o117 : 0o077, name);
+  for (const { name, umask } of processSpecs(instance)) assert.equal(umask, name === "caddy" ? 0o007 : 0o077, name);
 });
 
 test("a missing user is an error and not root", () => {

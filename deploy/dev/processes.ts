@@ -96,8 +96,9 @@ function specOf(instance: Instance, name: ProcessName): ProcessSpec {
         ...plain,
         user: "lobsterd-caddy",
         capabilities: ["NET_BIND_SERVICE"],
-        // Caddy gives its admin socket what the umask leaves; 0117 leaves 0660, which lets its directory's group connect.
-        umask: 0o117,
+        // Caddy gives its admin socket what the umask leaves, 0770, which lets its directory's group connect. With less than this Caddy
+        // could not enter directories that it makes for certificates of its own.
+        umask: 0o007,
         environment: {
           PATH: path,
           XDG_DATA_HOME: `${instance.stateDir}/caddy`,

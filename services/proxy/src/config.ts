@@ -21,6 +21,37 @@ const limitsSchema = z.strictObject({
   upstreamIdleMs: milliseconds(5000).describe("how long an unused connection to a guest is kept"),
 });
 
+const askPort = z
+  .int()
+  .min(1)
+  .max(65_535)
+  .default(5054)
+  .describe("port on 127.0.0.1 where Caddy asks itself whether a name is published");
+
+const certificatesSchema = z.discriminatedUnion("kind", [
+  z.strictObject({
+    kind: z.literal("files"),
+    pairs: z
+      .array(
+        z.strictObject({
+          certificatePath: path.describe("PEM chain, readable by Caddy"),
+          keyPath: path.describe("its key, readable by Caddy and nobody else"),
+        }),
+      )
+      .min(1)
+      .max(64)
+      .describe("one of them for *.<domain>"),
+  }),
+  z.strictObject({ kind: z.literal("internal"), askPort }),
+  z.strictObject({
+    kind: z.literal("acme"),
+    directoryUrl: z.url({ protocol: /^https$/ }).describe("ACME directory of the authority"),
+    email: z.email().describe("whom the authority writes to"),
+    trustedRootPath: path.optional().describe("PEM root for the authority's own HTTPS, instead of the machine's"),
+    askPort,
+  }),
+]);
+
 const caddySchema = z.strictObject({
   adminSocketPath: path.max(107).describe("Caddy's admin API"),
   httpsListen: z
@@ -30,8 +61,9 @@ const caddySchema = z.strictObject({
     .describe("where Caddy serves HTTPS: :443, 0.0.0.0:443, unix//run/x.sock"),
   redirectListen: z.array(listenAddress).min(1).max(8).describe("where Caddy redirects HTTP to HTTPS: :80"),
   publicHttpsPort: z.int().min(1).max(65_535).default(443).describe("port that people type; in redirects"),
-  certificatePath: path.describe("PEM chain for *.<domain>, readable by Caddy"),
-  keyPath: path.describe("its key, readable by Caddy and nobody else"),
+  certificates: certificatesSchema.describe(
+    "of the front: files, internal (Caddy's own authority, development) or acme",
+  ),
   guestCaPath: path.describe("PEM certificate of the guest CA, the only one that guests are verified with"),
   clientCertificatePath: path.describe("Caddy's client certificate for guests, readable by Caddy"),
   clientKeyPath: path.describe("its key, readable by Caddy and nobody else"),

@@ -8,6 +8,10 @@ export const fail = defineErrors("proxy.lobsterd", {
   STALE_GENERATION: Code.FailedPrecondition,
   /** The tenant's name leads to another microVM; that route has to be withdrawn first. */
   ROUTE_TAKEN: Code.FailedPrecondition,
+  /** A host name of another tenant. */
+  HOST_NAME_TAKEN: Code.FailedPrecondition,
+  /** A host name under the platform's own domain, or one that never leaves a host. */
+  HOST_NAME_RESERVED: Code.InvalidArgument,
   /** The address is outside the network that guests have. */
   NOT_A_GUEST_ADDRESS: Code.InvalidArgument,
 });

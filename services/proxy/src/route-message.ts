@@ -10,6 +10,7 @@ export function routeMessage(route: StoredRoute, domain: string): Route {
     generation: route.generation,
     guestAddress: route.guestAddress,
     hostName: `${route.tenant}.${domain}`,
+    extraHostNames: [...route.extraHostNames],
     publishTime: timestampFromMs(route.publishedMs),
   });
 }

@@ -19,8 +19,11 @@ import { createRouteDirectory } from "./directory/route-directory.ts";
 import { migrations, openRouteStore } from "./directory/route-store.ts";
 import { createProxyEvents } from "./events.ts";
 import { createRoutes } from "./routes.ts";
+import { memoryNames } from "./testing/memory-names.ts";
 
 const route = { tenant: "demo", vmId: "a".repeat(32), generation: 1, guestAddress: "10.201.0.1" };
+
+const hosts = (...extraHostNames: string[]) => ({ extraHostNames });
 
 describe("RouteService", () => {
   let harness: TestHarness;
@@ -30,7 +33,6 @@ describe("RouteService", () => {
 
   beforeEach(() => {
     const database = openDatabase(":memory:", migrations);
-    const names = new Set<string>();
     told = [];
     const bus = {
       publish: (event: OutgoingEvent) => void told.push(event),
@@ -39,8 +41,9 @@ describe("RouteService", () => {
     };
     const directory = createRouteDirectory({
       store: openRouteStore(database),
-      names: { add: (name) => void names.add(name), remove: (name) => void names.delete(name), list: () => [...names] },
+      names: memoryNames(),
       guestNetwork: "10.201.0.0/16",
+      domain: "tenants.example",
       nowMs: () => 1_700_000_000_000,
     });
     const events = createProxyEvents({ bus, audit: fakeAuditSink(), logger: captureLogs().logger });
@@ -83,6 +86,16 @@ describe("RouteService", () => {
     });
   });
 
+  it("shows extra host names, and says FAILED_PRECONDITION for one of another tenant", async () => {
+    const withHosts = (tenant: string, ...extraHostNames: string[]) =>
+      as("service:vm").publishRoute({ requestId: randomUUID(), ...route, tenant, extraHostNames });
+    const { route: published } = await withHosts("demo", "www.shop.example", "shop.example");
+    assert.deepEqual(published?.extraHostNames, ["shop.example", "www.shop.example"]);
+    await assert.rejects(withHosts("other", "shop.example"), (error) => {
+      return ConnectError.from(error).code === Code.FailedPrecondition && reasonOf(error) === "HOST_NAME_TAKEN";
+    });
+  });
+
   it("lists in pages, in order of name", async () => {
     for (const tenant of ["c", "a", "e", "b", "d"]) await publish(tenant);
     const seen: string[][] = [];
@@ -103,6 +116,17 @@ describe("RouteService", () => {
     ["generation", { generation: 0 }],
     ["guest_address", { guestAddress: "::1" }],
     ["guest_address", { guestAddress: "192.168.0.1" }],
+    ["extra_host_names", hosts("www.tenants.example")],
+    ["extra_host_names", hosts("tenants.example")],
+    ["extra_host_names", hosts("demo.guest.internal")],
+    ["extra_host_names", hosts("Shop.example")],
+    ["extra_host_names", hosts("shop.example.")],
+    ["extra_host_names", hosts("*.shop.example")],
+    ["extra_host_names", hosts("../shop.example")],
+    ["extra_host_names", hosts("shop")],
+    ["extra_host_names", hosts("10.0.0.1")],
+    ["extra_host_names", hosts("shop.example", "shop.example")],
+    ["extra_host_names", hosts(...Array.from({ length: 9 }, (_, index) => `s${index}.example`))],
     ["request_id", { requestId: "1" }],
   ] as const) {
     it(`refuses ${JSON.stringify(change)} as INVALID_ARGUMENT`, async () => {
@@ -112,7 +136,8 @@ describe("RouteService", () => {
         (error) => {
           const { code } = ConnectError.from(error);
           return (
-            code === Code.InvalidArgument && ["INVALID_FIELD", "NOT_A_GUEST_ADDRESS"].includes(reasonOf(error) ?? "")
+            code === Code.InvalidArgument &&
+            ["INVALID_FIELD", "NOT_A_GUEST_ADDRESS", "HOST_NAME_RESERVED"].includes(reasonOf(error) ?? "")
           );
         },
         what,

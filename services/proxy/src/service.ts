@@ -53,6 +53,7 @@ export async function startProxy(
     store: openRouteStore(database),
     names: openNameFiles(config.namesDirectory),
     guestNetwork: config.guestNetwork,
+    domain: config.domain,
     nowMs: Date.now,
   });
   repairNames(directory, events);

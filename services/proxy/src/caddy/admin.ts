@@ -41,6 +41,12 @@ export async function loadConfig(endpoint: AdminEndpoint, config: Json): Promise
   await exchange(endpoint, "POST", "/load", JSON.stringify(config));
 }
 
+/** Root certificate, PEM, of the authority that Caddy makes for itself. Throws AdminUnreachable or AdminRefused. */
+export async function readInternalRoot(endpoint: AdminEndpoint): Promise<string> {
+  const answer = JSON.parse(await exchange(endpoint, "GET", "/pki/ca/local", "")) as { root_certificate: string };
+  return answer.root_certificate;
+}
+
 async function exchange(endpoint: AdminEndpoint, method: "GET" | "POST", path: string, body: string): Promise<string> {
   // Over a Unix socket Caddy 2.6 accepts only an empty Host, unless its configuration names origins.
   const host =

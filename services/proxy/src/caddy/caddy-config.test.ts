@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import { parseConfig } from "@lobsterd/chassis/config.ts";
 import { z } from "zod";
 import { configSchema } from "../config.ts";
-import { hostPattern } from "../tenant-name.ts";
+import { extraHostPattern, hostPattern, tenantPattern } from "../tenant-name.ts";
 import { type CaddySettings, caddyConfig } from "./caddy-config.ts";
 import type { Json } from "./canonical-json.ts";
 
@@ -14,8 +14,7 @@ const settings: CaddySettings = {
   httpsListen: [":443", "unix//run/x/caddy/https.sock"],
   redirectListen: [":80"],
   publicHttpsPort: 443,
-  certificatePath: "/etc/x/web.pem",
-  keyPath: "/etc/x/web-key.pem",
+  certificates: { kind: "files", pairs: [{ certificatePath: "/etc/x/web.pem", keyPath: "/etc/x/web-key.pem" }] },
   guestCaPath: "/etc/x/guest-ca.pem",
   clientCertificatePath: "/etc/x/client.pem",
   clientKeyPath: "/etc/x/client-key.pem",
@@ -57,17 +56,22 @@ describe("caddyConfig", () => {
 
   it("verifies guests by the dialled name with the guest CA and nothing else", () => {
     const config = caddyConfig(settings);
-    assert.deepEqual(valuesOf(config, "root_ca_pem_files"), [["/etc/x/guest-ca.pem"]]);
+    for (const roots of valuesOf(config, "root_ca_pem_files")) assert.deepEqual(roots, ["/etc/x/guest-ca.pem"]);
     for (const key of ["insecure_skip_verify", "server_name", "root_ca_pool", "except_ports"]) {
       assert.deepEqual(valuesOf(config, key), [], key);
     }
-    assert.deepEqual(valuesOf(config, "dial"), ["{http.regexp.tenant.1}.guest.internal:9000"]);
+    const dialled = new Set(valuesOf(config, "dial"));
+    assert.deepEqual(dialled, new Set(["{http.regexp.tenant.1}.guest.internal:9000"]));
   });
 
   it("names no tenant: the only host pattern is the domain's", () => {
     const config = caddyConfig(settings);
     const patterns = new Set(valuesOf(config, "pattern"));
-    assert.deepEqual(patterns, new Set(["^(?i:websocket)$", hostPattern("tenants.example")]));
+    const ofFiles = `^/?(${tenantPattern})$`;
+    assert.deepEqual(
+      patterns,
+      new Set(["^(?i:websocket)$", hostPattern("tenants.example"), extraHostPattern, ofFiles]),
+    );
     assert.deepEqual(valuesOf(config, "host"), []);
   });
 

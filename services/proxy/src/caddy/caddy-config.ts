@@ -7,11 +7,16 @@
  *     ever reaches a placeholder) and an empty file with the tenant's name lies in the names directory.
  *  3. The guest is dialled by name. SNI and the name to verify come from the dialled name, so a wrong address meets a wrong
  *     certificate and ends in 502. `server_name` with a placeholder does the same but gives up pooling (facts 5.3).
- *  4. Withdrawing a name takes effect on the next request, whatever connections are pooled: the file is looked up first.
+ *  4. An extra host name is served if a directory with its name holds a file; the file's name is the tenant that is dialled.
+ *  5. Withdrawing a name takes effect on the next request, whatever connections are pooled: the file is looked up first.
  */
 
-import { guestZone, hostPattern } from "../tenant-name.ts";
+import { extraHostsDirectory } from "../directory/name-files.ts";
+import { extraHostPattern, guestZone, hostPattern, tenantPattern } from "../tenant-name.ts";
 import type { Json } from "./canonical-json.ts";
+import { certificateApps, certificateSelection, type FrontCertificates, isOnDemand } from "./front-certificates.ts";
+
+const requestHost = "{http.request.host}";
 
 /** Paths are as Caddy's user sees them. */
 export type CaddySettings = {
@@ -22,8 +27,7 @@ export type CaddySettings = {
   readonly redirectListen: readonly string[];
   /** The port in `https://<tenant>.<domain>:<port>/` as people type it; 443 is left out of redirects. */
   readonly publicHttpsPort: number;
-  readonly certificatePath: string;
-  readonly keyPath: string;
+  readonly certificates: FrontCertificates;
   readonly guestCaPath: string;
   readonly clientCertificatePath: string;
   readonly clientKeyPath: string;
@@ -57,13 +61,9 @@ export function caddyConfig(settings: CaddySettings): Json {
       http: {
         // Without a bound, a reload or a stop waits for as long as a client keeps a request open.
         grace_period: "5s",
-        servers: { https: httpsServer(settings), redirect: redirectServer(settings) },
+        servers: { https: httpsServer(settings), redirect: redirectServer(settings), ...askServer(settings) },
       },
-      tls: {
-        certificates: {
-          load_files: [{ certificate: settings.certificatePath, key: settings.keyPath, tags: ["front"] }],
-        },
-      },
+      ...certificateApps(settings.certificates, settings.domain),
     },
   };
 }
@@ -98,7 +98,7 @@ function httpsServer(settings: CaddySettings): Json {
     // A connection opened for one tenant must not carry requests for another: 421 makes a browser open its own.
     strict_sni_host: true,
     tls_connection_policies: [
-      { certificate_selection: { any_tag: ["front"] }, protocol_min: "tls1.2", alpn: ["h2", "http/1.1"] },
+      { ...certificateSelection(settings.certificates), protocol_min: "tls1.2", alpn: ["h2", "http/1.1"] },
     ],
     max_header_bytes: limits.maxHeaderBytes,
     read_header_timeout: duration(limits.readHeaderTimeoutMs),
@@ -107,7 +107,11 @@ function httpsServer(settings: CaddySettings): Json {
     routes: [
       { handle: [frontHeaders()] },
       ...refusedRequests(),
-      { match: [tenantMatcher(settings)], handle: [subroute(publishedRoutes(settings))], terminal: true },
+      ...publishedRoutes(settings, requestHost, [
+        { handler: "request_body", max_size: limits.maxBodyBytes },
+        withoutForgedHeaders(),
+        guestProxy(settings),
+      ]),
       refuse(404, "NO_SUCH_HOST"),
     ],
     errors: { routes: [{ handle: [frontHeaders()] }, ...errorRoutes()] },
@@ -136,18 +140,33 @@ function withoutForgedHeaders(): Json {
   return { handler: "headers", request: { delete: [...aboutClients, ...aboutTargets, "*_*"] } };
 }
 
-function publishedRoutes(settings: CaddySettings): Json[] {
-  return [
-    {
-      match: [{ file: { root: settings.namesDirectory, try_files: ["/{http.regexp.tenant.1}"] } }],
-      handle: [
-        { handler: "request_body", max_size: settings.limits.maxBodyBytes },
-        withoutForgedHeaders(),
-        guestProxy(settings),
-      ],
-      terminal: true,
-    },
+/**
+ * Runs `handle` if the name in `placeholder` is published, with the tenant in `{http.regexp.tenant.1}`. Each step is a route of its own:
+ * Caddy evaluates the matchers of one route in no order, and a name must have been matched as a whole before it is part of a path.
+ */
+function publishedRoutes(settings: CaddySettings, placeholder: string, handle: Json[]): Json[] {
+  const root = settings.namesDirectory;
+  const own = [
+    { match: [{ file: { root, try_files: ["/{http.regexp.tenant.1}"] } }], handle, terminal: true },
     refuse(404, "NO_SUCH_TENANT"),
+  ];
+  const theirs = [
+    {
+      match: [{ file: { root: `${root}/${extraHostsDirectory}/${placeholder}`, try_files: ["/*"] } }],
+      handle: [
+        subroute([
+          {
+            match: [matches("{http.matchers.file.relative}", "tenant", `^/?(${tenantPattern})$`)],
+            handle,
+            terminal: true,
+          },
+        ]),
+      ],
+    },
+  ];
+  return [
+    { match: [matches(placeholder, "tenant", hostPattern(settings.domain))], handle: [subroute(own)], terminal: true },
+    { match: [matches(placeholder, "extra", extraHostPattern)], handle: [subroute(theirs)] },
   ];
 }
 
@@ -182,35 +201,42 @@ function guestProxy(settings: CaddySettings): Json {
 function redirectServer(settings: CaddySettings): Json {
   const { limits } = settings;
   const port = settings.publicHttpsPort === 443 ? "" : `:${settings.publicHttpsPort}`;
+  const location = `https://${requestHost}${port}{http.request.uri}`;
   return {
+    ...plainServer(settings),
     listen: [...settings.redirectListen],
-    protocols: ["h1"],
-    automatic_https: { disable: true },
     max_header_bytes: limits.maxHeaderBytes,
-    read_header_timeout: duration(limits.readHeaderTimeoutMs),
-    read_timeout: duration(limits.readHeaderTimeoutMs),
-    write_timeout: duration(limits.readHeaderTimeoutMs),
-    idle_timeout: duration(limits.idleTimeoutMs),
     routes: [
-      {
-        match: [tenantMatcher(settings)],
-        handle: [
-          {
-            handler: "static_response",
-            status_code: 308,
-            headers: { Location: [`https://{http.request.host}${port}{http.request.uri}`] },
-          },
-        ],
-        terminal: true,
-      },
+      ...publishedRoutes(settings, requestHost, [
+        { handler: "static_response", status_code: 308, headers: { Location: [location] } },
+      ]),
       refuse(404, "NO_SUCH_HOST"),
     ],
   };
 }
 
-/** Sets `{http.regexp.tenant.1}`. */
-function tenantMatcher(settings: CaddySettings): Json {
-  return { vars_regexp: { "{http.request.host}": { name: "tenant", pattern: hostPattern(settings.domain) } } };
+/** Where Caddy asks itself, before it orders a certificate in a handshake, whether the name in it is published. */
+function askServer(settings: CaddySettings): { ask?: Json } {
+  if (!isOnDemand(settings.certificates)) return {};
+  const yes = [{ handler: "static_response", status_code: 200 }];
+  const routes = [...publishedRoutes(settings, "{http.request.uri.query.domain}", yes), refuse(404, "NO_SUCH_HOST")];
+  return { ask: { ...plainServer(settings), listen: [`127.0.0.1:${settings.certificates.askPort}`], routes } };
+}
+
+function plainServer({ limits }: CaddySettings) {
+  return {
+    protocols: ["h1"],
+    automatic_https: { disable: true },
+    read_header_timeout: duration(limits.readHeaderTimeoutMs),
+    read_timeout: duration(limits.readHeaderTimeoutMs),
+    write_timeout: duration(limits.readHeaderTimeoutMs),
+    idle_timeout: duration(limits.idleTimeoutMs),
+  };
+}
+
+/** Sets `{http.regexp.<name>.1}`. */
+function matches(placeholder: string, name: string, pattern: string): { [key: string]: Json } {
+  return { vars_regexp: { [placeholder]: { name, pattern } } };
 }
 
 // Deferred: the guest's own values of these headers are replaced at the moment the response is written.

@@ -14,11 +14,14 @@ import { type BareStage, openBareStage } from "../testing/stages.ts";
 import { loadConfig } from "./admin.ts";
 import { caddyConfig } from "./caddy-config.ts";
 import type { Json } from "./canonical-json.ts";
+import type { FrontCertificates } from "./front-certificates.ts";
 
 type Probe = (stage: BareStage) => Promise<void>;
 type Ablation = {
   readonly control: string;
   readonly probe: Probe;
+  /** Files by default. */
+  readonly certificates?: FrontCertificates;
   /** Puts the stage into the state without the control. */
   readonly remove: (stage: BareStage, whole: Json) => Promise<void>;
 };
@@ -61,6 +64,12 @@ const ablations: readonly Ablation[] = [
   ),
   byText("no Server header", probes.answersCarryOurHeadersAndNotTheServers, /,"delete":\["Server"\]/g, ""),
   byText("error bodies", probes.anAddressOfAnotherTenantIsRefused, /,"errors":\{"routes":.*?\]\}(?=\},"redirect")/, ""),
+  byText(
+    "extra host name's file",
+    probes.anExtraHostNameLeadsToItsTenantAlone,
+    /\.hosts\/\{http\.request\.host\}/g,
+    ".hosts/shop.example",
+  ),
   byText("host is the server name", requestProbes.nothingIsSmuggled, /"strict_sni_host":true,/, ""),
   byText(
     "header limit",
@@ -102,6 +111,10 @@ const ablations: readonly Ablation[] = [
   ),
   byText("names with an underscore", requestProbes.whatOnlyAProxySaysIsCaddys, /,"\*_\*"/, ""),
   {
+    ...byText("asks before it makes a certificate", probes.onlyPublishedNamesGetACertificate, /"ask":"[^"]*",/, ""),
+    certificates: { kind: "internal", askPort: 5054 },
+  },
+  {
     control: "admin block in every load",
     probe: probes.nothingListensButWhatIsConfigured,
     async remove({ paths }, whole) {
@@ -128,13 +141,13 @@ const ablations: readonly Ablation[] = [
 const caddy = await findCaddy();
 
 describe("controls of proxy, taken away one by one", { skip: "reason" in caddy && caddy.reason }, () => {
-  for (const { control, probe, remove } of ablations) {
+  for (const { control, probe, remove, ...own } of ablations) {
     describe(control, () => {
       let stage: BareStage;
       let whole: Json;
       before(async () => {
         stage = await openBareStage("path" in caddy ? caddy.path : "");
-        whole = caddyConfig(sceneSettings(stage.paths, defaultLimits));
+        whole = caddyConfig({ ...sceneSettings(stage.paths, defaultLimits), ...own });
         await stage.configure(whole);
       });
       after(() => stage.scene.close());

@@ -2,21 +2,11 @@ import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import type { NameFiles } from "./name-files.ts";
+import { memoryNames } from "../testing/memory-names.ts";
 import { createRouteDirectory, type RouteDirectory } from "./route-directory.ts";
 import { migrations, openRouteStore, type RouteStore } from "./route-store.ts";
 
-const first = { tenant: "demo", vmId: "a".repeat(32), generation: 1, guestAddress: "10.201.0.1" };
-
-function memoryNames(): NameFiles & { readonly present: Set<string> } {
-  const present = new Set<string>();
-  return {
-    present,
-    add: (tenant) => void present.add(tenant),
-    remove: (tenant) => void present.delete(tenant),
-    list: () => [...present].sort(),
-  };
-}
+const first = { tenant: "demo", vmId: "a".repeat(32), generation: 1, guestAddress: "10.201.0.1", extraHostNames: [] };
 
 describe("route directory", () => {
   let store: RouteStore;
@@ -24,7 +14,13 @@ describe("route directory", () => {
   let nowMs = 1000;
   let directory: RouteDirectory;
   const open = (over: RouteStore): RouteDirectory =>
-    createRouteDirectory({ store: over, names, guestNetwork: "10.201.0.0/16", nowMs: () => nowMs });
+    createRouteDirectory({
+      store: over,
+      names,
+      guestNetwork: "10.201.0.0/16",
+      domain: "tenants.example",
+      nowMs: () => nowMs,
+    });
 
   beforeEach(() => {
     nowMs = 1000;
@@ -134,5 +130,62 @@ describe("route directory", () => {
     assert.deepEqual(restarted.reconcile(), { added: ["demo"], removed: ["left-over"] });
     assert.equal(restarted.addressOf("demo"), "10.201.0.1");
     assert.deepEqual(restarted.reconcile(), { added: [], removed: [] });
+  });
+
+  describe("extra host names", () => {
+    const shop = { ...first, extraHostNames: ["www.shop.example", "shop.example"] };
+
+    it("are stored in order and lead to the tenant", () => {
+      assert.deepEqual(directory.publish(shop).route.extraHostNames, ["shop.example", "www.shop.example"]);
+      assert.deepEqual(Object.fromEntries(names.hosts), { "shop.example": "demo", "www.shop.example": "demo" });
+      assert.deepEqual(store.all()[0]?.extraHostNames, ["shop.example", "www.shop.example"]);
+      assert.equal(directory.publish({ ...shop, extraHostNames: shop.extraHostNames.toReversed() }).changed, false);
+    });
+
+    it("are replaced as a whole, within one generation too", () => {
+      directory.publish(shop);
+      const next = directory.publish({ ...shop, extraHostNames: ["shop.example", "new.example"] });
+      assert.equal(next.changed, true);
+      assert.deepEqual([...names.hosts.keys()].sort(), ["new.example", "shop.example"]);
+    });
+
+    it("go with the route, and are free again", () => {
+      directory.publish(shop);
+      directory.withdraw("demo", "");
+      assert.deepEqual([...names.hosts], []);
+      directory.publish({ ...shop, tenant: "other", vmId: "b".repeat(32) });
+      assert.equal(names.hosts.get("shop.example"), "other");
+    });
+
+    for (const [hostName, reason] of [
+      ["shop.example", "HOST_NAME_TAKEN"],
+      ["tenants.example", "HOST_NAME_RESERVED"],
+      ["demo.tenants.example", "HOST_NAME_RESERVED"],
+      ["demo.guest.internal", "HOST_NAME_RESERVED"],
+      ["some.localhost", "HOST_NAME_RESERVED"],
+    ] as const) {
+      it(`refuse ${hostName} with ${reason} and change nothing`, () => {
+        directory.publish(shop);
+        const other = { ...first, tenant: "other", extraHostNames: ["free.example", hostName] };
+        assert.throws(
+          () => directory.publish(other),
+          (error) => reasonOf(error) === reason,
+        );
+        assert.equal(store.get("other"), undefined);
+        assert.deepEqual([...names.hosts.keys()].sort(), ["shop.example", "www.shop.example"]);
+      });
+    }
+
+    it("are made from the store, once", () => {
+      directory.publish(shop);
+      names.hosts.clear();
+      names.hosts.set("shop.example", "thief");
+      names.hosts.set("left.example", "demo");
+      assert.deepEqual(directory.reconcile(), {
+        added: ["shop.example/demo", "www.shop.example/demo"],
+        removed: ["shop.example/thief", "left.example/demo"],
+      });
+      assert.deepEqual(directory.reconcile(), { added: [], removed: [] });
+    });
   });
 });

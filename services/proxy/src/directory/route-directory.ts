@@ -9,13 +9,14 @@
 
 import { BlockList } from "node:net";
 import { fail } from "../errors.ts";
-import type { NameFiles } from "./name-files.ts";
+import { isReservedHostName } from "../tenant-name.ts";
+import type { ExtraHost, NameFiles } from "./name-files.ts";
 import type { RouteStore, StoredRoute } from "./route-store.ts";
 
 export type PublishRequest = Omit<StoredRoute, "publishedMs">;
 
 export interface RouteDirectory {
-  /** Throws STALE_GENERATION, ROUTE_TAKEN or NOT_A_GUEST_ADDRESS. `changed` is false for what was published already. */
+  /** Throws STALE_GENERATION, ROUTE_TAKEN, NOT_A_GUEST_ADDRESS, HOST_NAME_TAKEN or HOST_NAME_RESERVED. `changed` is false for what was published already. */
   publish(request: PublishRequest): { route: StoredRoute; changed: boolean };
   /** Returns the route that was taken away: none if there was none, or if it leads to another microVM than `vmId`. */
   withdraw(tenant: string, vmId: string): StoredRoute | undefined;
@@ -24,7 +25,7 @@ export interface RouteDirectory {
   list(afterTenant: string, limit: number): StoredRoute[];
   /** Guest address of a published tenant, from memory. */
   addressOf(tenant: string): string | undefined;
-  /** Returns the names that had to be added and removed. */
+  /** Returns the names that had to be added and removed; extra host names as `<host name>/<tenant>`. */
   reconcile(): { added: string[]; removed: string[] };
 }
 
@@ -33,11 +34,38 @@ export function createRouteDirectory(parts: {
   names: NameFiles;
   /** `10.201.0.0/16`: the only addresses a name may lead to. */
   guestNetwork: string;
+  /** The platform's own, under which no tenant has a name but its own. */
+  domain: string;
   nowMs: () => number;
 }): RouteDirectory {
   const { store, names } = parts;
   const guests = networkOf(parts.guestNetwork);
   const addresses = new Map<string, string>();
+
+  function requireFreeHostName(hostName: string, tenant: string): void {
+    const metadata = { host_name: hostName };
+    if (isReservedHostName(hostName, parts.domain)) {
+      throw fail("HOST_NAME_RESERVED", `${hostName} may be no tenant's`, { metadata });
+    }
+    const owner = store.tenantOf(hostName);
+    if (owner !== undefined && owner !== tenant) {
+      throw fail("HOST_NAME_TAKEN", `${hostName} belongs to another tenant`, { metadata });
+    }
+  }
+
+  function reconcileHosts(routes: readonly StoredRoute[]): { added: string[]; removed: string[] } {
+    const pairOf = (host: ExtraHost): string => `${host.hostName}/${host.tenant}`;
+    const wanted = routes.flatMap(({ tenant, extraHostNames }) =>
+      extraHostNames.map((hostName) => ({ hostName, tenant })),
+    );
+    const wantedPairs = new Set(wanted.map(pairOf));
+    const wrong = names.listHosts().filter((host) => !wantedPairs.has(pairOf(host)));
+    for (const { hostName } of wrong) names.removeHost(hostName);
+    const present = new Set(names.listHosts().map(pairOf));
+    const missing = wanted.filter((host) => !present.has(pairOf(host)));
+    for (const host of missing) names.addHost(host);
+    return { added: missing.map(pairOf), removed: wrong.map(pairOf) };
+  }
 
   return {
     publish(request) {
@@ -46,18 +74,25 @@ export function createRouteDirectory(parts: {
           metadata: { field: "guest_address" },
         });
       }
-      const current = store.get(request.tenant);
-      const changed = isChange(current, request);
-      const route = changed || current === undefined ? { ...request, publishedMs: parts.nowMs() } : current;
+      const wanted = { ...request, extraHostNames: [...request.extraHostNames].sort() };
+      for (const hostName of wanted.extraHostNames) requireFreeHostName(hostName, wanted.tenant);
+      const current = store.get(wanted.tenant);
+      const changed = isChange(current, wanted);
+      const route = changed || current === undefined ? { ...wanted, publishedMs: parts.nowMs() } : current;
+      for (const hostName of current?.extraHostNames ?? []) {
+        if (!route.extraHostNames.includes(hostName)) names.removeHost(hostName);
+      }
       if (changed) store.put(route);
       addresses.set(route.tenant, route.guestAddress);
       names.add(route.tenant);
+      for (const hostName of route.extraHostNames) names.addHost({ hostName, tenant: route.tenant });
       return { route, changed };
     },
     withdraw(tenant, vmId) {
       const current = store.get(tenant);
       if (current === undefined || (vmId !== "" && current.vmId !== vmId)) return undefined;
       names.remove(tenant);
+      for (const hostName of current.extraHostNames) names.removeHost(hostName);
       addresses.delete(tenant);
       store.delete(tenant);
       return current;
@@ -78,7 +113,8 @@ export function createRouteDirectory(parts: {
       const removed = [...present].filter((tenant) => !addresses.has(tenant));
       for (const tenant of removed) names.remove(tenant);
       for (const tenant of added) names.add(tenant);
-      return { added, removed };
+      const hosts = reconcileHosts(routes);
+      return { added: [...added, ...hosts.added], removed: [...removed, ...hosts.removed] };
     },
   };
 }
@@ -94,7 +130,7 @@ function isChange(current: StoredRoute | undefined, request: PublishRequest): bo
   if (request.generation < current.generation || (sameGeneration && current.guestAddress !== request.guestAddress)) {
     throw fail("STALE_GENERATION", `generation ${current.generation} of ${current.tenant} is published`, { metadata });
   }
-  return !sameGeneration;
+  return !sameGeneration || current.extraHostNames.join() !== request.extraHostNames.join();
 }
 
 function networkOf(cidr: string): BlockList {

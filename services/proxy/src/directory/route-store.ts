@@ -1,4 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
+import { transaction } from "@lobsterd/chassis/sqlite.ts";
 
 /** Version n of the store is what the first n of these make. */
 export const migrations: readonly string[] = [
@@ -9,6 +10,11 @@ export const migrations: readonly string[] = [
     guest_address TEXT NOT NULL,
     published_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID`,
+  `CREATE TABLE extra_host (
+    host_name TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX extra_host_tenant ON extra_host (tenant)`,
 ];
 
 /** Where one tenant's name leads. `publishedMs` is Unix time. */
@@ -17,12 +23,16 @@ export type StoredRoute = {
   readonly vmId: string;
   readonly generation: number;
   readonly guestAddress: string;
+  /** Names outside the platform's domain, sorted. */
+  readonly extraHostNames: readonly string[];
   readonly publishedMs: number;
 };
 
 /** The truth about routes. What a method wrote is durable when it returns. */
 export interface RouteStore {
   get(tenant: string): StoredRoute | undefined;
+  /** Whose an extra host name is. */
+  tenantOf(hostName: string): string | undefined;
   put(route: StoredRoute): void;
   delete(tenant: string): void;
   /** Routes in order of tenant, from the first one after `afterTenant`, at most `limit`. */
@@ -32,20 +42,35 @@ export interface RouteStore {
 
 export function openRouteStore(database: DatabaseSync): RouteStore {
   const columns = "tenant, vm_id, generation, guest_address, published_ms";
-  const get = database.prepare(`SELECT ${columns} FROM route WHERE tenant = ?`);
+  const hosts = "(SELECT json_group_array(host_name) FROM extra_host WHERE tenant = route.tenant) AS extra_host_names";
+  const get = database.prepare(`SELECT ${columns}, ${hosts} FROM route WHERE tenant = ?`);
   const put = database.prepare(`INSERT OR REPLACE INTO route (${columns}) VALUES (?, ?, ?, ?, ?)`);
   const remove = database.prepare("DELETE FROM route WHERE tenant = ?");
-  const list = database.prepare(`SELECT ${columns} FROM route WHERE tenant > ? ORDER BY tenant LIMIT ?`);
+  const list = database.prepare(`SELECT ${columns}, ${hosts} FROM route WHERE tenant > ? ORDER BY tenant LIMIT ?`);
+  const hostOwner = database.prepare("SELECT tenant FROM extra_host WHERE host_name = ?");
+  const putHost = database.prepare("INSERT INTO extra_host (host_name, tenant) VALUES (?, ?)");
+  const removeHosts = database.prepare("DELETE FROM extra_host WHERE tenant = ?");
   return {
     get(tenant) {
       const row = get.get(tenant);
       return row === undefined ? undefined : fromRow(row);
     },
+    tenantOf(hostName) {
+      const row = hostOwner.get(hostName);
+      return row === undefined ? undefined : String(row["tenant"]);
+    },
     put(route) {
-      put.run(route.tenant, route.vmId, route.generation, route.guestAddress, route.publishedMs);
+      transaction(database, () => {
+        put.run(route.tenant, route.vmId, route.generation, route.guestAddress, route.publishedMs);
+        removeHosts.run(route.tenant);
+        for (const hostName of route.extraHostNames) putHost.run(hostName, route.tenant);
+      });
     },
     delete(tenant) {
-      remove.run(tenant);
+      transaction(database, () => {
+        remove.run(tenant);
+        removeHosts.run(tenant);
+      });
     },
     list: (afterTenant, limit) => list.all(afterTenant, limit).map(fromRow),
     all: () => list.all("", -1).map(fromRow),
@@ -58,6 +83,7 @@ function fromRow(row: Record<string, unknown>): StoredRoute {
     vmId: String(row["vm_id"]),
     generation: Number(row["generation"]),
     guestAddress: String(row["guest_address"]),
+    extraHostNames: (JSON.parse(String(row["extra_host_names"])) as string[]).sort(),
     publishedMs: Number(row["published_ms"]),
   };
 }

@@ -12,8 +12,8 @@ export function publishRoute({ directory, events, requests, domain }: ProxyConte
   return (request: PublishRouteRequest): Promise<PublishRouteResponse> => {
     const bytes = toBinary(PublishRouteRequestSchema, request);
     return requests.run(request.requestId, "PublishRoute", bytes, PublishRouteResponseSchema, async () => {
-      const { tenant, vmId, generation, guestAddress } = request;
-      const { route, changed } = directory.publish({ tenant, vmId, generation, guestAddress });
+      const { tenant, vmId, generation, guestAddress, extraHostNames } = request;
+      const { route, changed } = directory.publish({ tenant, vmId, generation, guestAddress, extraHostNames });
       if (changed) events.routePublished(route);
       return create(PublishRouteResponseSchema, { route: routeMessage(route, domain) });
     });

@@ -20,6 +20,8 @@ export type Asked = {
   /** Name in the TLS handshake, if it is not the host. */
   readonly serverName?: string;
   readonly agent?: Agent;
+  /** For names that no certificate can have. */
+  readonly takesAnyCertificate?: true;
 };
 
 /** One connection that is kept between requests. */
@@ -37,6 +39,7 @@ export async function ask(front: Front, host: string, asked: Asked = {}): Promis
     method: asked.method ?? "GET",
     headers: { ...asked.headers, Host: host },
     agent: asked.agent ?? false,
+    rejectUnauthorized: asked.takesAnyCertificate !== true,
     signal: AbortSignal.timeout(10_000),
   });
   outgoing.end(asked.body);

@@ -9,7 +9,7 @@ import { connect } from "node:tls";
 import { type Answer, ask, echo, type Front, keptAgent, openWebSocket } from "./https-client.ts";
 import { run } from "./programs.ts";
 import type { SceneGuest } from "./scene.ts";
-import { caddyUid, domain, proxyUid, type ScenePaths, strangerUid } from "./scene-paths.ts";
+import { caddyUid, domain, extraHosts, proxyUid, type ScenePaths, strangerUid } from "./scene-paths.ts";
 
 export const guests: readonly SceneGuest[] = [
   { name: "alpha", address: "10.201.0.1" },
@@ -30,7 +30,8 @@ export const addresses: Readonly<Record<string, string>> = {
 export type Stage = {
   readonly paths: ScenePaths;
   readonly front: Front;
-  publish(tenant: string): Promise<void>;
+  /** With these extra host names and no others. */
+  publish(tenant: string, extraHostNames?: readonly string[]): Promise<void>;
   withdraw(tenant: string): Promise<void>;
   runInside(...argv: string[]): Promise<string>;
   /** What the guests have printed so far. */
@@ -78,7 +79,7 @@ export async function onlyTenantNamesAreOurs({ front, publish }: Stage): Promise
   await publish("alpha");
   const labels = ["Alpha", "ALPHA", "1alpha", "alpha-", "-alpha", "al_pha", "xn--alpha-", "a".repeat(41), "*"];
   for (const host of [...labels.map(hostOf), domain]) {
-    assertRefused(await ask(front, host), 404, "NO_SUCH_HOST");
+    assertRefused(await ask(front, host, { takesAnyCertificate: true }), 404, "NO_SUCH_HOST");
   }
 }
 
@@ -131,6 +132,32 @@ export async function webSocketsPassThrough({ front, publish }: Stage): Promise<
   socket.terminate();
 }
 
+export async function anExtraHostNameLeadsToItsTenantAlone({ front, publish, withdraw }: Stage): Promise<void> {
+  const [shop, www] = extraHosts;
+  const guestOf = async (host: string): Promise<string> => JSON.parse((await ask(front, host)).text).guest;
+  await publish("foo", [shop, www]);
+  await publish("beta");
+  const answer = JSON.parse((await ask(front, shop)).text);
+  assert.deepEqual([answer.guest, answer.host, answer.sni], ["foo", shop, "foo.guest.internal"]);
+  assert.equal(answer.headers["x-forwarded-host"], shop);
+  assert.deepEqual([await guestOf(www), await guestOf(hostOf("foo"))], ["foo", "foo"]);
+  assertRefused(await ask(front, hostOf("beta"), { serverName: shop }), 421, "WRONG_SERVER_NAME");
+  assertRefused(await ask(front, shop, { serverName: hostOf("beta") }), 421, "WRONG_SERVER_NAME");
+
+  const agent = keptAgent();
+  try {
+    assert.equal((await ask(front, www, { agent })).status, 200);
+    await publish("foo", [shop]);
+    assertRefused(await ask(front, www, { agent }), 404, "NO_SUCH_HOST");
+    await publish("beta", [www]);
+    assert.equal(JSON.parse((await ask(front, www, { agent })).text).guest, "beta");
+  } finally {
+    agent.destroy();
+  }
+  for (const tenant of ["foo", "beta"]) await withdraw(tenant);
+  for (const host of [shop, www]) assertRefused(await ask(front, host), 404, "NO_SUCH_HOST");
+}
+
 export async function anUnknownTenantIsRefused({ front }: Stage): Promise<void> {
   assertRefused(await ask(front, hostOf("nobody")), 404, "NO_SUCH_TENANT");
 }
@@ -163,6 +190,13 @@ export async function nothingListensButWhatIsConfigured({ runInside, paths }: St
   await run("test", "-S", paths.adminSocket);
 }
 
+/** As `stat` prints them: only its owner makes files in the directory, only its group gets in. */
+export async function theAdminSocketHasItsOwnersAndModes({ paths }: Stage): Promise<void> {
+  const status = await run("stat", "--format=%u %g %a %F", paths.adminDirectory, paths.adminSocket);
+  const lines = [`${caddyUid} ${proxyUid} 2750 directory`, `${caddyUid} ${proxyUid} 770 socket`];
+  assert.deepEqual(status.trim().split("\n"), lines);
+}
+
 /** Every uid but Caddy's, proxy's and root's, with and without Caddy's group. */
 export async function strangersCannotOpenTheAdminSocket({ paths }: Stage): Promise<void> {
   const connects = async (uid: number, gid: number): Promise<string> => {
@@ -174,6 +208,16 @@ export async function strangersCannotOpenTheAdminSocket({ paths }: Stage): Promi
   assert.equal(await connects(proxyUid, proxyUid), "open");
   assert.equal(await connects(strangerUid, strangerUid), "EACCES");
   assert.equal(await connects(strangerUid, caddyUid), "EACCES");
+}
+
+/** A name without a certificate: the handshake ends before there is a request. */
+export async function noHandshakeFor(front: Front, host: string): Promise<void> {
+  await assert.rejects(ask(front, host), /alert|ECONNRESET|socket hang up/);
+}
+
+/** Where Caddy makes certificates itself. */
+export async function onlyPublishedNamesGetACertificate({ front }: Stage): Promise<void> {
+  await noHandshakeFor(front, "other.example");
 }
 
 export async function oldTlsIsRefused({ front }: Stage): Promise<void> {

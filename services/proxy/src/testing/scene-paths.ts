@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { type Authority, makeAuthority } from "./certificates.ts";
 
 export const domain = "tenants.example";
+/** What tenants may bring along; the front has a certificate for them. */
+export const extraHosts = ["shop.example", "www.shop.example"] as const;
 export const trustDomain = "platform.example";
 
 /** Numbers that belong to nobody on the machine; a process needs no account to run with them. */
@@ -24,6 +26,7 @@ export function scenePaths(root: string) {
     redirectSocket: at("caddy/redirect.sock"),
     initialCaddyConfig: at("caddy/initial.json"),
     webLeaf: { certificatePath: at("caddy/web.pem"), keyPath: at("caddy/web-key.pem") },
+    shopLeaf: { certificatePath: at("caddy/shop.pem"), keyPath: at("caddy/shop-key.pem") },
     caddyLeaf: { certificatePath: at("caddy/client.pem"), keyPath: at("caddy/client-key.pem") },
     proxyDirectory: at("proxy"),
     auditSocket: at("audit.sock"),
@@ -40,6 +43,10 @@ export function scenePaths(root: string) {
     forgedCaddyLeaf: { certificatePath: at("forged.pem"), keyPath: at("forged-key.pem") },
     guestCa: at("guest-ca.pem"),
     platformCa: at("platform-ca.pem"),
+    /** The platform's authority once more, where Caddy's user can read it. */
+    platformCaForCaddy: at("caddy/platform-ca.pem"),
+    acmeDirectory: at("acme"),
+    acmeLeaf: { certificatePath: at("acme/acme.pem"), keyPath: at("acme/acme-key.pem") },
     guestPlan: at("guests.json"),
   };
 }
@@ -56,6 +63,7 @@ export function makeSceneDirectories(root: string, paths: ScenePaths): void {
   make(paths.namesDirectory, 0o2710, proxyUid, caddyUid);
   make(paths.caddyDirectory, 0o700, caddyUid, caddyUid);
   make(paths.proxyDirectory, 0o700, proxyUid, proxyUid);
+  make(paths.acmeDirectory, 0o700, 0, 0);
   make(paths.state, 0o700, proxyUid, proxyUid);
   const initial = { admin: { listen: `unix/${paths.adminSocket}`, config: { persist: false } } };
   writeOwned(paths.initialCaddyConfig, JSON.stringify(initial), caddyUid, 0o400);
@@ -69,6 +77,7 @@ export async function writeSceneCertificates(paths: ScenePaths): Promise<Authori
   const guest = await makeAuthority("guests");
   const other = await makeAuthority("somebody else");
   writeOwned(paths.platformCa, platform.certificatePem, 0, 0o644);
+  writeOwned(paths.platformCaForCaddy, platform.certificatePem, caddyUid, 0o444);
   writeOwned(paths.guestCa, guest.certificatePem, 0, 0o644);
   const leaf = async (
     at: { certificatePath: string; keyPath: string },
@@ -87,10 +96,17 @@ export async function writeSceneCertificates(paths: ScenePaths): Promise<Authori
     { type: "dns", value: domain },
     { type: "dns", value: `*.${domain}` },
   ]);
+  await leaf(
+    paths.shopLeaf,
+    caddyUid,
+    "shop",
+    extraHosts.map((value) => ({ type: "dns", value })),
+  );
   await leaf(paths.caddyLeaf, caddyUid, "caddy", [identity("svc/caddy")]);
   await leaf(paths.forgedCaddyLeaf, 0, "caddy", [identity("svc/caddy")], other);
   await leaf(paths.proxyLeaf, proxyUid, "proxy", [identity("svc/proxy"), local]);
   await leaf(paths.vmLeaf, 0, "vm", [identity("svc/vm")]);
+  await leaf(paths.acmeLeaf, 0, "acme", [local]);
   await leaf(paths.auditLeaf, 0, "audit", [identity("svc/audit"), local]);
   await leaf(paths.netLeaf, 0, "net", [identity("svc/net")]);
   await leaf(paths.viewerLeaf, 0, "viewer", [identity("client/viewer")]);

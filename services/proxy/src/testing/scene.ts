@@ -24,6 +24,8 @@ import {
   writeSceneCertificates,
 } from "./scene-paths.ts";
 
+/** As the development runner sets it: with 0117 the admin socket would be the same, but Caddy could not enter directories it makes. */
+export const caddyUmask = 0o007;
 export const patience = { timeoutMs: 15_000, intervalMs: 20 };
 const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/nonexistent" };
 
@@ -114,12 +116,13 @@ export async function startCaddy(scene: Scene): Promise<Started> {
   const caddy = scene.start(
     [
       ...asUser(caddyUid, caddyUid, ["net_bind_service"]),
+      ...["env", `XDG_DATA_HOME=${scene.paths.caddyDirectory}`],
       scene.caddyPath,
       "run",
       "--config",
       scene.paths.initialCaddyConfig,
     ],
-    0o117,
+    caddyUmask,
   );
   await waitFor(
     "caddy started",
@@ -180,7 +183,7 @@ export function sceneSettings(paths: ScenePaths, limits: CaddySettings["limits"]
     httpsListen: [`unix/${paths.httpsSocket}`, ":443"],
     redirectListen: [`unix/${paths.redirectSocket}`, ":80"],
     publicHttpsPort: 8443,
-    ...paths.webLeaf,
+    certificates: { kind: "files", pairs: [paths.webLeaf, paths.shopLeaf] },
     guestCaPath: paths.guestCa,
     clientCertificatePath: paths.caddyLeaf.certificatePath,
     clientKeyPath: paths.caddyLeaf.keyPath,

@@ -1,6 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Client } from "@connectrpc/connect";
 import { createServiceClient } from "@lobsterd/chassis/client.ts";
@@ -9,6 +7,7 @@ import { Health, HealthCheckResponse_ServingStatus } from "@lobsterd/proto/grpc/
 import { RouteService } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import type { Json } from "../caddy/canonical-json.ts";
 import { createKeeper } from "../caddy/keeper.ts";
+import { openNameFiles } from "../directory/name-files.ts";
 import { ask } from "./https-client.ts";
 import { addresses, guests, hostOf, type Stage } from "./probes.ts";
 import {
@@ -95,10 +94,9 @@ export function serviceStageOf(scene: GuestScene): ServiceStage {
       guestOutput: scene.guestOutput,
     },
     isServing: async () => (await health.check({})).status === HealthCheckResponse_ServingStatus.SERVING,
-    async publish(tenant) {
-      const guestAddress = addresses[tenant] ?? "";
-      const request = { requestId: randomUUID(), tenant, vmId: vmIdOf(tenant), generation: 1, guestAddress };
-      await routes.publishRoute(request);
+    async publish(tenant, extraHostNames = []) {
+      const route = { tenant, vmId: vmIdOf(tenant), generation: 1, guestAddress: addresses[tenant] ?? "" };
+      await routes.publishRoute({ requestId: randomUUID(), ...route, extraHostNames: [...extraHostNames] });
     },
     async withdraw(tenant) {
       await routes.withdrawRoute({ requestId: randomUUID(), tenant, vmId: vmIdOf(tenant) });
@@ -126,10 +124,19 @@ export async function openBareStage(
     await waitFor("resolver", async () => resolver.output().includes("listening") || undefined, patience);
     await startCaddy(scene);
     const { paths } = scene;
+    const names = openNameFiles(paths.namesDirectory);
     return {
       ...{ scene, paths, front: frontOf(scene), runInside: scene.runInside, guestOutput: scene.guestOutput },
-      publish: async (tenant) => writeFileSync(join(paths.namesDirectory, tenant), ""),
-      withdraw: async (tenant) => rmSync(join(paths.namesDirectory, tenant), { force: true }),
+      async publish(tenant, extraHostNames = []) {
+        const without = names.listHosts().filter((host) => host.tenant === tenant);
+        for (const { hostName } of without) names.removeHost(hostName);
+        names.add(tenant);
+        for (const hostName of extraHostNames) names.addHost({ hostName, tenant });
+      },
+      async withdraw(tenant) {
+        names.remove(tenant);
+        for (const host of names.listHosts()) if (host.tenant === tenant) names.removeHost(host.hostName);
+      },
       async configure(config) {
         const verdict = await createKeeper(config, paths.adminSocket).check();
         if (verdict.kind !== "equal" && verdict.kind !== "loaded") throw new Error(verdict.message);

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { test } from "node:test";
+import { netConfigSchema } from "@lobsterd/net/config.ts";
+import { conntrackNeed } from "@lobsterd/net/networks/admission.ts";
+import { connectionTableNeed } from "@lobsterd/vm/posture/controls/connection-table.ts";
 import { controls } from "@lobsterd/vm/posture/controls.ts";
 import type { ControlRow, PostureReport } from "@lobsterd/vm/posture/report.ts";
 import { renderJson, renderTable } from "./table.ts";
@@ -17,6 +20,13 @@ const report: PostureReport = {
     row("HOST-13", "unknown", { required: false }),
   ],
 };
+
+test("the command computes the connection table as net admits by its defaults", () => {
+  const limit = netConfigSchema.shape.connectionLimit.parse(undefined);
+  for (const slots of [0, 1, 64, 100, 1000, 32_768]) {
+    assert.equal(connectionTableNeed(slots), conntrackNeed(slots, limit), `${slots} slots`);
+  }
+});
 
 test("every line of the table has its columns in the same place, and none is wider than asked", () => {
   for (const width of [120, 160, 200]) {

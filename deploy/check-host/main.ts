@@ -1,10 +1,10 @@
 /** `make check-host`: the rows of CheckHost for this machine, without a running stack. */
 import { parseArgs } from "node:util";
 import { type ConntrackNumbers, readInteger } from "@lobsterd/vm/posture/control.ts";
+import { shippedRiskRegisterPath } from "@lobsterd/vm/posture/controls/residual-risks.ts";
 import { type HostFiles, openHostFiles, type Reading } from "@lobsterd/vm/posture/host-files.ts";
 import { shippedVersionsPath } from "@lobsterd/vm/posture/known-versions.ts";
 import { createHostLook } from "@lobsterd/vm/posture/look.ts";
-import { shippedRiskRegisterPath } from "@lobsterd/vm/posture/open.ts";
 import { blockers } from "@lobsterd/vm/posture/report.ts";
 import { renderJson, renderTable } from "./table.ts";
 

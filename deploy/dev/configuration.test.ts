@@ -49,6 +49,12 @@ test("vm, net and the launcher agree on slots and jail uids", () => {
   assert.equal(launcher?.["socketGroupId"], 881);
 });
 
+test("a stack of the runner is one for development, and says where its root key is", () => {
+  const { vm, secrets } = configurations(describeInstance("test", "/checkout"), accounts);
+  assert.equal(vm?.["mode"], "development");
+  assert.deepEqual(vm["rootKey"], { keyPath: secrets?.["rootKeyPath"], storeDir: secrets?.["stateDir"] });
+});
+
 test("what stands for the internet is where guests may go, and cannot be where the slots are", () => {
   const { net } = configurations(describeInstance("test", "/checkout"), accounts);
   assert.equal(net?.["uplinkInterface"], uplink.link);

@@ -24,7 +24,7 @@ import type { HostParts } from "./lifecycle/host-parts.ts";
 import { openJournal, type StepObserver } from "./lifecycle/journal.ts";
 import { createLifecycle } from "./lifecycle/lifecycle.ts";
 import { createTenantOperations, type TenantOperations } from "./lifecycle/operations.ts";
-import { openPosture } from "./posture/open.ts";
+import { openPosture } from "./posture/open-posture.ts";
 import type { HostPosture } from "./posture/posture.ts";
 import { createRoutes } from "./routes.ts";
 import { migrations } from "./store/schema.ts";

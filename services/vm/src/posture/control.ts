@@ -39,6 +39,8 @@ export interface ConntrackNumbers {
   readonly max: number;
   readonly buckets: number;
   readonly establishedTimeoutSeconds: number;
+  /** Entries that `net` needs for all slots at the limits that it is configured with; absent where it was not asked. */
+  readonly need?: number;
 }
 
 /** What memory controllers had counted at an earlier check. */

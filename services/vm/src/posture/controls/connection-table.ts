@@ -1,6 +1,6 @@
-import { type ConntrackNumbers, type Control, failed, judged, pass, worst } from "../control.ts";
+import { type ConntrackNumbers, type Control, type Finding, failed, judged, pass, worst } from "../control.ts";
 
-/** Connections of one guest in each direction, and what the host needs for itself; as `net` admits by. */
+/** Connections of one guest in each direction, and what the host needs for itself: the defaults that `net` admits by. */
 const outboundLimit = 1024;
 const inboundLimit = 1024;
 const hostEntries = 16_384;
@@ -22,8 +22,8 @@ export const connectionsFit: Control = {
   check: async ({ conntrack, slotCount }) => judged(conntrack, (numbers) => judgeTable(numbers, slotCount)),
 };
 
-function judgeTable({ max, buckets, establishedTimeoutSeconds }: ConntrackNumbers, slotCount: number) {
-  const need = connectionTableNeed(slotCount);
+function judgeTable(numbers: ConntrackNumbers, slotCount: number): Finding {
+  const { max, buckets, establishedTimeoutSeconds, need = connectionTableNeed(slotCount) } = numbers;
   return worst([
     max >= need
       ? pass(`max ${max}, ${need} needed for ${slotCount} slots`)

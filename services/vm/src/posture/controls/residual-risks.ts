@@ -1,4 +1,8 @@
+import { join } from "node:path";
 import { type Control, daysSince, failed, judged, pass, unknown } from "../control.ts";
+
+/** The register that this release came with. */
+export const shippedRiskRegisterPath = join(import.meta.dirname, "../../../../../docs/residual-risks.md");
 
 const maxAgeDays = 90;
 

@@ -12,6 +12,9 @@ const ksm = (run: string, shared: string, sharing: string): Tree => ({
 const table = (max: number, buckets = max, establishedTimeoutSeconds = 3600): Partial<HostView> => ({
   conntrack: { ok: true, value: { max, buckets, establishedTimeoutSeconds } },
 });
+const withNeed = (max: number, need: number): Partial<HostView> => ({
+  conntrack: { ok: true, value: { max, need, buckets: max, establishedTimeoutSeconds: 3600 } },
+});
 const swaps = (area: string): Tree => ({ "/proc/swaps": `Filename Type Size Used Priority\n${area}\n` });
 const noHibernationFile: Tree = { "/sys/power/disk": undefined };
 const installedDaysAgo = (days: number): Tree => ({
@@ -47,6 +50,8 @@ export const hostCases: readonly Case[] = [
     ["one too few for 100 slots", "fail", {}, table(276_479)],
     ["enough for 1000 slots", "pass", {}, { ...table(2_580_480), slotCount: 1000 }],
     ["one too few for 1000 slots", "fail", {}, { ...table(2_580_479), slotCount: 1000 }],
+    ["as many as net needs at lower limits", "pass", {}, withNeed(40_000, 40_000)],
+    ["fewer than net needs at higher limits", "fail", {}, withNeed(276_480, 276_481)],
     ["fewer buckets than entries", "fail", {}, table(276_480, 276_479)],
     ["established for 3601 s", "fail", {}, table(276_480, 276_480, 3601)],
     ["missing", "unknown", {}, { conntrack: { ok: false, cause: "missing", why: "net does not answer" } }],

@@ -2,13 +2,11 @@ import type { Config } from "../config.ts";
 import type { HostEvents } from "../events.ts";
 import type { HostParts } from "../lifecycle/host-parts.ts";
 import type { ConntrackNumbers } from "./control.ts";
+import { shippedRiskRegisterPath } from "./controls/residual-risks.ts";
 import { openHostFiles, type Reading } from "./host-files.ts";
 import { shippedVersionsPath } from "./known-versions.ts";
 import { createHostLook } from "./look.ts";
 import { createPosture, type HostPosture } from "./posture.ts";
-
-/** The register that this release came with. */
-export const shippedRiskRegisterPath = `${import.meta.dirname.slice(0, import.meta.dirname.lastIndexOf("/services/"))}/docs/residual-risks.md`;
 
 /** The posture of the host that the service runs on. */
 export function openPosture(
@@ -38,7 +36,7 @@ export function openPosture(
   });
 }
 
-/** The limit is the kernel's, but expiry is each network namespace's: `net` reads both where tenants' packets pass. */
+/** The limit is the kernel's, but expiry is each network namespace's: `net` reads both where tenants' packets pass. It knows its limits, too. */
 async function askNet(net: HostParts["net"]): Promise<Reading<ConntrackNumbers>> {
   try {
     const capacity = await net.getNetworkCapacity({});
@@ -47,6 +45,7 @@ async function askNet(net: HostParts["net"]): Promise<Reading<ConntrackNumbers>>
       value: {
         max: capacity.conntrackMax,
         buckets: capacity.conntrackBuckets,
+        need: capacity.conntrackMaxForAllSlots,
         establishedTimeoutSeconds: capacity.conntrackEstablishedTimeoutSeconds,
       },
     };

@@ -40,7 +40,7 @@ export interface ProcessFacts {
   /** The process's number in each pid namespace, outermost first. */
   readonly pidPerNamespace: readonly number[];
   readonly namespaces: Namespaces;
-  /** device:inode of its root directory. */
+  /** device:inode of its root directory; empty when its own uid may not see it. */
   readonly root: string;
   /** Its mounts as "<mount point> <flags>", sorted. */
   readonly mounts: readonly string[];
@@ -54,19 +54,11 @@ export interface ProcessFacts {
 /**
  * Reads a process that runs as `uid`. The kernel shows namespaces, root and mounts only to a process that could trace it: one with the
  * same ids and no more capabilities. The launcher takes the VMM's ids for these reads, so it needs no CAP_SYS_PTRACE. They are
- * synchronous: nothing else of the launcher runs meanwhile. Throws when the process is not readable that way.
+ * synchronous: nothing else of the launcher runs meanwhile. What is not readable that way is empty. Throws when there is no such process.
  */
 export function readProcess(pid: number, uid: number): ProcessFacts {
   const proc = `/proc/${pid}`;
-  const { namespaces, root, mountinfo, descriptors } = withIds(uid, () => {
-    const { dev, ino } = statSync(`${proc}/root`);
-    return {
-      namespaces: namespacesOf(proc),
-      root: `${dev}:${ino}`,
-      mountinfo: readFileSync(`${proc}/mountinfo`, "utf8"),
-      descriptors: eachOf(`${proc}/fd`, (path) => readlinkSync(path)),
-    };
-  });
+  const { namespaces, root, mountinfo, descriptors } = privateFacts(proc, uid);
   const status = statusFields(readFileSync(`${proc}/status`, "utf8"));
   const numbers = (field: string) => (status.get(field) ?? "").split(/\s+/).filter(Boolean).map(Number);
   return {
@@ -97,6 +89,25 @@ export function readProcess(pid: number, uid: number): ProcessFacts {
   };
 }
 
+/** What only the process's own uid may see; empty when it may not: the process has other ids than it should, or more capabilities. */
+function privateFacts(proc: string, uid: number) {
+  try {
+    return withIds(uid, () => {
+      const { dev, ino } = statSync(`${proc}/root`);
+      return {
+        namespaces: namespacesOf(proc),
+        root: `${dev}:${ino}`,
+        mountinfo: readFileSync(`${proc}/mountinfo`, "utf8"),
+        descriptors: eachOf(`${proc}/fd`, (path) => readlinkSync(path)),
+      };
+    });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error;
+    const none = Object.fromEntries(namespaceNames.map((name) => [name, ""])) as Namespaces;
+    return { namespaces: none, root: "", mountinfo: "", descriptors: [] };
+  }
+}
+
 /** Whether a thread is the kernel's own: a child of kthreadd. A process that ended is none. */
 export function isKernelThread(proc: string, pid: number): boolean {
   return readOrGone(`${proc}/${pid}/status`, (text) => statusFields(text).get("PPid") === "2") ?? false;
@@ -112,10 +123,13 @@ export function readOrGone<T>(path: string, parse: (text: string) => T): T | und
   }
 }
 
-/** Ids of processes that run with `uid` as any of theirs. */
+/** Ids of processes that run with `uid` as any of theirs. One that ends has no memory any more, and is none. */
 export function processesOf(uid: number): number[] {
   const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  const uses = (text: string) => (statusFields(text).get("Uid") ?? "").split(/\s+/).includes(String(uid));
+  const uses = (text: string) => {
+    const fields = statusFields(text);
+    return fields.has("VmSize") && (fields.get("Uid") ?? "").split(/\s+/).includes(String(uid));
+  };
   return pids.filter((pid) => readOrGone(`/proc/${pid}/status`, uses) === true).map(Number);
 }
 

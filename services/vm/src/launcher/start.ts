@@ -108,16 +108,16 @@ function readBack(host: LauncherHost, vmId: string, booted: boolean): ProcessFac
   return facts;
 }
 
-/** The VM's one process. One that its own uid may not read has other ids, more capabilities, or is not there any more. */
+/** The VM's one process. Throws JAIL_MISMATCH when there is none. */
 export function readVmm(host: LauncherHost, vmId: string): ProcessFacts {
   const pid = [...processesIn(host, vmId).values()].flat()[0];
-  if (pid === undefined) throw new LauncherError("JAIL_MISMATCH", "no process is in the VM's cgroup");
   const uid = host.config.uidBase + requireRecord(host, vmId).slot;
   try {
-    return readProcess(pid, uid);
+    if (pid !== undefined) return readProcess(pid, uid);
   } catch (error) {
-    throw new LauncherError("JAIL_MISMATCH", `uid ${uid} cannot read process ${pid}: ${(error as Error).message}`);
+    throw new LauncherError("JAIL_MISMATCH", `process ${pid} cannot be read: ${(error as Error).message}`);
   }
+  throw new LauncherError("JAIL_MISMATCH", "no process is in the VM's cgroup");
 }
 
 /** Reads the namespaces of VMs that an earlier launcher started. One that cannot be read is nobody's neighbour. */

@@ -18,7 +18,10 @@ export interface LauncherTestHost {
 
 let hosts = 0;
 
-export function launcherTestHost(): LauncherTestHost {
+/** `installVmm` installs what runs the VMs in a directory and returns its configuration; QEMU without it. */
+export function launcherTestHost(
+  installVmm: (directory: string) => Record<string, string> = () => ({}),
+): LauncherTestHost {
   const name = `lobsterd-launcher-test-${process.pid}${hosts === 0 ? "" : `-${hosts}`}`;
   hosts += 1;
   const runDir = `/run/${name}`;
@@ -36,6 +39,7 @@ export function launcherTestHost(): LauncherTestHost {
     cgroupParent: name,
     socketPath: `${runDir}/vm-launcher/launcher.sock`,
     socketGroupId: 0,
+    vmm: installVmm(`${stateDir}/programs`),
   });
   const slots = new Set<number>();
   return {
@@ -136,6 +140,26 @@ function haltingKernel(): Buffer {
 function sh(argv: readonly [string, ...string[]]): string {
   const [program, ...rest] = argv;
   return execFileSync(program, rest, { encoding: "utf8", timeout: 20_000 });
+}
+
+const firecrackerDir = `${import.meta.dirname}/firecracker`;
+
+/** Installs the stub VMM and the stub jailer in a directory that is root's alone. `edit` changes the jailer's text. */
+export function installStubs(
+  directory: string,
+  edit: (jailer: string) => string = (text) => text,
+): { readonly kind: "firecracker"; readonly firecrackerPath: string; readonly jailerPath: string } {
+  mkdirSync(directory, { recursive: true, mode: 0o755 });
+  const install = (name: string, text: string) => {
+    writeFileSync(`${directory}/${name}`, text);
+    chmodSync(`${directory}/${name}`, 0o755);
+    return `${directory}/${name}`;
+  };
+  return {
+    kind: "firecracker",
+    firecrackerPath: install("firecracker", readFileSync(`${firecrackerDir}/stub-firecracker.pl`, "utf8")),
+    jailerPath: install("jailer", edit(readFileSync(`${firecrackerDir}/stub-jailer.pl`, "utf8"))),
+  };
 }
 
 /** Mount points as the machine's own mount table shows them now. */

@@ -102,6 +102,7 @@ async function inspect(host: LauncherHost, vmId: string): Promise<Result<"inspec
   if ([...processesIn(host, vmId).values()].flat().length === 0)
     throw new LauncherError("NOT_FOUND", "it does not run");
   const facts = readVmm(host, vmId);
+  if (facts.root === "") throw new LauncherError("JAIL_MISMATCH", "its own uid cannot read it");
   return {
     pid: facts.pid,
     uid: facts.uids[0] ?? -1,

@@ -23,6 +23,7 @@ shift 7
 mount --bind "$base" "$base"
 mount -o remount,bind,rw,nosuid,dev,exec "$base"
 mount --make-shared "$base"
+ulimit -c 0
 env -i "$@" </dev/null >/dev/null 3>&-
 
 # No guest code has run, and nobody can reach the API yet. `set -C` creates exclusively.

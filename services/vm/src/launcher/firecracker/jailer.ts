@@ -23,8 +23,9 @@ const mounts = [
   "/rootfs.erofs ro,nosuid,nodev,noexec",
   "/vmlinux ro,nosuid,nodev,noexec",
 ];
+/** The jailer opens /dev/null outside: without the mount that it is on, its name is /null. */
 const descriptors =
-  /^(\/dev\/(null|kvm|urandom|net\/tun)|\/(initrd\.cpio|identity\.img|overlay\.ext4|rootfs\.erofs|vmlinux)|\/(log|metrics|serial)\.fifo|\/snapshot\/[a-z.]+|\/memfd:\S+ \(deleted\)|socket:\[\d+\]|anon_inode:\S+)$/;
+  /^((\/dev)?\/null|\/dev\/(kvm|urandom|net\/tun)|\/(initrd\.cpio|identity\.img|overlay\.ext4|rootfs\.erofs|vmlinux)|\/(log|metrics|serial)\.fifo|\/snapshot\/[a-z.]+|\/memfd:\S+ \(deleted\)|socket:\[\d+\]|anon_inode:\S+)$/;
 
 export interface FirecrackerOptions {
   /** Called before each start with every file that is about to run. */
@@ -90,7 +91,7 @@ export async function openFirecrackerJailer(
       ownNamespaces: ["mnt", "pid", "net"],
       // The jailer leaves the bounding set as it finds it; a process without other sets cannot use it.
       boundingCapabilities: bounding,
-      noNewPrivileges: true,
+      noNewPrivileges: booted, // comes with each thread's filter
       filteredThreads: booted ? "every" : "some",
       mounts,
       descriptors,

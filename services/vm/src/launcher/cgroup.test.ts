@@ -96,3 +96,31 @@ test("a host that does not offer a needed controller is refused", () => {
     }
   }
 });
+
+test("a thread is in the VM's cgroup when it is there in every hierarchy, by its whole path", () => {
+  const unified = fixture(version2("cpu io memory pids"));
+  const separate = fixture({
+    "memory/cgroup.procs": "",
+    "cpu/cgroup.procs": "",
+    "pids/cgroup.procs": "",
+    "freezer/cgroup.procs": "",
+  });
+  try {
+    const two = new VmCgroups(unified.root, "lobsterd-test", unified.root);
+    assert.ok(two.holds("vm", "0::/lobsterd-test/vm\n"));
+    for (const other of ["0::/\n", "0::/lobsterd-test/vm2\n", "0::/lobsterd-test\n", "0::/x/lobsterd-test/vm\n", ""])
+      assert.ok(!two.holds("vm", other), other);
+    const one = new VmCgroups(separate.root, "lobsterd-test", separate.root);
+    const everywhere = ["6:freezer", "5:memory", "4:cpu,cpuacct", "3:pids"].map(
+      (line) => `${line}:/lobsterd-test/vm\n`,
+    );
+    assert.ok(one.holds("vm", `${everywhere.join("")}2:devices:/\n0::/\n`));
+    for (const left of everywhere.keys()) {
+      const lines = everywhere.map((line, index) => (index === left ? line.replace("/lobsterd-test/vm", "/") : line));
+      assert.ok(!one.holds("vm", lines.join("")), lines[left]);
+    }
+  } finally {
+    unified.remove();
+    separate.remove();
+  }
+});

@@ -151,10 +151,9 @@ export class VmCgroups {
   /** Whether `/proc/<id>/cgroup` says that the thread is in the VM's cgroup, in every hierarchy. */
   holds(vmId: string, text: string): boolean {
     const places = new Map(
-      text.split("\n").flatMap((line) => {
-        const [, controllers = "", path = ""] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
-        return controllers.split(",").map((controller) => [controller, path] as const);
-      }),
+      [...text.matchAll(/^\d+:([^:]*):(.*)$/gm)].flatMap(([, controllers = "", path = ""]) =>
+        controllers.split(",").map((controller) => [controller, path] as const),
+      ),
     );
     return this.hierarchies().every((hierarchy) => places.get(hierarchy) === `/${this.#parent}/${vmId}`);
   }

@@ -6,6 +6,8 @@ import { LauncherError } from "./protocol.ts";
 
 const placeWithinMs = 2_000;
 
+type PitCgroups = Pick<VmCgroups, "place" | "holds" | "members">;
+
 /** The VMM whose timer thread is looked for. */
 export interface PitOwner {
   readonly vmId: string;
@@ -23,7 +25,11 @@ export interface PitOwner {
  * the launcher lets one VM boot at a time, see boot-turn.ts. Two of them are not guessed between.
  * Retries for 2 s, then throws KVM_PIT_UNPLACED: the caller kills the VM.
  */
-export async function placePit(cgroups: VmCgroups, owner: PitOwner, proc = "/proc"): Promise<void> {
+export async function placePit(
+  cgroups: PitCgroups,
+  owner: PitOwner,
+  { proc = "/proc", withinMs = placeWithinMs } = {},
+): Promise<void> {
   let last = "there is no such thread";
   const attempt = async (): Promise<true | undefined> => {
     const threads = unplacedPits(proc, owner);
@@ -43,13 +49,13 @@ export async function placePit(cgroups: VmCgroups, owner: PitOwner, proc = "/pro
     last = `thread ${thread} is not where it was put`;
     return undefined;
   };
-  await waitFor("the timer thread", attempt, { timeoutMs: placeWithinMs, intervalMs: 5 }).catch(() => {
-    throw new LauncherError("KVM_PIT_UNPLACED", last.slice(0, 2048));
+  await waitFor("the timer thread", attempt, { timeoutMs: withinMs, intervalMs: 5 }).catch((error: Error) => {
+    throw new LauncherError("KVM_PIT_UNPLACED", `${error.message}: ${last}`.slice(0, 2048));
   });
 }
 
 /** Timer threads in the VM's cgroup. */
-export function placedPits(cgroups: VmCgroups, vmId: string, proc = "/proc"): number[] {
+export function placedPits(cgroups: PitCgroups, vmId: string, proc = "/proc"): number[] {
   const members = new Set([...cgroups.members(vmId).values()].flat());
   return [...members].filter((id) => isKernelThread(proc, id) && comm(proc, id)?.startsWith("kvm-pit/") === true);
 }

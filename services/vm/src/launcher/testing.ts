@@ -162,10 +162,12 @@ export function installStubs(
   };
 }
 
-/** Mount points as the machine's own mount table shows them now. */
+/** Mount points as the machine's own mount table shows them now, without those of other stacks and tests that come and go meanwhile. */
 export function hostMounts(): string[] {
+  const others = new RegExp(`^/run/lobsterd(?!-launcher-test-${process.pid}(-|/|$))`);
   return readFileSync("/proc/self/mountinfo", "utf8")
     .trim()
     .split("\n")
-    .map((line) => line.split(" ")[4] ?? "");
+    .map((line) => line.split(" ")[4] ?? "")
+    .filter((mountPoint) => !others.test(mountPoint));
 }

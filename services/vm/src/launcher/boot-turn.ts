@@ -3,8 +3,8 @@
  * kernel calls such a thread does not tell two VMs apart, so there must be one VM only to which a new thread can belong.
  */
 export interface BootTurn {
-  /** Waits for the turn; returns at once when the VM has it. Throws when the VM gave it up while it waited. */
-  take(vmId: string): Promise<void>;
+  /** Waits for the turn and returns true; false at once when the VM has it already. Throws when the VM ended while it waited. */
+  take(vmId: string): Promise<boolean>;
   /** Ends the VM's turn, or its wait. Safe to repeat. */
   end(vmId: string): void;
 }
@@ -18,13 +18,11 @@ export function openBootTurn(limitMs: number, kill: (vmId: string) => Promise<vo
     holder = { vmId, timer: setTimeout(overdue, limitMs).unref() };
   };
   const turn: BootTurn = {
-    take(vmId) {
-      if (holder?.vmId === vmId) return Promise.resolve();
-      if (holder !== undefined) {
-        return new Promise<void>((resolve, reject) => void waiting.set(vmId, { wake: resolve, giveUp: reject }));
-      }
-      give(vmId);
-      return Promise.resolve();
+    async take(vmId) {
+      if (holder?.vmId === vmId) return false;
+      if (holder === undefined) give(vmId);
+      else await new Promise<void>((wake, giveUp) => void waiting.set(vmId, { wake, giveUp }));
+      return true;
     },
     end(vmId) {
       waiting.get(vmId)?.giveUp(new Error("the VM ended"));

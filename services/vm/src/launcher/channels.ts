@@ -37,9 +37,10 @@ export function openChannels() {
  * following a link and without opening what stands there; what it named is checked; and exactly that is opened, by its descriptor.
  */
 async function openChannel(channel: Channel, root: string, uid: number): Promise<Duplex> {
-  const directory = openSync(root, pathOnly | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  let directory: number | undefined;
   let file: number | undefined;
   try {
+    directory = openSync(root, pathOnly | constants.O_DIRECTORY | constants.O_NOFOLLOW);
     file = openSync(`/proc/self/fd/${directory}/${names[channel]}`, pathOnly | constants.O_NOFOLLOW);
     const found = fstatSync(file);
     const kind = channel === "api" ? found.isSocket() : found.isFIFO();
@@ -57,8 +58,7 @@ async function openChannel(channel: Channel, root: string, uid: number): Promise
       `${names[channel]} cannot be opened: ${(error as NodeJS.ErrnoException).code}`,
     );
   } finally {
-    if (file !== undefined) closeSync(file);
-    closeSync(directory);
+    for (const descriptor of [file, directory]) if (descriptor !== undefined) closeSync(descriptor);
   }
 }
 

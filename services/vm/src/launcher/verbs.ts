@@ -87,14 +87,15 @@ async function connect(host: LauncherHost, { vmId, channel }: Arguments<"connect
   if (!host.jailer.channels.includes(channel))
     throw new LauncherError("WRONG_STATE", `${host.jailer.description.name} has no ${channel} channel`);
   if (!isRunning(host, vmId)) throw new LauncherError("NOT_FOUND", "it does not run");
-  const boots = channel === "api" && placedPits(host.cgroups, vmId).length === 0;
-  if (boots) await host.bootTurn.take(vmId);
-  return host.openChannel(
-    vmId,
-    channel,
-    host.jailer.rootOf(vmPaths(host.config, vmId), vmId),
-    host.config.uidBase + slot,
-  );
+  const root = host.jailer.rootOf(vmPaths(host.config, vmId), vmId);
+  const boots = channel === "api" && host.jailer.hasKernelTimer && placedPits(host.cgroups, vmId).length === 0;
+  const tookTurn = boots && (await host.bootTurn.take(vmId));
+  try {
+    return await host.openChannel(vmId, channel, root, host.config.uidBase + slot);
+  } catch (error) {
+    if (tookTurn) host.bootTurn.end(vmId);
+    throw error;
+  }
 }
 
 async function inspect(host: LauncherHost, vmId: string): Promise<Result<"inspect">> {

@@ -50,3 +50,14 @@ test("a VM that keeps the turn too long is killed, and the next one boots", asyn
     turn.end("b");
   }
 });
+
+test("who asks again for the same VM takes the place of the one that waits", async () => {
+  const turn = openBootTurn(60_000, never);
+  await turn.take("a");
+  const forgotten = turn.take("b");
+  const current = turn.take("b");
+  await assert.rejects(forgotten, { reason: "CHANNEL_BUSY" });
+  turn.end("a");
+  assert.equal(await current, true);
+  turn.end("b");
+});

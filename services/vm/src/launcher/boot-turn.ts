@@ -1,3 +1,5 @@
+import { LauncherError } from "./protocol.ts";
+
 /**
  * One VM boots at a time: from its first API channel, without which no guest can be started, until its timer thread is placed. What the
  * kernel calls such a thread does not tell two VMs apart, so there must be one VM only to which a new thread can belong.
@@ -21,11 +23,15 @@ export function openBootTurn(limitMs: number, kill: (vmId: string) => Promise<vo
     async take(vmId) {
       if (holder?.vmId === vmId) return false;
       if (holder === undefined) give(vmId);
-      else await new Promise<void>((wake, giveUp) => void waiting.set(vmId, { wake, giveUp }));
+      else {
+        waiting.get(vmId)?.giveUp(new LauncherError("CHANNEL_BUSY", "somebody else waits for it now"));
+        waiting.delete(vmId);
+        await new Promise<void>((wake, giveUp) => void waiting.set(vmId, { wake, giveUp }));
+      }
       return true;
     },
     end(vmId) {
-      waiting.get(vmId)?.giveUp(new Error("the VM ended"));
+      waiting.get(vmId)?.giveUp(new LauncherError("NOT_FOUND", "the VM ended"));
       waiting.delete(vmId);
       if (holder?.vmId !== vmId) return;
       clearTimeout(holder.timer);

@@ -1,11 +1,13 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync } from "node:fs";
 import { connect, Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { type Channel, LauncherError } from "./protocol.ts";
 
 /** O_PATH, which Node does not export: names a file without opening it, so that no device or FIFO notices. */
 const pathOnly = 0o10000000;
 
+const freeWithinMs = 500;
 export const apiSocketName = "api.socket";
 /** Names of the files in the jail's root. */
 const names: Readonly<Record<Channel, string>> = {
@@ -20,8 +22,11 @@ export function openChannels() {
   const open = new Set<string>();
   return async (vmId: string, channel: Channel, root: string, uid: number): Promise<Duplex> => {
     const key = `${vmId} ${channel}`;
-    if (open.has(key)) throw new LauncherError("CHANNEL_BUSY", `${channel} of ${vmId} is taken`);
-    open.add(key);
+    // Who has just closed one may open the next before the launcher has seen the end of the first.
+    const take = async () => (open.has(key) ? undefined : open.add(key));
+    await waitFor("the channel", take, { timeoutMs: freeWithinMs, intervalMs: 2 }).catch(() => {
+      throw new LauncherError("CHANNEL_BUSY", `${channel} of ${vmId} is taken`);
+    });
     try {
       const stream = await openChannel(channel, root, uid);
       return stream.once("close", () => open.delete(key));

@@ -1,58 +1,19 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { suite, test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { hostMounts, type LauncherTestHost, launcherTestHost } from "../launcher/testing.ts";
+import { startLauncher, stopLauncher } from "../launcher/testing-process.ts";
 import { newVmId, vmmConformance } from "./conformance.ts";
-import { openLauncherClient } from "./launcher-client.ts";
 import type { VmmPort } from "./port.ts";
 
 const image = `${import.meta.dirname}/../../../../.cache/images/base`;
 const root = process.getuid?.() === 0;
 const notRoot = root ? false : "needs root";
 const noImage = notRoot || (existsSync(`${image}/manifest.json`) ? false : `no guest image in ${image}`);
-
-/** The launcher's capability set; whatever it does under test it does with no more. */
-const capabilities = "sys_admin sys_chroot mknod chown fowner dac_override setuid setgid setpcap kill".split(" ");
-
-interface Launcher {
-  readonly process: ChildProcess;
-  readonly port: VmmPort;
-}
-
-/** Starts main.ts as the deployment does: exactly its capabilities, no new privileges, an empty network namespace. */
-async function startLauncher({ config }: LauncherTestHost): Promise<Launcher> {
-  const file = `${config.runDir}/launcher.json`;
-  writeFileSync(file, JSON.stringify(config), { mode: 0o400 });
-  const child = spawn(
-    "unshare",
-    [
-      ...["--net", "setpriv", "--no-new-privs", "--inh-caps=-all", "--clear-groups"],
-      `--bounding-set=-all,${capabilities.map((name) => `+${name}`).join(",")}`,
-      ...["--", process.execPath, `${import.meta.dirname}/../launcher/main.ts`, "--config", file],
-    ],
-    { stdio: ["ignore", "ignore", "inherit"] },
-  );
-  const port = openLauncherClient({ socketPath: config.socketPath });
-  const ended = once(child, "exit").then(([code, signal]) => {
-    throw new Error(`the launcher ended: ${code ?? signal}`);
-  });
-  ended.catch(() => {});
-  const ready = waitFor("the launcher's socket", () => port.describe().catch(() => undefined), {
-    timeoutMs: 15_000,
-    intervalMs: 20,
-  });
-  await Promise.race([ready, ended]);
-  return { process: child, port };
-}
-
-async function stopLauncher(launcher: Launcher, signal: "SIGTERM" | "SIGKILL"): Promise<void> {
-  launcher.process.kill(signal);
-  await once(launcher.process, "exit");
-}
 
 async function openHost(install: (host: LauncherTestHost) => void) {
   const host = launcherTestHost();

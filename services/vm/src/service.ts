@@ -1,6 +1,12 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { type AuditEntry, type AuditSink, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
+import {
+  type AuditEntry,
+  type AuditSink,
+  createAuditClient,
+  openAuditSpool,
+  ownOutcome,
+} from "@lobsterd/chassis/audit.ts";
 import { createServiceClient } from "@lobsterd/chassis/client.ts";
 import { connectEvents } from "@lobsterd/chassis/events.ts";
 import { openForeignSpans } from "@lobsterd/chassis/foreign-spans.ts";
@@ -30,6 +36,7 @@ import { createRoutes } from "./routes.ts";
 import { migrations } from "./store/schema.ts";
 import { openSlotStore } from "./store/slots.ts";
 import { openTenantStore, type TenantStore } from "./store/tenants.ts";
+import { type LaunchedVmm, openVmmByLauncher } from "./vmm/by-launcher.ts";
 import { openLauncherClient } from "./vmm/launcher-client.ts";
 import type { VmmPort } from "./vmm/port.ts";
 
@@ -64,9 +71,18 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   const slots = openSlotStore(database, config.slotCount, config.slotQuarantineMs);
   const bus = config.events === undefined ? undefined : await connectEvents({ config, logger });
   scope.onClose(() => bus?.close());
-  const parts = connectParts(config);
-  scope.onClose(() => parts.guests.close());
   const { sink, spool } = openAudit(config, database, logger, scope);
+  const record = (entry: AuditEntry) =>
+    void spool.append(entry).catch((error: unknown) =>
+      // As for a call: the last place that can hold the record is the log.
+      logger.error({ err: error, record: entry }, "audit record could not be kept"),
+    );
+  const vmm = openVmmByLauncher(openLauncherClient({ socketPath: config.launcherSocketPath }), {
+    onUnresponsive: reportUnresponsive(tenants, record, logger),
+  });
+  scope.onClose(() => vmm.close());
+  const parts = connectParts(config, vmm);
+  scope.onClose(() => parts.guests.close());
 
   const images = openImageCatalogue(config.imagesDir);
   const bootQueue = createBootQueue(config.concurrentBoots, config.maxQueuedBoots);
@@ -79,11 +95,6 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     ...(observe === undefined ? {} : { observe }),
   });
   const events = createTenantEvents(bus, logger);
-  const record = (entry: AuditEntry) =>
-    void spool.append(entry).catch((error: unknown) =>
-      // As for a call: the last place that can hold the record is the log.
-      logger.error({ err: error, record: entry }, "audit record could not be kept"),
-    );
   const posture = openPosture(config, parts, createHostEvents(bus, logger, record));
   const life = createLifecycle({
     ...{ config, logger, tenants, slots, journal, images, bootQueue, parts, events, posture, record },
@@ -94,6 +105,10 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   const requests = openRequestLog(database);
   const context: VmContext = { config, tenants, operations, requests, bootQueue, images, vmm: parts.vmm, posture };
 
+  every(config.reconcileIntervalMs, "attach to running microVMs", () => vmm.attachRunning(), {
+    signal: scope.signal,
+    logger,
+  });
   every(config.reconcileIntervalMs, "reconcile", () => operations.reconcile(), { signal: scope.signal, logger });
   every(config.postureIntervalMs, "posture", async () => void (await posture.check()), {
     signal: scope.signal,
@@ -111,11 +126,30 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   return server;
 }
 
-function connectParts(config: Config): HostParts {
+/** Nobody asked for the end of a VMM that does not answer: the record of it is this service's own. What follows is the reconciler's. */
+function reportUnresponsive(tenants: TenantStore, record: (entry: AuditEntry) => void, logger: Logger) {
+  return (vmId: string, error: unknown): void => {
+    const { name = "", generation = 0 } = tenants.findByVm(vmId) ?? {};
+    logger.error({ err: error, tenant: name, vmId }, "a VMM did not answer");
+    const outcome = error instanceof AggregateError ? "failure" : "success";
+    record(
+      ownOutcome({
+        action: "KillMicroVm",
+        tenant: name,
+        resource: vmId,
+        generation,
+        outcome,
+        reason: "VMM_UNRESPONSIVE",
+      }),
+    );
+  };
+}
+
+function connectParts(config: Config, vmm: LaunchedVmm): HostParts {
   const tls = { ...config.tls, trustDomain: config.trustDomain };
   const { peers } = config;
   return {
-    vmm: openLauncherClient({ socketPath: config.launcherSocketPath }),
+    vmm,
     net: createServiceClient(NetworkService, { service: "net", unixPath: peers.net }, tls),
     proxy: createServiceClient(RouteService, { service: "proxy", unixPath: peers.proxy }, tls),
     secrets: createServiceClient(SecretService, { service: "secrets", unixPath: peers.secrets }, tls, {

@@ -8,6 +8,7 @@ import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { createFakeVmm, type FakeVmmOptions } from "../../fake.ts";
 import { vmmFail } from "../../port.ts";
 import type { Channel, FirecrackerHost } from "../host.ts";
+import { pinnedVersion } from "../version.ts";
 import type { StubFault } from "./stub-faults.ts";
 import { type StubVmm, startStubVmm } from "./stub-vmm.ts";
 
@@ -95,6 +96,7 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
 
   const host: StubHost = {
     ...fake,
+    describe: async () => ({ ...(await fake.describe()), vmm: "firecracker", version: pinnedVersion }),
     faults: [],
     version: undefined,
     id: undefined,

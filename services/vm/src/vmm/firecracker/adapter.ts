@@ -67,7 +67,7 @@ export function openFirecrackerVmm(host: FirecrackerHost, options: FirecrackerOp
   const kill = async (vmId: string, watched: Watched, error: unknown): Promise<void> => {
     if (vms.get(vmId) !== watched) return; // removed or started anew meanwhile
     watched.machine.close();
-    await host.stop(vmId).catch((cause: unknown) => {
+    await stop(host, vmId).catch((cause: unknown) => {
       // The next look at what runs takes it up again, and so does its end.
       vms.delete(vmId);
       options.onUnresponsive(vmId, new AggregateError([error, cause], "an unresponsive VMM could not be killed"));
@@ -163,9 +163,11 @@ function addTimes(host: VmStartReport["stagesMs"], began: number, times: BootTim
   };
 }
 
+const stop = (host: FirecrackerHost, vmId: string) => (host.stop === undefined ? host.remove(vmId) : host.stop(vmId));
+
 async function stopAfter(host: FirecrackerHost, vmId: string, failure: unknown): Promise<void> {
   try {
-    await host.stop(vmId);
+    await stop(host, vmId);
   } catch (cause) {
     const message = `the start failed (${reasonOf(failure) ?? "INTERNAL"}), and what it left could not be stopped`;
     throw vmmFail("UNAVAILABLE", message, { cause: new AggregateError([failure, cause], message) });

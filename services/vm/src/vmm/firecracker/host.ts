@@ -20,11 +20,14 @@ export interface FirecrackerHost extends VmmPort {
    */
   place(vmId: string): Promise<unknown>;
 
-  /** Kills the VM's processes and keeps its disk; its identity drive is gone. Safe to repeat. */
-  stop(vmId: string): Promise<void>;
+  /**
+   * Kills the VM's processes and keeps its disk; its identity drive is gone. Safe to repeat. By a host without this a VM that has to be
+   * killed is removed, disk and all: a VMM of which nothing is known must not go on.
+   */
+  stop?(vmId: string): Promise<void>;
 }
 
 /** Whether a host has the verbs that Firecracker needs beside the port's own. */
 export function isFirecrackerHost(host: VmmPort): host is FirecrackerHost {
-  return ["connect", "place", "stop"].every((verb) => verb in host);
+  return ["connect", "place"].every((verb) => verb in host);
 }

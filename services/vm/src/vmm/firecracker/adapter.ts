@@ -1,22 +1,19 @@
 import { reasonOf, ServiceError } from "@lobsterd/chassis/errors.ts";
 import { createTurns } from "../../lifecycle/turns.ts";
 import { type VmmPort, type VmStart, type VmStartReport, vmmFail } from "../port.ts";
-import { type ApiDeadlines, defaultDeadlines } from "./api-client.ts";
+import { type ApiDeadlines, defaultDeadlines, type FirecrackerApi } from "./api-client.ts";
 import { type BootTimes, bootMachine, loadMachine } from "./boot.ts";
-import type { FirecrackerHost } from "./host.ts";
-import { type Machine, type MachineOutputs, openMachine } from "./machine.ts";
-import { requireMachineSpec, snapshotCreation } from "./machine-document.ts";
+import { type FirecrackerHost, killVm } from "./host.ts";
+import type { Machine, MachineOutputs } from "./machine.ts";
+import { type MachineSpec, requireMachineSpec, snapshotCreation } from "./machine-document.ts";
 import { pinnedVersion } from "./version.ts";
-import { Watchdog, type WatchdogOptions } from "./watchdog.ts";
+import { openWatchedMachines, type WatchedMachines, type WatchedMachinesOptions } from "./watched-machines.ts";
 
-export interface FirecrackerOptions {
-  /** A VMM did not answer three times in a row and was killed, or could not be; `error` is the last failure. */
-  readonly onUnresponsive: (vmId: string, error: unknown) => void;
+export interface FirecrackerOptions extends Pick<WatchedMachinesOptions, "onUnresponsive" | "watchdog"> {
   readonly version?: string;
   readonly deadlines?: ApiDeadlines;
   /** The whole making of a machine, its calls together, ends within this; a VMM that answers each call just in time does not hold it up. */
   readonly startLimitMs?: number;
-  readonly watchdog?: Pick<WatchdogOptions, "intervalMs" | "schedule" | "now">;
 }
 
 /** The VMM port on Firecracker, and what Firecracker can do beyond it. */
@@ -34,15 +31,10 @@ export interface FirecrackerVmm extends VmmPort {
   resume(vmId: string): Promise<void>;
   /** What the VMM wrote since this process knows it, also after its end; undefined for a VM that is not known. */
   outputs(vmId: string): MachineOutputs | undefined;
-  /** Takes up the VMs that run already: reads their outputs and watches them. For the time after a restart; safe to repeat. */
+  /** Takes up the VMs that run already: reads their outputs and watches them. For now and then; safe to repeat. */
   attachRunning(): Promise<void>;
   /** Ends every connection and leaves the VMs running. */
   close(): void;
-}
-
-interface Watched {
-  readonly machine: Machine;
-  readonly watchdog: Watchdog;
 }
 
 /**
@@ -54,65 +46,15 @@ interface Watched {
  * /drives/cfg would add nothing but make the VMM open a path in its jail again.
  */
 export function openFirecrackerVmm(host: FirecrackerHost, options: FirecrackerOptions): FirecrackerVmm {
-  const { version = pinnedVersion, deadlines = defaultDeadlines, startLimitMs = 20_000 } = options;
-  const turns = createTurns();
-  const vms = new Map<string, Watched>();
-
-  const forget = (vmId: string) => {
-    const known = vms.get(vmId);
-    known?.watchdog.stop();
-    known?.machine.close();
-    vms.delete(vmId);
-  };
-  const kill = async (vmId: string, watched: Watched, error: unknown): Promise<void> => {
-    if (vms.get(vmId) !== watched) return; // removed or started anew meanwhile
-    watched.machine.close();
-    await stop(host, vmId).catch((cause: unknown) => {
-      // The next look at what runs takes it up again, and so does its end.
-      vms.delete(vmId);
-      options.onUnresponsive(vmId, new AggregateError([error, cause], "an unresponsive VMM could not be killed"));
-      throw cause;
-    });
-    options.onUnresponsive(vmId, error);
-  };
-  const watch = (vmId: string, machine: Machine): void => {
-    const watchdog = new Watchdog({
-      ...options.watchdog,
-      ping: machine.ping,
-      onUnresponsive: (error) => void turns.take(vmId, () => kill(vmId, watched, error)).catch(() => {}),
-    });
-    const watched = { machine, watchdog };
-    vms.set(vmId, watched);
-    watchdog.start();
-  };
-  const make = async (start: VmStart, boot: typeof bootMachine): Promise<VmStartReport> => {
-    const { vmId, vcpuCount, memoryMib } = start;
-    const spec = requireMachineSpec({ vcpuCount, memoryMib });
-    const { stagesMs } = await host.start(start);
-    forget(vmId); // of an earlier run that ended
-    const machine = openMachine(host, vmId, deadlines);
-    let limit: NodeJS.Timeout | undefined;
-    try {
-      await machine.openOutputs();
-      const api = await machine.api(); // the host may make this wait for another VM's boot
-      const began = performance.now();
-      limit = setTimeout(() => machine.close(), startLimitMs);
-      const times = await boot(api, spec, version);
-      await host.place(vmId);
-      watch(vmId, machine);
-      return { stagesMs: addTimes(stagesMs, began, times) };
-    } catch (error) {
-      machine.close();
-      await stopAfter(host, vmId, error);
-      throw startFailure(error, machine);
-    } finally {
-      clearTimeout(limit);
-    }
-  };
+  const { take } = createTurns();
+  const machines = openWatchedMachines(host, { deadlines: defaultDeadlines, ...options, inTurn: take });
+  const make = (start: VmStart, boot: Boot) =>
+    take(start.vmId, () => makeMachine(host, machines, start, boot, options));
+  /** The API of a VM that runs, whoever started it. */
   const apiOf = async (vmId: string) => {
-    const machine = vms.get(vmId)?.machine ?? openMachine(host, vmId, deadlines);
+    const machine = machines.find(vmId) ?? machines.open(vmId);
     const api = await machine.api();
-    if (!vms.has(vmId)) watch(vmId, machine);
+    if (machines.find(vmId) === undefined) machines.watch(vmId, machine);
     return api;
   };
   const pausedApiOf = async (vmId: string) => {
@@ -120,36 +62,59 @@ export function openFirecrackerVmm(host: FirecrackerHost, options: FirecrackerOp
     if ((await api.getInstance()).state !== "Paused") throw vmmFail("WRONG_STATE", `${vmId} is not paused`);
     return api;
   };
-
   return {
     describe: () => host.describe(),
     list: () => host.list(),
-    prepare: (preparation) => turns.take(preparation.vmId, () => host.prepare(preparation)),
-    start: (start) => turns.take(start.vmId, () => make(start, bootMachine)),
-    load: (start) => turns.take(start.vmId, () => make(start, loadMachine)),
-    inspect: (vmId) => turns.take(vmId, () => host.inspect(vmId)),
-    emptyIdentityDrive: (vmId) => turns.take(vmId, () => host.emptyIdentityDrive(vmId)),
-    pause: (vmId) => turns.take(vmId, async () => (await apiOf(vmId)).pause()),
-    createSnapshot: (vmId) => turns.take(vmId, async () => (await pausedApiOf(vmId)).createSnapshot(snapshotCreation)),
-    resume: (vmId) => turns.take(vmId, async () => (await pausedApiOf(vmId)).resume()),
+    prepare: (preparation) => take(preparation.vmId, () => host.prepare(preparation)),
+    start: (start) => make(start, bootMachine),
+    load: (start) => make(start, loadMachine),
+    inspect: (vmId) => take(vmId, () => host.inspect(vmId)),
+    emptyIdentityDrive: (vmId) => take(vmId, () => host.emptyIdentityDrive(vmId)),
+    pause: (vmId) => take(vmId, async () => (await apiOf(vmId)).pause()),
+    createSnapshot: (vmId) => take(vmId, async () => (await pausedApiOf(vmId)).createSnapshot(snapshotCreation)),
+    resume: (vmId) => take(vmId, async () => (await pausedApiOf(vmId)).resume()),
     remove: (vmId) =>
-      turns.take(vmId, async () => {
-        forget(vmId);
+      take(vmId, async () => {
+        machines.forget(vmId);
         await host.remove(vmId);
       }),
-    outputs: (vmId) => vms.get(vmId)?.machine.outputs,
-    async attachRunning() {
-      for (const { vmId, state } of await host.list()) {
-        if (state !== "running" || vms.has(vmId)) continue;
-        await turns.take(vmId, async () => {
-          if (!vms.has(vmId)) watch(vmId, openMachine(host, vmId, deadlines));
-        });
-      }
-    },
-    close() {
-      for (const vmId of [...vms.keys()]) forget(vmId);
-    },
+    outputs: (vmId) => machines.find(vmId)?.outputs,
+    attachRunning: () => machines.matchHost(),
+    close: () => machines.forgetAll(),
   };
+}
+
+type Boot = (api: FirecrackerApi, spec: MachineSpec, version: string) => Promise<BootTimes>;
+
+async function makeMachine(
+  host: FirecrackerHost,
+  machines: WatchedMachines,
+  start: VmStart,
+  boot: Boot,
+  { version = pinnedVersion, startLimitMs = 20_000 }: FirecrackerOptions,
+): Promise<VmStartReport> {
+  const { vmId, vcpuCount, memoryMib } = start;
+  const spec = requireMachineSpec({ vcpuCount, memoryMib });
+  const { stagesMs } = await host.start(start);
+  machines.forget(vmId); // of an earlier run that ended
+  const machine = machines.open(vmId);
+  let limit: NodeJS.Timeout | undefined;
+  try {
+    await machine.openOutputs();
+    const api = await machine.api(); // the host may make this wait for another VM's boot
+    const began = performance.now();
+    limit = setTimeout(() => machine.close(), startLimitMs);
+    const times = await boot(api, spec, version);
+    await host.place(vmId);
+    machines.watch(vmId, machine);
+    return { stagesMs: addTimes(stagesMs, began, times) };
+  } catch (error) {
+    machine.close();
+    await killAfter(host, vmId, error);
+    throw startFailure(error, machine);
+  } finally {
+    clearTimeout(limit);
+  }
 }
 
 function addTimes(host: VmStartReport["stagesMs"], began: number, times: BootTimes): VmStartReport["stagesMs"] {
@@ -163,11 +128,10 @@ function addTimes(host: VmStartReport["stagesMs"], began: number, times: BootTim
   };
 }
 
-const stop = (host: FirecrackerHost, vmId: string) => (host.stop === undefined ? host.remove(vmId) : host.stop(vmId));
-
-async function stopAfter(host: FirecrackerHost, vmId: string, failure: unknown): Promise<void> {
+/** (2) */
+async function killAfter(host: FirecrackerHost, vmId: string, failure: unknown): Promise<void> {
   try {
-    await stop(host, vmId);
+    await killVm(host, vmId);
   } catch (cause) {
     const message = `the start failed (${reasonOf(failure) ?? "INTERNAL"}), and what it left could not be stopped`;
     throw vmmFail("UNAVAILABLE", message, { cause: new AggregateError([failure, cause], message) });

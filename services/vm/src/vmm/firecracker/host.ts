@@ -31,3 +31,8 @@ export interface FirecrackerHost extends VmmPort {
 export function isFirecrackerHost(host: VmmPort): host is FirecrackerHost {
   return ["connect", "place"].every((verb) => verb in host);
 }
+
+/** Ends a VM's processes and keeps its disk where the host can do that. */
+export async function killVm(host: FirecrackerHost, vmId: string): Promise<void> {
+  await (host.stop === undefined ? host.remove(vmId) : host.stop(vmId));
+}

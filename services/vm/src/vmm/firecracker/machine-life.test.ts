@@ -3,7 +3,7 @@ import { afterEach, beforeEach, suite, test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { newVmId } from "../conformance.ts";
-import type { VmStart } from "../port.ts";
+import { type VmStart, vmmFail } from "../port.ts";
 import { type FirecrackerVmm, openFirecrackerVmm } from "./adapter.ts";
 import { createStubHost, type StubHost } from "./testing/stub-host.ts";
 
@@ -122,6 +122,49 @@ suite("a Firecracker machine", () => {
     await look();
     await new Promise((resolve) => setImmediate(resolve));
     assert.deepEqual([looks.length, unresponsive.length], [0, 0]);
+  });
+
+  test("a VM of which the host knows nothing any more is forgotten, one that ended is not", async () => {
+    await vmm.start(startOf(vmId));
+    host.exit(vmId);
+    await vmm.attachRunning();
+    assert.ok(vmm.outputs(vmId) !== undefined, "what it wrote last");
+    await host.remove(vmId);
+    await vmm.attachRunning();
+    assert.equal(vmm.outputs(vmId), undefined);
+    assert.equal(looks.length, 0);
+  });
+
+  test("a VM that seemed to have ended, and runs, is watched again", async () => {
+    await vmm.start(startOf(vmId));
+    const { connect } = host;
+    host.connect = () => Promise.reject(vmmFail("NOT_FOUND", "it does not run"));
+    host.dropChannels();
+    await waitFor("the end of all channels", async () => host.openChannels === 0 || undefined, within);
+    await look();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(looks.length, 0);
+    host.connect = connect;
+    await vmm.attachRunning();
+    await look();
+    await looked();
+    assert.equal(host.openChannels, 4);
+  });
+
+  test("a VMM that cannot be killed is told as such, and watched again", async () => {
+    await vmm.start(startOf(vmId));
+    host.faults = [{ on: "GET /", kind: "refuse", message: "no" }];
+    host.stopFailure = vmmFail("UNAVAILABLE", "down");
+    for (const _round of [1, 2]) {
+      await look();
+      await looked();
+    }
+    await look();
+    await waitFor("the report", async () => unresponsive.length > 0 || undefined, within);
+    assert.ok(unresponsive[0]?.[1] instanceof AggregateError);
+    assert.equal(looks.length, 0);
+    await vmm.attachRunning();
+    assert.equal(looks.length, 1);
   });
 
   test("a snapshot is written from a paused VM only, and the VM goes on", async () => {

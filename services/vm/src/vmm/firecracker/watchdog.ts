@@ -38,6 +38,11 @@ export class Watchdog {
     this.#next(this.#options.intervalMs);
   }
 
+  /** Whether it still looks: it was not stopped, and the VMM has neither ended nor been reported. */
+  get active(): boolean {
+    return !this.#stopped;
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#cancel?.();

@@ -69,9 +69,11 @@ test("what stands for the internet is where guests may go, and cannot be where t
   assert.deepEqual(net?.["resolverAddresses"], [uplink.resolverAddress]);
 });
 
-test("the root key is outside the store that a backup would take", () => {
+test("root key and shards are outside the store that a backup would take", () => {
   const { secrets } = configurations(describeInstance("dev", "/checkout"), accounts);
-  assert.ok(!String(secrets?.["rootKeyPath"]).startsWith(`${String(secrets?.["stateDir"])}/`));
+  const { path, shardsDir } = Object(secrets?.["rootKey"]) as Record<string, string>;
+  for (const place of [path, shardsDir])
+    assert.ok(place?.startsWith("/") && !place.startsWith(`${String(secrets?.["stateDir"])}/`));
 });
 
 test("instances share no path, port or uid", () => {

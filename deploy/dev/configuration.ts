@@ -12,10 +12,11 @@ export type Configuration = Readonly<Record<string, unknown>>;
 export function instanceFiles(instance: Instance) {
   return {
     rolesPath: `${instance.runDir}/config/roles.json`,
-    rootKeyPath: `${instance.stateDir}/keys/secrets-root.key`,
     checkpointKeyPath: `${instance.stateDir}/keys/audit-checkpoint.key`,
     checkpointVerifierPath: `${instance.stateDir}/keys/audit-checkpoint.verifier`,
     witnessDir: `${instance.stateDir}/audit-witness`,
+    rootKeyPath: `${instance.stateDir}/keys/secrets/root.key`,
+    shardsDir: `${instance.stateDir}/keys/secrets/tenants`,
     launcherSocketPath: `${instance.runDir}/vm-launcher/launcher.sock`,
     adminSocketPath: `${instance.runDir}/caddy-admin/admin.sock`,
     imagesDir: `${instance.stateDir}/images`,
@@ -107,10 +108,11 @@ function proxyConfiguration(instance: Instance): Configuration {
 
 function secretsConfiguration(instance: Instance): Configuration {
   const paths = certificatePaths(instance);
+  const files = instanceFiles(instance);
   return {
     ...common(instance, "secrets"),
     domain: instance.domain,
-    rootKeyPath: instanceFiles(instance).rootKeyPath,
+    rootKey: { kind: "file", path: files.rootKeyPath, shardsDir: files.shardsDir },
     guestCaCertificatePath: paths.guestCaPath,
     guestCaKeyPath: paths.guestCaKeyPath,
     peers: { audit: rpcSocketPath(instance, "audit") },

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, chownSync, closeSync, existsSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
 import { hostname } from "node:os";
+import { dirname } from "node:path";
 import { makeSigningKey, originOf } from "@lobsterd/audit/signing-key.ts";
 import { brokerConfiguration } from "./broker.ts";
 import { run } from "./command.ts";
@@ -79,6 +80,10 @@ function makeStateDirectories(instance: Instance, accounts: Accounts): void {
   }
   ensureDirectory(instanceFiles(instance).witnessDir, accounts.account("lobsterd-audit"), 0o700);
   for (const name of ["vms", "certificates", "keys"]) ensureDirectory(`${stateDir}/${name}`, root, 0o711);
+  // A rotation puts the next root key beside this one, so the directory is the service's own.
+  const owner = accounts.account("lobsterd-secrets");
+  const { rootKeyPath, shardsDir } = instanceFiles(instance);
+  for (const path of [dirname(rootKeyPath), shardsDir]) ensureDirectory(path, owner, 0o700);
   ensureDirectory(`${stateDir}/images`, root, 0o755);
 }
 

@@ -14,6 +14,7 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
     methods: {
       PutSecret: widening,
       BindSecret: widening,
+      RotateRootKey: widening,
       AcquireInjectionLease: wideningInside,
       InjectSecrets: wideningInside,
       IssueGuestIdentity: wideningInside,

@@ -37,7 +37,7 @@ async function failuresWith(service: RunningService, value: string): Promise<voi
   service.audit.mode = "fail";
   assert.equal(await put({}), "AUDIT_UNAVAILABLE");
   service.audit.mode = "accept";
-  const { rootKeyPath } = service.config;
+  const { rootKeyPath } = service;
   renameSync(rootKeyPath, `${rootKeyPath}.away`);
   assert.equal(await put({}), "ROOT_KEY_UNAVAILABLE");
   renameSync(`${rootKeyPath}.away`, rootKeyPath);

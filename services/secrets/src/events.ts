@@ -1,6 +1,7 @@
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import type { Delivered } from "./injection/deliveries.ts";
+import type { RootRotated } from "./sealed/root-rotation.ts";
 import type { GuestName } from "./store/identity-store.ts";
 import type { SecretRecord } from "./store/secret-store.ts";
 
@@ -20,6 +21,9 @@ export interface SecretEvents {
   /** A running guest stays behind until the next change or sweep. */
   rotationFailed(guest: GuestName, reason: string): void;
   identitiesRevoked(tenant: string, vmIds: readonly string[]): void;
+  /** The provider cannot unwrap it any more either. */
+  keyDestroyed(tenant: string, tenantKeyId: string): void;
+  rootKeyRotated(rotated: RootRotated): void;
   tenantShredded(tenant: string, tenantKeyId: string | undefined, vmIds: readonly string[]): void;
 }
 
@@ -50,6 +54,8 @@ export function createSecretEvents(bus: EventBus, logger: Logger): SecretEvents 
       tell(tenant, "rotation-failed", "a running guest is behind with its secrets", { vmId, generation, reason }),
     identitiesRevoked: (tenant, vmIds) =>
       tell(tenant, "identities-revoked", "guest identities revoked", { vmIds: vmIds.slice(0, 64) }),
+    keyDestroyed: (tenant, tenantKeyId) => tell(tenant, "key-destroyed", "tenant key destroyed", { tenantKeyId }),
+    rootKeyRotated: (rotated) => tell("", "root-key-rotated", "root key rotated", { ...rotated }),
     tenantShredded: (tenant, tenantKeyId, vmIds) =>
       tell(tenant, "shredded", "tenant shredded", { tenantKeyId: tenantKeyId ?? "", vmIds: vmIds.slice(0, 64) }),
   };

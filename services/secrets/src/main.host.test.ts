@@ -58,9 +58,9 @@ test("the process serves, ignores SIGUSR1, shows no value in /proc and ends clea
 });
 
 test("the process does not start with a root key that others can read, and says why", async () => {
-  chmodSync(service.config.rootKeyPath, 0o644);
+  chmodSync(service.rootKeyPath, 0o644);
   const { output, exited } = start();
   assert.equal(await exited, 1);
   assert.match(output(), /root key is refused: .*root\.key has mode 0644, must be 0400 or 0600/);
-  chmodSync(service.config.rootKeyPath, 0o400);
+  chmodSync(service.rootKeyPath, 0o400);
 });

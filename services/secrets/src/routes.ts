@@ -8,6 +8,7 @@ import { issueGatewayToken } from "./rpc/issue-gateway-token.ts";
 import { issueGuestIdentity } from "./rpc/issue-guest-identity.ts";
 import { listSecrets } from "./rpc/list-secrets.ts";
 import { putSecret } from "./rpc/put-secret.ts";
+import { rotateRootKey } from "./rpc/rotate-root-key.ts";
 import { shredTenant } from "./rpc/shred-tenant.ts";
 import type { SecretsContext } from "./service.ts";
 
@@ -27,7 +28,7 @@ export function createRoutes(context: SecretsContext): readonly Routes[] {
       unwrapDataKey: unimplemented,
       shredTenant: shredTenant(context),
       issueGatewayToken: issueGatewayToken(context),
-      rotateRootKey: unimplemented,
+      rotateRootKey: rotateRootKey(context),
     }),
   ];
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type AuditSink, createAuditClient, openAuditSpool, ownOutcome } from "@lobsterd/chassis/audit.ts";
 import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
 import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
-import type { ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
+import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
 import { createLogger, type Logger } from "@lobsterd/chassis/logger.ts";
 import { type RunningServer, startServer } from "@lobsterd/chassis/server.ts";
 import { access } from "./access.ts";
@@ -19,15 +19,18 @@ import { type Inject, injector } from "./injection/injector.ts";
 import { type AcquireLease, leaseIssuer } from "./injection/lease.ts";
 import { rateAlarm } from "./injection/lease-alarm.ts";
 import { openRotation, type Rotation } from "./injection/rotation.ts";
-import { openFileRootKey } from "./root-key/file-provider.ts";
+import { openRootKey } from "./root-key/open-root-key.ts";
 import type { RootKeyProvider } from "./root-key/provider.ts";
 import { createRoutes } from "./routes.ts";
+import { type KeyDestruction, openKeyDestruction } from "./sealed/key-destruction.ts";
+import { openRootRotation, type RootRotation } from "./sealed/root-rotation.ts";
 import { openSealedSecrets, type SealedSecrets } from "./sealed/sealed-secrets.ts";
 import { type Shred, shredder } from "./sealed/shredder.ts";
 import { openTenantKeys } from "./sealed/tenant-keys.ts";
 import { openSecretDatabase } from "./store/database.ts";
 import { type DeliveryStore, openDeliveryStore } from "./store/delivery-store.ts";
 import { type IdentityStore, openIdentityStore } from "./store/identity-store.ts";
+import { openRootRotationStore } from "./store/root-rotation-store.ts";
 import { openSecretStore } from "./store/secret-store.ts";
 import { openTenantKeyStore } from "./store/tenant-key-store.ts";
 
@@ -44,6 +47,8 @@ export interface SecretsContext {
   readonly inject: Inject;
   readonly rotation: Rotation;
   readonly shred: Shred;
+  readonly keyDestruction: KeyDestruction;
+  readonly rootRotation: RootRotation;
   readonly events: SecretEvents;
 }
 
@@ -55,6 +60,8 @@ export interface Overrides {
   readonly now?: () => number;
 }
 
+const providerIntervalMs = 10_000;
+
 type Database = ReturnType<typeof openSecretDatabase>;
 
 /** Composition root: makes everything once and starts serving. */
@@ -65,7 +72,7 @@ export async function startSecrets(
 ): Promise<RunningServer> {
   const logger = overrides.logger ?? createLogger({ service: config.service, level: config.logLevel });
   scope.useLogger(logger);
-  const provider = openFileRootKey(config.rootKeyPath);
+  const provider = openRootKey(config.rootKey);
   await checkRootKey(provider, logger);
   mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
   const database = openSecretDatabase(join(config.stateDir, "secrets.sqlite"));
@@ -84,6 +91,7 @@ export async function startSecrets(
   const now = overrides.now ?? Date.now;
   const context = await createContext({ config, database, provider, events, sink, spool, logger, now });
   scope.onClose(() => context.rotation.close());
+  scope.onClose(finishWithProvider(context, logger));
   const server = await startServer({
     config,
     logger,
@@ -156,9 +164,36 @@ async function createContext(parts: {
     deliveries,
     inject: injector({ identities, deliveries, refuseOutside, now }),
     rotation,
-    shred: shredder({ database, keyStore, secrets, identities }),
+    shred: shredder({ database, keyStore, secrets, identities, now }),
+    keyDestruction: openKeyDestruction({ database, provider, spool, events, logger }),
+    rootRotation: openRootRotation({
+      ...{ database, provider, keys, keyStore, now },
+      rotations: openRootRotationStore(database),
+    }),
     events,
   };
+}
+
+/** Does now, and again until it is done, what an earlier run left to do with the provider. Returns what ends that. */
+function finishWithProvider({ keyDestruction, rootRotation, events }: SecretsContext, logger: Logger): () => void {
+  const closing = new AbortController();
+  const options = { signal: closing.signal, logger };
+  every(
+    providerIntervalMs,
+    "destroy shredded keys with the provider",
+    async () => void (await keyDestruction.run()),
+    options,
+  );
+  every(
+    providerIntervalMs,
+    "go on with a rotation of the root key",
+    async () => {
+      const rotated = await rootRotation.resume();
+      if (rotated !== undefined) events.rootKeyRotated(rotated);
+    },
+    options,
+  );
+  return () => closing.abort();
 }
 
 /** An unsafe key file is a fault to be mended before anything is sealed with it; an absent one may still come. */

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, constants, fsyncSync, openSync, writeSync } from "node:fs";
 import { pathToFileURL } from "node:url";
-import { rootKeyBytes } from "./file-provider.ts";
+import { rootKeyBytes } from "./root-key.ts";
 
 /** Makes a root key file, mode 0400, owned by the caller. Throws if anything is there already: a replaced root key loses every secret. */
 export function makeRootKey(path: string): void {

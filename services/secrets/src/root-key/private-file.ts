@@ -1,6 +1,8 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 
 const privateModes: ReadonlySet<number> = new Set([0o400, 0o600]);
+/** What systemd makes of a credential for a unit with a user: root's, with an access list whose mask shows as the group's bits. */
+const credentialModes: ReadonlySet<number> = new Set([0o400, 0o440]);
 
 /** A key file that cannot be used. `missing` may heal by itself; `unsafe` is a fault of whoever installed it. */
 export class PrivateFileError extends Error {
@@ -15,21 +17,28 @@ export class PrivateFileError extends Error {
 
 /**
  * Reads a file that nobody but this process's user may read: a regular file, not reached by a symbolic link in its last
- * step, owned by that user, mode 0400 or 0600, of `minBytes` to `maxBytes`. The caller owns, and wipes, the result.
+ * step, owned by that user, mode 0400 or 0600, of `minBytes` to `maxBytes`. With `credential` it may also be root's (user and group), mode
+ * 0400 or 0440, as systemd makes them. The caller owns, and wipes, the result.
  * Everything is checked on the open descriptor, so that the file cannot be exchanged in between. Throws `PrivateFileError`.
  */
-export function readPrivateFile(path: string, limits: { minBytes: number; maxBytes: number }): Buffer {
+export function readPrivateFile(
+  path: string,
+  limits: { minBytes: number; maxBytes: number; credential?: boolean },
+): Buffer {
   const descriptor = openPrivate(path);
   try {
     const status = fstatSync(descriptor);
     if (!status.isFile()) throw new PrivateFileError("unsafe", `${path} is not a regular file`);
     const mode = status.mode & 0o7777;
-    if (!privateModes.has(mode)) {
-      throw new PrivateFileError("unsafe", `${path} has mode 0${mode.toString(8)}, must be 0400 or 0600`);
+    const isRoots = limits.credential === true && status.uid === 0 && status.gid === 0;
+    if (!(isRoots ? credentialModes : privateModes).has(mode)) {
+      const wanted = isRoots ? "0400 or 0440" : "0400 or 0600";
+      throw new PrivateFileError("unsafe", `${path} has mode 0${mode.toString(8)}, must be ${wanted}`);
     }
     const user = process.geteuid?.();
-    if (status.uid !== user)
+    if (!isRoots && status.uid !== user) {
       throw new PrivateFileError("unsafe", `${path} is owned by uid ${status.uid}, must be ${user}`);
+    }
     if (status.size < limits.minBytes || status.size > limits.maxBytes) {
       const wanted =
         limits.minBytes === limits.maxBytes ? `${limits.minBytes}` : `${limits.minBytes} to ${limits.maxBytes}`;

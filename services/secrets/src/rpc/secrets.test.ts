@@ -180,11 +180,12 @@ test("every caller has the methods of the allow table and no other", async () =>
         .as(caller)
         .unwrapDataKey({ tenant: "access", purpose: "backup", objectId: "o", wrappedKey: Buffer.of(1) }),
     shredTenant: (caller: CallerName) => service.as(caller).shredTenant({ requestId: randomUUID(), tenant: "access" }),
+    rotateRootKey: (caller: CallerName) => service.as(caller).rotateRootKey({ requestId: randomUUID() }),
     issueGatewayToken: (caller: CallerName) =>
       service.as(caller).issueGatewayToken({ requestId: randomUUID(), tenant: "access" }),
   };
   const allowed: Record<CallerName, readonly string[]> = {
-    operator: ["putSecret", "listSecrets", "deleteSecret", "bindSecret", "issueGatewayToken"],
+    operator: ["putSecret", "listSecrets", "deleteSecret", "bindSecret", "rotateRootKey", "issueGatewayToken"],
     viewer: ["listSecrets"],
     vm: [
       "acquireInjectionLease",
@@ -210,7 +211,7 @@ test("every caller has the methods of the allow table and no other", async () =>
 
 test("without the root key values fail closed, metadata and shreds go on, and it heals without a restart", async () => {
   await put("rootless", "k", "value");
-  const { rootKeyPath } = service.config;
+  const { rootKeyPath } = service;
   renameSync(rootKeyPath, `${rootKeyPath}.away`);
   try {
     assert.equal(await reasonFrom(put("rootless", "k", "value")), "ROOT_KEY_UNAVAILABLE");

@@ -7,7 +7,7 @@ import {
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import type { SecretsContext } from "../service.ts";
 
-export function shredTenant({ requests, shred, identities, deliveries, events }: SecretsContext) {
+export function shredTenant({ requests, shred, identities, deliveries, keyDestruction, events }: SecretsContext) {
   return (request: ShredTenantRequest): Promise<ShredTenantResponse> =>
     requests.run(
       request.requestId,
@@ -20,6 +20,8 @@ export function shredTenant({ requests, shred, identities, deliveries, events }:
           const { tenantKeyId, vmIds } = shred(tenant);
           deliveries.cut(vmIds);
           events.tenantShredded(tenant, tenantKeyId, vmIds);
+          // Nothing opens here any more; a provider that is away is asked again later, and holds up no eviction.
+          if (tenantKeyId !== undefined) await keyDestruction.run(tenantKeyId);
         } else {
           const vmIds = identities.revoke(tenant, vmId);
           deliveries.cut(vmIds);

@@ -1,14 +1,16 @@
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { after, test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { Secret } from "@lobsterd/chassis/secret.ts";
-import { openFileRootKey } from "../root-key/file-provider.ts";
+import { fileRootKeys } from "../root-key/file-source.ts";
+import { localRootKey } from "../root-key/local-provider.ts";
 import { makeRootKey } from "../root-key/make-root-key.ts";
+import { openTenantShards } from "../root-key/tenant-shards.ts";
 import { openSecretDatabase } from "../store/database.ts";
 import { openIdentityStore } from "../store/identity-store.ts";
 import { openSecretStore } from "../store/secret-store.ts";
@@ -20,15 +22,17 @@ import { openTenantKeys } from "./tenant-keys.ts";
 const directory = mkdtempSync(join(tmpdir(), "shred-"));
 after(() => rmSync(directory, { recursive: true }));
 makeRootKey(join(directory, "root.key"));
+mkdirSync(join(directory, "tenants"), { mode: 0o700 });
+const provider = localRootKey(fileRootKeys(join(directory, "root.key")), openTenantShards(join(directory, "tenants")));
 
 function vault(database: DatabaseSync) {
   const now = () => 1;
   const keyStore = openTenantKeyStore(database);
   const secrets = openSecretStore(database);
   const identities = openIdentityStore(database);
-  const keys = openTenantKeys(keyStore, openFileRootKey(join(directory, "root.key")), now);
+  const keys = openTenantKeys(keyStore, provider, now);
   const sealed = openSealedSecrets({ database, keys, keyStore, secrets, now });
-  return { keyStore, secrets, identities, sealed, shred: shredder({ database, keyStore, secrets, identities }) };
+  return { keyStore, secrets, identities, sealed, shred: shredder({ database, keyStore, secrets, identities, now }) };
 }
 
 const put = (parts: ReturnType<typeof vault>, tenant: string, name: string) =>

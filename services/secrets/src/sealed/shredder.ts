@@ -1,5 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
 import { transaction } from "@lobsterd/chassis/sqlite.ts";
+import { uuidv7 } from "uuidv7";
 import { emptyWriteAheadLog } from "../store/database.ts";
 import type { IdentityStore } from "../store/identity-store.ts";
 import type { SecretStore } from "../store/secret-store.ts";
@@ -12,7 +13,10 @@ export interface Shredded {
   readonly vmIds: readonly string[];
 }
 
-/** Destroys a tenant's key and everything under it. Durable on return, safe to repeat; needs no root key. */
+/**
+ * Destroys a tenant's key and everything under it. Durable on return, safe to repeat; needs no root key. What the provider has to destroy is
+ * noted in the same transaction, for `KeyDestruction`.
+ */
 export type Shred = (tenant: string) => Shredded;
 
 export function shredder(parts: {
@@ -20,14 +24,19 @@ export function shredder(parts: {
   keyStore: TenantKeyStore;
   secrets: SecretStore;
   identities: IdentityStore;
+  now: () => number;
 }): Shred {
-  const { database, keyStore, secrets, identities } = parts;
+  const { database, keyStore, secrets, identities, now } = parts;
+  const note = database.prepare(
+    "INSERT INTO key_destruction (tenant_key_id, tenant, event_id, shred_time_ms) VALUES (?, ?, ?, ?)",
+  );
   return (tenant) => {
     // The key first and durable by itself: from here on the rest is noise, whatever happens to this process.
-    const { tenantKeyId, vmIds } = transaction(database, () => ({
-      tenantKeyId: keyStore.delete(tenant),
-      vmIds: identities.revoke(tenant),
-    }));
+    const { tenantKeyId, vmIds } = transaction(database, () => {
+      const deletedId = keyStore.delete(tenant);
+      if (deletedId !== undefined) note.run(deletedId, tenant, uuidv7(), now());
+      return { tenantKeyId: deletedId, vmIds: identities.revoke(tenant) };
+    });
     transaction(database, () => secrets.deleteTenant(tenant));
     emptyWriteAheadLog(database);
     return { tenantKeyId, vmIds };

@@ -35,6 +35,14 @@ const migrations = [
      version INTEGER NOT NULL, target TEXT NOT NULL, deliver_time_ms INTEGER NOT NULL,
      PRIMARY KEY (vm_id, owner, name)
    ) STRICT;`,
+  // What is left to do with the provider: keys to destroy there, and a rotation under way. `event_id` is that of the audit record to come.
+  `CREATE TABLE key_destruction (
+     tenant_key_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, event_id TEXT NOT NULL, shred_time_ms INTEGER NOT NULL
+   ) STRICT;
+   CREATE TABLE root_rotation (
+     id INTEGER PRIMARY KEY CHECK (id = 1), previous_root_key_id TEXT NOT NULL, root_key_id TEXT NOT NULL,
+     start_time_ms INTEGER NOT NULL
+   ) STRICT;`,
 ];
 
 /**

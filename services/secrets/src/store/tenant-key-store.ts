@@ -15,6 +15,10 @@ export interface TenantKeyStore {
   holds(tenant: string, id: string): boolean;
   /** Id of the key that was deleted; `undefined` if there was none. */
   delete(tenant: string): string | undefined;
+  /** At most `limit` tenants whose key is not wrapped by this root key, by name after `afterTenant`. */
+  listNotUnder(rootKeyId: string, afterTenant: string | undefined, limit: number): string[];
+  /** Replaces the wrapping of a key that is still the tenant's. True if it was. */
+  rewrap(tenant: string, key: StoredTenantKey): boolean;
 }
 
 export function openTenantKeyStore(database: DatabaseSync): TenantKeyStore {
@@ -24,6 +28,13 @@ export function openTenantKeyStore(database: DatabaseSync): TenantKeyStore {
      ON CONFLICT (tenant) DO NOTHING`,
   );
   const holds = database.prepare("SELECT 1 FROM tenant_key WHERE tenant = ? AND id = ?");
+  const listNotUnder = database.prepare(
+    "SELECT tenant FROM tenant_key WHERE root_key_id <> ? AND tenant > ? ORDER BY tenant LIMIT ?",
+  );
+  const listFirstNotUnder = database.prepare(
+    "SELECT tenant FROM tenant_key WHERE root_key_id <> ? ORDER BY tenant LIMIT ?",
+  );
+  const rewrap = database.prepare("UPDATE tenant_key SET root_key_id = ?, wrapped = ? WHERE tenant = ? AND id = ?");
   const remove = database.prepare("DELETE FROM tenant_key WHERE tenant = ? RETURNING id");
   return {
     find(tenant) {
@@ -32,6 +43,12 @@ export function openTenantKeyStore(database: DatabaseSync): TenantKeyStore {
       return { id: text(row, "id"), rootKeyId: text(row, "root_key_id"), bytes: blob(row, "wrapped") };
     },
     insert: (tenant, key, nowMs) => insert.run(tenant, key.id, key.rootKeyId, key.bytes, nowMs).changes === 1,
+    listNotUnder: (rootKeyId, afterTenant, limit) =>
+      (afterTenant === undefined
+        ? listFirstNotUnder.all(rootKeyId, limit)
+        : listNotUnder.all(rootKeyId, afterTenant, limit)
+      ).map((row) => text(row, "tenant")),
+    rewrap: (tenant, key) => rewrap.run(key.rootKeyId, key.bytes, tenant, key.id).changes === 1,
     holds: (tenant, id) => holds.get(tenant, id) !== undefined,
     delete(tenant) {
       const row = remove.get(tenant);

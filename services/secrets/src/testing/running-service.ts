@@ -10,7 +10,7 @@ import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { fakeAuditSink } from "@lobsterd/chassis/testing.ts";
 import { type TestAuthority, testCertificates } from "@lobsterd/chassis/testing-certificates.ts";
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
-import { type Config, configSchema } from "../config.ts";
+import { type Config, checkedConfigSchema } from "../config.ts";
 import { makeRootKey } from "../root-key/make-root-key.ts";
 import { startSecrets } from "../service.ts";
 
@@ -24,6 +24,7 @@ export type CallerName = "operator" | "viewer" | "vm" | "net" | "stranger";
 export interface RunningService {
   readonly directory: string;
   readonly config: Config;
+  readonly rootKeyPath: string;
   readonly platform: TestAuthority;
   readonly audit: ReturnType<typeof fakeAuditSink>;
   readonly events: readonly OutgoingEvent[];
@@ -43,7 +44,10 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
   const directory = mkdtempSync(join(tmpdir(), "secrets-"));
   const platform = testCertificates(join(directory, "platform"));
   testCertificates(join(directory, "guests"), "guest-ca");
-  makeRootKey(join(directory, "root.key"));
+  const rootKeyPath = join(directory, "root.key");
+  const shardsDir = join(directory, "tenants");
+  makeRootKey(rootKeyPath);
+  mkdirSync(shardsDir, { mode: 0o700 });
   mkdirSync(join(directory, "run"));
   writeFileSync(
     join(directory, "roles.json"),
@@ -51,7 +55,7 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
   );
   const own = platform.issue("secrets", [`spiffe://${trustDomain}/svc/secrets`]);
   const config = parseConfig(
-    configSchema,
+    checkedConfigSchema,
     JSON.stringify({
       service: "secrets",
       hostId: "host-1",
@@ -61,7 +65,7 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
       tls: { ...own, platformCaPath: platform.caPath },
       stateDir: join(directory, "state"),
       rolesPath: join(directory, "roles.json"),
-      rootKeyPath: join(directory, "root.key"),
+      rootKey: { kind: "file", path: rootKeyPath, shardsDir },
       guestCaCertificatePath: join(directory, "guests", "guest-ca.pem"),
       guestCaKeyPath: join(directory, "guests", "guest-ca.key.pem"),
       guestNetwork: "127.0.0.0/8",
@@ -114,6 +118,7 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
   return {
     directory,
     config,
+    rootKeyPath,
     platform,
     audit,
     events,

@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
-import { type AuditEntry, type AuditPolicy, type AuditSink, recordDraft } from "@lobsterd/chassis/audit.ts";
+import type { AuditEntry, AuditPolicy, AuditSink } from "@lobsterd/chassis/audit.ts";
+import { recordDraft } from "@lobsterd/chassis/audit-record.ts";
 import { RecordDraftSchema } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import type { AuditLog } from "./log/audit-log.ts";
 import { draftOf } from "./record-message.ts";

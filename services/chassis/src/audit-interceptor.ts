@@ -4,9 +4,11 @@ import type { Message } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Interceptor, type StreamRequest } from "@connectrpc/connect";
 import { uuidv7 } from "uuidv7";
 import type { AuditEntry, AuditPolicy, AuditRule, AuditSink, AuditTarget } from "./audit.ts";
+import { nextNumber } from "./audit-record.ts";
 import { callerKey } from "./caller.ts";
 import { codeName, defineErrors, reasonOf, toConnectError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
+import { createCounter } from "./metrics.ts";
 import { withoutSecrets } from "./redacted-message.ts";
 import { hookMessages } from "./streams.ts";
 import { currentTraceId } from "./tracing.ts";
@@ -43,6 +45,7 @@ const fail = defineErrors("lobsterd", { AUDIT_UNAVAILABLE: Code.Unavailable });
  * 3. An OUTCOME that audit does not take goes to the spool in both cases, since the effect has happened.
  * 4. A rule may have its OUTCOME in the spool first, which hands it on to audit after the answer.
  * 5. A request that validation refuses after this point has an OUTCOME too.
+ * 6. What the process dies in before its OUTCOME was kept gets one at the next start (`audit-open-calls.ts`).
  */
 export function auditCalls(policy: AuditPolicy, logger: Logger, limitMs = wideningLimitMs): Interceptor {
   const recorder = createRecorder(policy, logger, limitMs);
@@ -61,12 +64,14 @@ export function auditCalls(policy: AuditPolicy, logger: Logger, limitMs = wideni
   };
 }
 
-type Facts = Omit<AuditEntry, "eventId" | "time" | "phase" | "outcome" | "reason">;
-type Call = { readonly rule: AuditRule; readonly facts: Facts };
+type Facts = Omit<AuditEntry, "eventId" | "time" | "phase" | "outcome" | "reason" | "writerBootId" | "writerSequence">;
+/** The event id of the OUTCOME is chosen with the INTENT, so that a call has one OUTCOME whoever writes it. */
+type Call = { readonly rule: AuditRule; readonly facts: Facts; readonly outcomeId: string };
 
 function createRecorder(policy: AuditPolicy, logger: Logger, limitMs: number) {
   const audit = { place: "audit", sink: policy.sink, limitMs: spoolAfterMs };
   const spool = { place: "spool", sink: policy.spool, limitMs };
+  const lost = createCounter("lobsterd.audit.records_lost", "Records that neither audit nor the spool took");
 
   /** Keeps a record in the first place that takes it. */
   async function keep(entry: AuditEntry, places: readonly (typeof audit)[]): Promise<void> {
@@ -79,26 +84,51 @@ function createRecorder(policy: AuditPolicy, logger: Logger, limitMs: number) {
       }
     }
     // The last place that can hold the record is the log; a kill or an evict goes on regardless.
+    lost.add(1);
     logger.error({ record: entry }, "audit record could not be kept");
   }
 
+  /** Notes, beside the INTENT on its way to audit, what closes the call if this process dies in it. */
+  function begin({ facts, outcomeId }: Call): void {
+    const result = { phase: "outcome", outcome: "unknown", reason: "WRITER_ENDED" } as const;
+    policy.openCalls?.begin({ ...stamp(facts, result), eventId: outcomeId });
+  }
+
   async function intent(rule: AuditRule, request: Request, message: Message | undefined): Promise<Call> {
-    const call = { rule, facts: describeCall(rule, request, message, logger) };
+    const call = { rule, facts: describeCall(rule, request, message, logger), outcomeId: uuidv7() };
     const entry = stamp(call.facts, { phase: "intent", outcome: "unspecified", reason: "" });
     if (rule.kind === "narrowing") {
-      await keep(entry, [audit, spool]);
+      const kept = keep(entry, [audit, spool]);
+      try {
+        begin(call);
+      } catch (error) {
+        logger.error(
+          { err: error, action: entry.action },
+          "a call that takes away goes on without a note that it is open",
+        );
+      }
+      await kept;
       return call;
     }
     try {
-      await within(limitMs, appendPatiently(policy.sink, entry, limitMs));
+      const appended = appendPatiently(policy.sink, entry, limitMs);
+      appended.catch(() => undefined);
+      begin(call);
+      await within(limitMs, appended);
     } catch (error) {
+      // Audit may have kept the INTENT and answered too late: then the log says how the call ended, too.
+      const refused = { phase: "outcome", outcome: "refused", reason: "AUDIT_UNAVAILABLE" } as const;
+      await keep({ ...stamp(call.facts, refused), eventId: call.outcomeId }, [spool]);
+      policy.openCalls?.end(call.outcomeId);
       throw fail("AUDIT_UNAVAILABLE", "the operation cannot be recorded, so it is not done", { cause: error });
     }
     return call;
   }
 
-  async function outcome({ rule, facts }: Call, error: unknown): Promise<void> {
-    await keep(stamp(facts, outcomeOf(error)), rule.outcome === "spool" ? [spool, audit] : [audit, spool]);
+  async function outcome({ rule, facts, outcomeId }: Call, error: unknown): Promise<void> {
+    const entry = { ...stamp(facts, outcomeOf(error)), eventId: outcomeId };
+    await keep(entry, rule.outcome === "spool" ? [spool, audit] : [audit, spool]);
+    policy.openCalls?.end(outcomeId);
   }
 
   async function settle<T>(
@@ -130,6 +160,7 @@ function describeCall(rule: AuditRule, request: Request, message: Message | unde
   }
   return {
     actor: request.contextValues.get(callerKey)?.uri ?? "",
+    onBehalfOf: "",
     action: request.method.name,
     tenant: target.tenant,
     resource: target.resource,
@@ -144,7 +175,7 @@ function digestOf(request: Request, message: Message): string {
 }
 
 function stamp(call: Facts, result: Pick<AuditEntry, "phase" | "outcome" | "reason">): AuditEntry {
-  return { ...call, ...result, eventId: uuidv7(), time: new Date() };
+  return { ...call, ...result, ...nextNumber(), eventId: uuidv7(), time: new Date() };
 }
 
 function outcomeOf(error: unknown): Pick<AuditEntry, "phase" | "outcome" | "reason"> {

@@ -66,7 +66,7 @@ test("a call is recorded before and after it, with who, what and on which tenant
 
 test("a widening call does not run when its intent cannot be kept", async () => {
   for (const mode of ["fail", "hang"] as const) {
-    const { sink, client, handled } = stage();
+    const { sink, spool, client, handled } = stage();
     sink.mode = mode;
     const startMs = performance.now();
     const error = await client.queryRecords({}).then(
@@ -77,6 +77,8 @@ test("a widening call does not run when its intent cannot be kept", async () => 
     assert.ok(performance.now() - startMs < 4000);
     await assert.rejects(Array.fromAsync(client.tailRecords({})), /cannot be recorded/);
     assert.equal(handled(), 0);
+    const refused = (action: string) => `${action} outcome refused AUDIT_UNAVAILABLE`;
+    assert.deepEqual(short(spool.entries), [refused("QueryRecords"), refused("TailRecords")]);
   }
 });
 
@@ -156,7 +158,9 @@ test("the spool delivers in order, once audit is back, and outlives its process"
   t.after(() => after.close());
   await after.deliver();
   await after.deliver();
-  assert.deepEqual(target.entries, sink.entries);
+  const [gap, ...records] = target.entries;
+  assert.deepEqual(short([gap ?? assert.fail()]), ["MarkAuditGap outcome failure AUDIT_UNAVAILABLE"]);
+  assert.deepEqual(records, sink.entries);
   assert.equal(database.prepare("SELECT count(*) AS n FROM chassis_audit_spool").get()?.n, 0);
 });
 

@@ -1,15 +1,12 @@
 import type { DatabaseSync } from "node:sqlite";
-import type { Message, MessageInitShape } from "@bufbuild/protobuf";
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { Message } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import {
-  AuditService,
-  type RecordDraftSchema,
-  RecordOutcome,
-  RecordPhase,
-} from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
+import { AuditService } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { uuidv7 } from "uuidv7";
+import type { OpenCalls } from "./audit-open-calls.ts";
+import { nextNumber, recordDraft } from "./audit-record.ts";
 import { createServiceClient, type Peer } from "./client.ts";
+import { reasonOf } from "./errors.ts";
 import { every } from "./lifecycle.ts";
 import type { TlsFiles } from "./listener.ts";
 import type { Logger } from "./logger.ts";
@@ -17,7 +14,7 @@ import { currentTraceId } from "./tracing.ts";
 
 const appendTimeoutMs = 2000;
 const deliverIntervalMs = 1000;
-const maxSpooled = 100_000;
+const maxSpoolBytes = 256 * 1024 * 1024;
 const deliverBatch = 100;
 
 /** Something happened, or is about to. Values that do not fit a field's form are left out when it is recorded. */
@@ -27,17 +24,22 @@ export interface AuditEntry {
   readonly time: Date;
   /** SPIFFE URI of the verified caller, or `""` when the service acts by itself. */
   readonly actor: string;
+  /** SPIFFE URI of whoever the actor called for, as the service verified it, or `""`. */
+  readonly onBehalfOf: string;
   /** The RPC or a named internal action, such as `SpawnTenant`. */
   readonly action: string;
   readonly tenant: string;
   readonly resource: string;
   readonly phase: "intent" | "outcome";
-  readonly outcome: "unspecified" | "success" | "failure" | "refused";
+  readonly outcome: "unspecified" | "success" | "failure" | "refused" | "unknown";
   readonly reason: string;
   /** Lower-case hexadecimal SHA-256 of the request without its secrets, or `""`. */
   readonly requestDigest: string;
   readonly traceId: string;
   readonly generation: number;
+  /** One run of the process, and the place of this record among those of that run, from 1. */
+  readonly writerBootId: string;
+  readonly writerSequence: number;
 }
 
 export interface AuditSink {
@@ -49,7 +51,7 @@ export interface AuditSink {
 export function ownOutcome(
   facts: Pick<AuditEntry, "action" | "tenant" | "resource" | "generation" | "outcome" | "reason">,
 ): AuditEntry {
-  const own = { actor: "", requestDigest: "", traceId: currentTraceId() };
+  const own = { actor: "", onBehalfOf: "", requestDigest: "", traceId: currentTraceId(), ...nextNumber() };
   return { ...facts, ...own, eventId: uuidv7(), time: new Date(), phase: "outcome" };
 }
 
@@ -76,7 +78,9 @@ export interface AuditPolicy {
   readonly sink: AuditSink;
   /** Durable and local: takes what `sink` did not. */
   readonly spool: AuditSink;
-  /** By proto name of the method: `SpawnTenant`. */
+  /** Closes, at the next start, what this run leaves without OUTCOME. */
+  readonly openCalls?: OpenCalls;
+  /** By proto name of the method: `SpawnTenant`. What kind a method has is declared in its proto. */
   readonly methods: Readonly<Record<string, AuditRule>>;
 }
 
@@ -100,6 +104,8 @@ export function createAuditClient(options: {
 
 /** A durable queue in front of a sink. */
 export interface AuditSpool extends AuditSink {
+  /** Like `append`, and durable on return; inside a transaction of its database, with it. Throws if the spool is full. */
+  enqueue(entry: AuditEntry): void;
   /** Sends what is queued, oldest first, until the sink fails; resolves with the number sent. */
   deliver(): Promise<number>;
   /** Stops delivery in the background. What is queued stays for the next start. */
@@ -107,38 +113,46 @@ export interface AuditSpool extends AuditSink {
 }
 
 /**
- * Opens the spool in the service's own database; it makes its own table. Records are delivered when they come and then every second, in
- * order. One that audit refuses as invalid is kept, marked and logged, and does not hold up those behind it. `append` rejects beyond 100,000 records.
+ * Opens the spool in the service's own database; it makes its own tables. Records are delivered when they come and then every second, in
+ * order. When audit does not take one, a record `MarkAuditGap` is put in front of all that wait, so that who reads the log sees where records come
+ * late. One that audit refuses as invalid is kept, marked and logged, and does not hold up those behind it. `append` rejects beyond 256 MiB.
  */
-export function openAuditSpool(database: DatabaseSync, sink: AuditSink, logger: Logger): AuditSpool {
-  database.exec(`CREATE TABLE IF NOT EXISTS chassis_audit_spool (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, entry TEXT NOT NULL,
-    refused INTEGER NOT NULL DEFAULT 0
-  ) STRICT`);
-  const count = database.prepare("SELECT count(*) AS waiting FROM chassis_audit_spool");
-  const insert = database.prepare("INSERT OR IGNORE INTO chassis_audit_spool (event_id, entry) VALUES (?, ?)");
-  const oldest = database.prepare(
-    "SELECT sequence, entry FROM chassis_audit_spool WHERE refused = 0 ORDER BY sequence LIMIT ?",
-  );
-  const remove = database.prepare("DELETE FROM chassis_audit_spool WHERE sequence = ?");
-  const refuse = database.prepare("UPDATE chassis_audit_spool SET refused = 1 WHERE sequence = ?");
+export function openAuditSpool(
+  database: DatabaseSync,
+  sink: AuditSink,
+  logger: Logger,
+  limitBytes = maxSpoolBytes,
+): AuditSpool {
+  const store = openSpoolStore(database);
   const closing = new AbortController();
   let running: Promise<number> | undefined;
 
   /** Sends one record and returns true if it left the spool. */
-  async function send(sequence: number, entry: AuditEntry): Promise<boolean> {
+  async function send({ sequence, entry, bytes }: Spooled): Promise<boolean> {
     try {
       await sink.append(entry);
     } catch (error) {
       if (ConnectError.from(error).code !== Code.InvalidArgument) throw error;
-      logger.error({ err: error, record: entry }, "audit refused a spooled record");
-      if (!closing.signal.aborted) refuse.run(sequence);
+      if (closing.signal.aborted) return false;
+      // A call that was thought to be open had its outcome after all.
+      if (entry.outcome === "unknown" && reasonOf(error) === "EVENT_ID_REUSED") store.remove(sequence, bytes);
+      else {
+        logger.error({ err: error, record: entry }, "audit refused a spooled record");
+        store.refuse(sequence);
+      }
       return false;
     }
     // The database may have been closed while the sink was answering; the record is sent again then, and is one record.
     if (closing.signal.aborted) return false;
-    remove.run(sequence);
+    store.remove(sequence, bytes);
     return true;
+  }
+
+  async function sendGap(): Promise<void> {
+    const gap = store.gap();
+    if (gap === undefined) return;
+    await sink.append(gap);
+    if (!closing.signal.aborted) store.endGap();
   }
 
   /** Nothing comes between finding the spool empty and the end of `running`: a record that comes then begins the next run. */
@@ -146,25 +160,31 @@ export function openAuditSpool(database: DatabaseSync, sink: AuditSink, logger: 
     let delivered = 0;
     try {
       while (!closing.signal.aborted) {
-        const rows = oldest.all(deliverBatch);
+        const rows = store.oldest();
         if (rows.length === 0) break;
+        await sendGap();
         for (const row of rows) {
           if (closing.signal.aborted) return delivered;
-          if (await send(Number(row.sequence), fromJson(String(row.entry)))) delivered += 1;
+          if (await send(row)) delivered += 1;
         }
       }
       return delivered;
+    } catch (error) {
+      if (!closing.signal.aborted) store.beginGap();
+      throw error;
     } finally {
       running = undefined;
     }
   }
 
   const spool: AuditSpool = {
-    async append(entry) {
-      if (Number(count.get()?.waiting ?? 0) >= maxSpooled) throw new Error("audit spool is full");
-      insert.run(entry.eventId, JSON.stringify(entry));
+    enqueue(entry) {
+      const text = JSON.stringify(entry);
+      if (store.bytes() + text.length > limitBytes) throw new Error(`audit spool is full: ${limitBytes} bytes wait`);
+      store.add(entry.eventId, text);
       void deliverQuietly();
     },
+    append: async (entry) => spool.enqueue(entry),
     deliver() {
       running ??= Promise.resolve().then(drain);
       return running;
@@ -180,34 +200,57 @@ export function openAuditSpool(database: DatabaseSync, sink: AuditSink, logger: 
   return spool;
 }
 
-function fromJson(text: string): AuditEntry {
-  const entry = JSON.parse(text) as Omit<AuditEntry, "time"> & { readonly time: string };
-  return { ...entry, time: new Date(entry.time) };
-}
+type Spooled = { readonly sequence: number; readonly entry: AuditEntry; readonly bytes: number };
 
-/** The wire form. A value outside a field's form came from an unchecked request; it is left out rather than losing the record. */
-export function recordDraft(entry: AuditEntry, serviceVersion: string): MessageInitShape<typeof RecordDraftSchema> {
-  const keep = (value: string, form: RegExp) => (form.test(value) ? value : "");
+function openSpoolStore(database: DatabaseSync) {
+  database.exec(`CREATE TABLE IF NOT EXISTS chassis_audit_spool (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, entry TEXT NOT NULL,
+    refused INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS chassis_audit_gap (id INTEGER PRIMARY KEY CHECK (id = 1), entry TEXT NOT NULL) STRICT`);
+  const insert = database.prepare("INSERT OR IGNORE INTO chassis_audit_spool (event_id, entry) VALUES (?, ?)");
+  const oldest = database.prepare(
+    "SELECT sequence, entry FROM chassis_audit_spool WHERE refused = 0 ORDER BY sequence LIMIT ?",
+  );
+  const remove = database.prepare("DELETE FROM chassis_audit_spool WHERE sequence = ?");
+  const refuse = database.prepare("UPDATE chassis_audit_spool SET refused = 1 WHERE sequence = ?");
+  const gap = database.prepare("SELECT entry FROM chassis_audit_gap");
+  const beginGap = database.prepare("INSERT OR IGNORE INTO chassis_audit_gap (id, entry) VALUES (1, ?)");
+  const endGap = database.prepare("DELETE FROM chassis_audit_gap");
+  const total = database.prepare("SELECT coalesce(sum(length(entry)), 0) AS bytes FROM chassis_audit_spool").get();
+  // Counted here: the sum over a full spool takes longer than a call may wait. A transaction that is rolled back leaves it too high, and so safe.
+  let bytes = Number(total?.bytes ?? 0);
   return {
-    eventId: entry.eventId,
-    time: timestampFromDate(entry.time),
-    actor: keep(entry.actor, /^spiffe:\/\/[a-z0-9./-]{1,240}$/),
-    action: entry.action,
-    tenant: keep(entry.tenant, /^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$/),
-    resource: keep(entry.resource, /^[A-Za-z0-9._:/-]{0,128}$/),
-    phase: entry.phase === "intent" ? RecordPhase.INTENT : RecordPhase.OUTCOME,
-    outcome: outcomes[entry.outcome],
-    reason: keep(entry.reason, /^[A-Z][A-Z0-9_]{0,63}$/),
-    requestDigest: keep(entry.requestDigest, /^[0-9a-f]{64}$/),
-    traceId: keep(entry.traceId, /^[0-9a-f]{32}$/),
-    generation: Number.isInteger(entry.generation) && entry.generation >= 0 ? entry.generation : 0,
-    serviceVersion: keep(serviceVersion, /^[A-Za-z0-9.+-]{0,64}$/),
+    bytes: () => bytes,
+    add(eventId: string, text: string): void {
+      if (insert.run(eventId, text).changes > 0) bytes += text.length;
+    },
+    oldest: (): Spooled[] =>
+      oldest.all(deliverBatch).map(({ sequence, entry }) => {
+        const text = String(entry);
+        return { sequence: Number(sequence), entry: fromJson(text), bytes: text.length };
+      }),
+    remove(sequence: number, length: number): void {
+      remove.run(sequence);
+      bytes -= length;
+    },
+    refuse: (sequence: number): void => void refuse.run(sequence),
+    gap(): AuditEntry | undefined {
+      const row = gap.get();
+      return row === undefined ? undefined : fromJson(String(row.entry));
+    },
+    beginGap(): void {
+      if (gap.get() !== undefined) return;
+      const what = { action: "MarkAuditGap", tenant: "", resource: "spool", generation: 0 };
+      beginGap.run(JSON.stringify(ownOutcome({ ...what, outcome: "failure", reason: "AUDIT_UNAVAILABLE" })));
+    },
+    endGap: (): void => void endGap.run(),
   };
 }
 
-const outcomes = {
-  unspecified: RecordOutcome.UNSPECIFIED,
-  success: RecordOutcome.SUCCESS,
-  failure: RecordOutcome.FAILURE,
-  refused: RecordOutcome.REFUSED,
-} as const;
+function fromJson(text: string): AuditEntry {
+  const entry = JSON.parse(text) as Omit<AuditEntry, "time"> & { readonly time: string };
+  // A spool outlives the program that filled it: what an earlier one did not know is empty.
+  const added = { onBehalfOf: "", writerBootId: "", writerSequence: 0 };
+  return { ...added, ...entry, time: new Date(entry.time) };
+}

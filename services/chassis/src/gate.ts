@@ -1,6 +1,7 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, type ConnectError, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { type AccessRule, isAllowed } from "./access.ts";
+import type { Refusal } from "./audit-refusals.ts";
 import { type Caller, callerKey, identify, type Peer } from "./caller.ts";
 import { defineErrors, toConnectError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
@@ -20,13 +21,14 @@ export interface Gate {
   identify(peer: Peer, path: string): Caller;
 }
 
-/** The gate of one server. Each refusal is one line in the log with its reason. */
+/** The gate of one server. Each refusal is one line in the log with its reason, and `refused` is told of it. */
 export function createGate(options: {
   readonly trustDomain: string;
   readonly domain: string;
   readonly rules: ReadonlyMap<string, AccessRule>;
   readonly roles: RoleTable;
   readonly logger: Logger;
+  readonly refused?: (refusal: Refusal) => void;
 }): Gate {
   const { domain, logger } = options;
   const fail = defineErrors(domain, {
@@ -35,34 +37,37 @@ export function createGate(options: {
     NOT_ALLOWED: Code.PermissionDenied,
   });
 
-  const refuse = (reason: Parameters<typeof fail>[0], facts: { path: string; caller: string; detail: string }) => {
-    logger.warn({ reason, method: facts.path, caller: facts.caller, detail: facts.detail }, "call refused");
+  type Facts = { path: string; method: DescMethod | undefined; caller: string; detail: string };
+  const refuse = (reason: Parameters<typeof fail>[0], { path, method, caller, detail }: Facts) => {
+    logger.warn({ reason, method: path, caller, detail }, "call refused");
+    // An expired certificate says who the caller was, and not who it is.
+    options.refused?.({ caller: reason === "NOT_ALLOWED" ? caller : "", method, reason });
     const message =
       reason === "NOT_ALLOWED" ? "the caller may not call this method" : "a valid client certificate is required";
     return toConnectError(fail(reason, message));
   };
 
-  const authenticate = (peer: Peer, path: string): Caller => {
-    if (!peer.verified) throw refuse(peer.reason, { path, caller: "", detail: peer.detail });
+  const authenticate = (peer: Peer, path: string, method?: DescMethod): Caller => {
+    if (!peer.verified) throw refuse(peer.reason, { path, method, caller: "", detail: peer.detail });
     // A connection outlives its certificate, and so would the identity if only the handshake were believed.
     if (peer.notAfterMs <= Date.now()) {
-      throw refuse("CERTIFICATE_INVALID", { path, caller: peer.uri, detail: "certificate has expired" });
+      throw refuse("CERTIFICATE_INVALID", { path, method, caller: peer.uri, detail: "certificate has expired" });
     }
     const caller = identify(peer.uri, options.trustDomain, options.roles());
-    if (caller.kind === "stranger") throw refuse("NOT_ALLOWED", { path, caller: peer.uri, detail: "no role" });
+    if (caller.kind === "stranger") throw refuse("NOT_ALLOWED", { path, method, caller: peer.uri, detail: "no role" });
     return caller;
   };
 
   return {
     check({ method, values }) {
       const path = pathOf(method);
-      const caller = authenticate(values.get(peerKey), path);
+      const caller = authenticate(values.get(peerKey), path, method);
       if (!isAllowed(options.rules, method, caller)) {
-        throw refuse("NOT_ALLOWED", { path, caller: caller.uri, detail: "no row in the allow table" });
+        throw refuse("NOT_ALLOWED", { path, method, caller: caller.uri, detail: "no row in the allow table" });
       }
       values.set(callerKey, caller);
     },
-    identify: authenticate,
+    identify: (peer, path) => authenticate(peer, path),
   };
 }
 

@@ -9,7 +9,9 @@ import { findTrailerError, setTrailerStatus } from "@connectrpc/connect/protocol
 import { compressionGzip } from "@connectrpc/connect-node";
 import { type AccessRule, indexRules } from "./access.ts";
 import type { AuditPolicy } from "./audit.ts";
+import { requireAuditClasses } from "./audit-class.ts";
 import { auditCalls } from "./audit-interceptor.ts";
+import { type RefusalRecorder, recordRefusals } from "./audit-refusals.ts";
 import { type DeadlineBounds, enforceDeadline, withDeadline } from "./deadline.ts";
 import { codeName, reasonOf, toConnectError } from "./errors.ts";
 import { createGate, type Gate } from "./gate.ts";
@@ -34,14 +36,24 @@ export interface HandlerOptions {
   readonly shutdownSignal?: AbortSignal;
 }
 
-/** The RPC handlers of one server and the gate before them; used by the real server and by the in-memory one of tests. */
-export function createHandlers(options: HandlerOptions): { handlers: UniversalHandler[]; gate: Gate } {
+/** The RPC handlers of one server, the gate before them and what records its refusals; used by the real server and by the in-memory one of tests. */
+export function createHandlers(options: HandlerOptions): {
+  handlers: UniversalHandler[];
+  gate: Gate;
+  refusals?: RefusalRecorder;
+} {
   const services = options.routes.map(({ service }) => service);
   const methodNames = new Set(services.flatMap(({ methods }) => methods.map(({ name }) => name)));
   for (const name of [...Object.keys(options.deadlines.methodsMs), ...Object.keys(options.audit?.methods ?? {})]) {
     if (!methodNames.has(name)) throw new Error(`no served service has a method ${name}`);
   }
-  const gate = createGate({ ...options, rules: indexRules(services, options.access) });
+  requireAuditClasses(services);
+  const refusals = options.audit === undefined ? undefined : recordRefusals(options.audit.spool, options.logger);
+  const gate = createGate({
+    ...options,
+    rules: indexRules(services, options.access),
+    ...(refusals === undefined ? {} : { refused: refusals.refused }),
+  });
   const router = createConnectRouter({
     acceptCompression: [compressionGzip],
     readMaxBytes: maxMessageBytes,
@@ -62,7 +74,7 @@ export function createHandlers(options: HandlerOptions): { handlers: UniversalHa
   const handlers = router.handlers.map((handler) =>
     explainFailures(withDeadline(handler, options.deadlines), options.domain, options.logger),
   );
-  return { handlers, gate };
+  return { handlers, gate, ...(refusals === undefined ? {} : { refusals }) };
 }
 
 /**

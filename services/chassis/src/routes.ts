@@ -15,6 +15,8 @@ export type Handlers<S extends DescService> = {
 /** One service with its handlers. */
 export interface Routes {
   readonly service: DescService;
+  /** Local names of the methods that have a handler. */
+  readonly served: ReadonlySet<string>;
   register(router: ConnectRouter): void;
 }
 
@@ -31,7 +33,8 @@ export function defineRoutes<S extends DescService>(service: S, handlers: Handle
   for (const name of Object.keys(given)) {
     if (!(name in implementation)) throw new Error(`${service.typeName} has no method ${name}`);
   }
-  return { service, register: (router) => router.service(service, implementation as Partial<ServiceImpl<S>>) };
+  const served = new Set(Object.keys(given).filter((name) => given[name] !== unimplemented));
+  return { service, served, register: (router) => router.service(service, implementation as Partial<ServiceImpl<S>>) };
 }
 
 function refusal(kind: string, name: string): (request: unknown, context: HandlerContext) => unknown {

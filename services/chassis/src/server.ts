@@ -7,11 +7,14 @@ import type { CommonConfig } from "./config.ts";
 import { unknownMethod } from "./gate.ts";
 import { createHandlers } from "./handlers.ts";
 import { createHealth } from "./health.ts";
+import { every } from "./lifecycle.ts";
 import { type Listener, listen } from "./listener.ts";
 import type { Logger } from "./logger.ts";
 import { createReflection } from "./reflection.ts";
 import { openRoles } from "./roles.ts";
 import type { Routes } from "./routes.ts";
+
+const flushRefusalsMs = 60_000;
 
 export interface ServerOptions {
   readonly config: CommonConfig;
@@ -47,7 +50,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const routes = config.reflection ? [...own, ...createReflection(own.map(({ service }) => service))] : own;
   const builtIn = routes.slice(options.routes.length).map(({ service }) => allowAnyPrincipal(service));
 
-  const { handlers, gate } = createHandlers({
+  const { handlers, gate, refusals } = createHandlers({
     domain,
     trustDomain: config.trustDomain,
     routes,
@@ -88,6 +91,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     await Promise.all(listeners.map((listener) => listener.close()));
     throw error;
   }
+  const closed = new AbortController();
+  const flushRefusals = async (): Promise<void> => refusals?.flush();
+  every(flushRefusalsMs, "record suppressed refusals", flushRefusals, { signal: closed.signal, logger });
   const tcpPort = listeners[1]?.port;
   logger.info({ unixPath: config.listen.unixPath, tcpPort }, "serving");
 
@@ -98,6 +104,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     async close() {
       health.shutdown();
       await drain(listeners, shutdown, config.shutdownGraceMs);
+      closed.abort();
+      refusals?.flush();
     },
   };
 }

@@ -24,11 +24,12 @@ export async function startNetService(config: NetConfig, logger: Logger, scope: 
   scope.onClose(() => database.close());
   const bus = connectEvents({ config, logger });
   scope.onClose(() => bus.close());
+  const audit = openAudit(config, database, logger, scope);
   const stack = await openNetworkStack({
     config,
     runner: createProcessRunner(),
     database,
-    events: createNetEvents({ bus, audit: openAudit(config, database, logger, scope), logger }),
+    events: createNetEvents({ bus, audit, logger }),
     logger,
     now: Date.now,
   });
@@ -47,6 +48,8 @@ export async function startNetService(config: NetConfig, logger: Logger, scope: 
       }),
     ],
     access: [networkAccess],
+    // What vm asks for is a step of a call that it recorded; whom this service refuses is recorded by nobody else.
+    audit: { sink: audit, spool: audit, methods: {} },
   });
   scope.onClose(() => server.close());
 

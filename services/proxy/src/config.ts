@@ -92,8 +92,10 @@ export const configSchema = commonConfigSchema.extend({
     .describe("UDP port on 127.0.0.1 that Caddy asks for guests' addresses"),
   guestNetwork: z.cidrv4().default("10.201.0.0/16").describe("the only addresses that a name may lead to"),
   guestPort: z.int().min(1).max(65_535).default(9000).describe("port of the gateway in the guest"),
-  peers: z.strictObject({ audit: path.describe("Unix socket of the audit service") }),
   caddy: caddySchema,
+  peers: z.strictObject({
+    audit: path.max(107).describe("Unix socket of the audit service"),
+  }),
 });
 
 export type Config = Readonly<z.infer<typeof configSchema>>;

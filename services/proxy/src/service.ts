@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { type AuditSink, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
+import { type AuditPolicy, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
 import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
 import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
@@ -48,7 +48,7 @@ export async function startProxy(
   scope.onClose(() => bus.close());
 
   const audit = openAudit(config, database, logger, scope);
-  const events = createProxyEvents({ bus, audit, logger });
+  const events = createProxyEvents({ bus, audit: audit.spool, logger });
   const directory = createRouteDirectory({
     store: openRouteStore(database),
     names: openNameFiles(config.namesDirectory),
@@ -61,7 +61,7 @@ export async function startProxy(
   scope.onClose(() => resolver.close());
 
   const context = { directory, events, requests: openRequestLog(database), domain: config.domain };
-  const server = await startServer({ config, logger, routes: createRoutes(context), access });
+  const server = await startServer({ config, logger, routes: createRoutes(context), access, audit });
   server.setServing(false);
   scope.onClose(() => server.close());
 
@@ -81,15 +81,18 @@ export async function startProxy(
   return server;
 }
 
-/** A durable queue in front of audit: undoing a change is not held up by it, and its record is not lost. */
-function openAudit(config: Config, database: DatabaseSync, logger: Logger, scope: ServiceScope): AuditSink {
+/**
+ * What vm asks for is a step of a call that it recorded; whom this service refuses is recorded by nobody else. The spool is a durable queue in
+ * front of audit: undoing a change is not held up by it, and its record is not lost.
+ */
+function openAudit(config: Config, database: DatabaseSync, logger: Logger, scope: ServiceScope): AuditPolicy {
   const sink = createAuditClient({
     peer: { service: "audit", unixPath: config.peers.audit },
     tls: { ...config.tls, trustDomain: config.trustDomain },
   });
   const spool = openAuditSpool(database, sink, logger);
   scope.onClose(() => spool.close());
-  return spool;
+  return { sink, spool, methods: {} };
 }
 
 function repairNames(directory: RouteDirectory, events: ProxyEvents): void {

@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type AuditSink, createAuditClient, openAuditSpool, ownOutcome } from "@lobsterd/chassis/audit.ts";
+import { openAuditCalls } from "@lobsterd/chassis/audit-open-calls.ts";
 import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
 import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
@@ -88,6 +89,8 @@ export async function startSecrets(
     });
   const spool = openAuditSpool(database, sink, logger);
   scope.onClose(() => spool.close());
+  const openCalls = openAuditCalls(database, spool, logger);
+  scope.onClose(() => openCalls.close());
   const now = overrides.now ?? Date.now;
   const context = await createContext({ config, database, provider, events, sink, spool, logger, now });
   scope.onClose(() => context.rotation.close());
@@ -97,7 +100,7 @@ export async function startSecrets(
     logger,
     routes: createRoutes(context),
     access,
-    audit: createAuditPolicy(sink, spool),
+    audit: { ...createAuditPolicy(sink, spool), openCalls },
   });
   scope.onClose(() => server.close());
   return server;

@@ -3,10 +3,12 @@ import { join } from "node:path";
 import {
   type AuditEntry,
   type AuditSink,
+  type AuditSpool,
   createAuditClient,
   openAuditSpool,
   ownOutcome,
 } from "@lobsterd/chassis/audit.ts";
+import { openAuditCalls } from "@lobsterd/chassis/audit-open-calls.ts";
 import { createServiceClient } from "@lobsterd/chassis/client.ts";
 import { connectEvents } from "@lobsterd/chassis/events.ts";
 import { openForeignSpans } from "@lobsterd/chassis/foreign-spans.ts";
@@ -72,6 +74,8 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   const bus = config.events === undefined ? undefined : await connectEvents({ config, logger });
   scope.onClose(() => bus?.close());
   const { sink, spool } = openAudit(config, database, logger, scope);
+  const openCalls = openAuditCalls(database, spool, logger);
+  scope.onClose(() => openCalls.close());
   const record = (entry: AuditEntry) =>
     void spool.append(entry).catch((error: unknown) =>
       // As for a call: the last place that can hold the record is the log.
@@ -119,7 +123,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     logger,
     routes: createRoutes(context),
     access,
-    audit: createAuditPolicy(sink, spool),
+    audit: { ...createAuditPolicy(sink, spool), openCalls },
     methodDeadlinesMs: { SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs },
   });
   scope.onClose(() => server.close());
@@ -164,7 +168,7 @@ function openAudit(
   database: ReturnType<typeof openDatabase>,
   logger: Logger,
   scope: ServiceScope,
-): { sink: AuditSink; spool: AuditSink } {
+): { sink: AuditSink; spool: AuditSpool } {
   const sink = createAuditClient({
     peer: { service: "audit", unixPath: config.peers.audit },
     tls: { ...config.tls, trustDomain: config.trustDomain },

@@ -1,0 +1,20 @@
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+
+/** Lines that are neither blank nor comment, by file: what somebody who reviews the launcher has to read. */
+function codeLines(pattern: string): number {
+  const files = globSync(pattern, { cwd: import.meta.dirname });
+  const own = files.filter((file) => !/(test|testing|testing-process|stub-subject)\.ts$/.test(file));
+  assert.ok(own.length > 3, pattern);
+  const lines = own.flatMap((file) => readFileSync(`${import.meta.dirname}/${file}`, "utf8").split("\n"));
+  return lines.filter((line) => !/^\s*($|\/\/|\/?\*|#)/.test(line)).length;
+}
+
+test("the launcher's core with Firecracker stays within its budget, and QEMU's jail within its own", (context) => {
+  const core = codeLines("{*.ts,firecracker/*.{ts,sh}}");
+  const qemu = codeLines("qemu/*.{ts,sh}");
+  context.diagnostic(`${core} lines of core and Firecracker, ${qemu} of QEMU's jail`);
+  assert.ok(core <= 1_730, `${core} lines of core and Firecracker`);
+  assert.ok(qemu <= 280, `${qemu} lines of QEMU's jail`);
+});

@@ -68,9 +68,9 @@ export async function start(host: LauncherHost, request: Arguments<"start">): Pr
 
 /** Reads a booted VM back, every thread of it, and places its timer thread. A VM that fails this is killed. */
 export async function place(host: LauncherHost, vmId: string): Promise<Result<"place">> {
-  requireRecord(host, vmId);
-  if (!isRunning(host, vmId)) throw new LauncherError("NOT_FOUND", "it does not run");
   try {
+    requireRecord(host, vmId);
+    if (!isRunning(host, vmId)) throw new LauncherError("NOT_FOUND", "it does not run");
     const facts = readBack(host, vmId, true);
     const usesKvm = facts.descriptors.some((target) => /^anon_inode:kvm-v(m|cpu)/.test(target));
     if (!usesKvm || !host.jailer.hasKernelTimer) return { kvmPit: "none" };
@@ -133,7 +133,7 @@ export function rememberNamespaces(host: LauncherHost): void {
 
 /** Other running VMs that have a namespace in common; the inode of one that is gone may be used again. */
 function neighbours(host: LauncherHost, vmId: string, own: Namespaces): Namespaces[] {
-  const shares = (other: Namespaces) => Object.values(other).some((inode) => Object.values(own).includes(inode));
+  const shares = (other: Namespaces) => (["mnt", "pid", "net"] as const).some((name) => other[name] === own[name]);
   return [...host.namespaces]
     .filter(([other, namespaces]) => other !== vmId && shares(namespaces) && isRunning(host, other))
     .map(([, namespaces]) => namespaces);

@@ -27,7 +27,9 @@ export function launcherTestHost(
   const runDir = `/run/${name}`;
   const stateDir = `/var/lib/${name}`;
   for (const directory of [runDir, stateDir]) mkdirSync(directory, { mode: 0o755 });
-  sh(["mount", "-t", "tmpfs", "-o", "mode=0755,size=256m", name, runDir]);
+  // As the instance's own: a jail needs devices and programs where the host must not have them.
+  sh(["mount", "-t", "tmpfs", "-o", "mode=0755,size=256m,nosuid,nodev,noexec", name, runDir]);
+  sh(["mount", "--make-private", runDir]);
   for (const directory of [`${runDir}/netns`, `${stateDir}/images`]) mkdirSync(directory, { mode: 0o755 });
   const config = launcherConfigSchema.parse({
     instance: "test",

@@ -59,6 +59,8 @@ export interface HostView {
   readonly vmm: VmmFacts | undefined;
   /** True in the service that spawns; false in the command, whose own process says nothing of the service's. */
   readonly inService: boolean;
+  /** How long a timer thread may be outside its VM's cgroup while a check looks on: as long as the launcher may take. */
+  readonly placementLimitMs: number;
   /** Whether the launcher gives each VM a core-scheduling cookie. */
   readonly coreCookies: boolean;
   readonly conntrack: Reading<ConntrackNumbers>;

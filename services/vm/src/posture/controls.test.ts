@@ -98,6 +98,28 @@ test("the connection table grows with the slots as the catalogue computes it", (
   }
 });
 
+test("a timer thread that is placed, or gone, while a check looks on is no failure", async () => {
+  const placement = controls.find(({ id }) => id === "HOST-03");
+  assert.ok(placement !== undefined);
+  const late = { "/proc/41/cgroup": "0::/" };
+  for (const [then, measured] of [
+    [{}, "1 kvm-pit threads, each in its VM's cgroup"],
+    [{ "/proc/41/comm": undefined, "/proc/41/cgroup": undefined }, "no kvm-pit thread"],
+  ] as const) {
+    const before = viewOf(late, { placementLimitMs: 60_000 });
+    const after = viewOf(then);
+    let asked = 0;
+    const text = (path: string) => {
+      if (path === "/proc/41/comm") asked += 1;
+      return (asked > 1 ? after : before).files.text(path);
+    };
+    assert.deepEqual(await placement.check({ ...before, files: { ...before.files, text } }), {
+      verdict: "pass",
+      measured,
+    });
+  }
+});
+
 test("a CPU template is refused on new host kernels with a Firecracker that hides mitigations", () => {
   for (const [kernelRelease, version, template, verdict] of [
     ["6.1.192", "1.16.1", "T2", "pass"],

@@ -44,6 +44,7 @@ export function createHostLook(sources: HostSources): () => Promise<PostureRepor
       ...{ files, nowMs, slotCount, vmm, inService, conntrack, known, attestations, rootKey, nodeVersion },
       // The launcher starts VMMs without PR_SCHED_CORE.
       coreCookies: false,
+      placementLimitMs: 2000,
       riskRegisterPath: paths.riskRegister,
       earlierMemoryErrors: sample,
     };

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import {
   type Control,
   type Finding,
@@ -11,7 +12,7 @@ import {
   unknown,
   worst,
 } from "../control.ts";
-import type { Reading } from "../host-files.ts";
+import type { HostFiles, Reading } from "../host-files.ts";
 
 /**
  * KVM makes a kernel thread for a VM's interval timer outside the jailer's reach. Left in the root cgroup it lets a guest take host CPU
@@ -26,31 +27,55 @@ export const timerThreadsPlaced: Control = {
 };
 
 const maxNamed = 5;
+const askAgainMs = 100;
 
-async function judgeTimerThreads({ files, vmm }: HostView): Promise<Finding> {
-  const emulated = vmm?.accelerator === "tcg" ? "; lobsterd's own guests run without KVM" : "";
+async function judgeTimerThreads(host: HostView): Promise<Finding> {
+  const { files, vmm, placementLimitMs } = host;
   // Pid 2 is kthreadd wherever kernel threads can be seen; else finding none would mean nothing.
   const daemon = await files.text("/proc/2/comm");
   if (!daemon.ok || daemon.value !== "kthreadd") return unknown("kernel threads cannot be seen in /proc");
   const names = await files.names("/proc");
   if (!names.ok) return unknown(names.why);
-  const findings: Finding[] = [];
-  for (const tid of names.value.filter((name) => /^\d+$/.test(name))) {
+  let threads = await findingsOf(
+    files,
+    names.value.filter((name) => /^\d+$/.test(name)),
+  );
+  const isOutside = ({ finding }: ThreadFinding) => finding.verdict !== "pass";
+  // A VM that just started has its thread placed within 2 s, and one that just ended takes it along.
+  const deadline = performance.now() + placementLimitMs;
+  while (threads.some(isOutside) && performance.now() < deadline) {
+    await delay(askAgainMs);
+    threads = await findingsOf(
+      files,
+      threads.map(({ tid }) => tid),
+    );
+  }
+  const outside = threads.filter(isOutside).map(({ finding }) => finding);
+  if (outside.length > 0) return worst(outside.slice(0, maxNamed));
+  if (threads.length > 0) return pass(`${threads.length} kvm-pit threads, each in its VM's cgroup`);
+  return pass(vmm?.accelerator === "tcg" ? "no kvm-pit thread; guests are emulated" : "no kvm-pit thread");
+}
+
+interface ThreadFinding {
+  readonly tid: string;
+  readonly finding: Finding;
+}
+
+/** Findings about those of `tids` that are timer threads. */
+async function findingsOf(files: HostFiles, tids: readonly string[]): Promise<readonly ThreadFinding[]> {
+  const findings: ThreadFinding[] = [];
+  for (const tid of tids) {
     const comm = await files.text(`/proc/${tid}/comm`);
     const pid = comm.ok ? /^kvm-pit\/(\d+)$/.exec(comm.value)?.[1] : undefined;
     if (pid === undefined) continue;
     const thread = cpuCgroupOf(await files.text(`/proc/${tid}/cgroup`));
     const process = cpuCgroupOf(await files.text(`/proc/${pid}/cgroup`));
-    findings.push(judgeThread(pid, thread, process));
+    findings.push({ tid, finding: judgeThread(pid, thread, process) });
   }
-  if (findings.length === 0) return pass(`no kvm-pit thread${emulated}`);
-  const bad = findings.filter(({ verdict }) => verdict !== "pass");
-  if (bad.length === 0) return pass(`${findings.length} kvm-pit threads, each in its VM's cgroup`);
-  return worst(bad.slice(0, maxNamed));
+  return findings;
 }
 
 function judgeThread(pid: string, thread: Reading<string>, process: Reading<string>): Finding {
-  // A VMM that ended between the two reads takes its thread along; the next check tells.
   if (!thread.ok) return unknown(`kvm-pit/${pid}: ${thread.why}`);
   if (!process.ok) return unknown(`kvm-pit/${pid}: ${process.why}`);
   if (thread.value === process.value && /\/lobsterd-[a-z]+\/[0-9a-f]{32}$/.test(thread.value)) return pass("placed");

@@ -103,6 +103,7 @@ export function viewOf(tree: Tree = {}, changes: Partial<HostView> = {}): HostVi
     slotCount: 100,
     vmm: { vmm: "firecracker", version: "1.16.1", accelerator: "kvm", productionBoundary: true },
     inService: true,
+    placementLimitMs: 0,
     coreCookies: false,
     conntrack: { ok: true, value: { max: 276_480, buckets: 276_480, establishedTimeoutSeconds: 3600 } },
     known: { ok: true, value: known },

@@ -72,12 +72,16 @@ typecheck: $(MODULES) ## type-check everything
 drift: $(MODULES) ## check that generated code matches the protos, and that no proto breaks its callers
 	$(RUN) node deploy/test/generated-drift.ts
 
+.PHONY: scan
+scan: $(MODULES) ## search the whole history for credentials
+	$(RUN) node deploy/scan/main.ts
+
 .PHONY: unit
 unit: $(MODULES) ## run the tests that need nothing
 	$(RUN) node deploy/test/main.ts unit
 
 .PHONY: check
-check: lint typecheck drift unit ## what every commit passes
+check: lint typecheck drift scan unit ## what every commit passes
 
 .PHONY: test-host
 test-host: images ## run the tests that need a Linux host and root

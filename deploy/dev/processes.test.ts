@@ -69,7 +69,9 @@ test("the environment is the path, telemetry and Caddy's directories", () => {
 test("every Node process has no debugger signal", () => {
   const nodes = processSpecs(instance).filter(({ command }) => command[0]?.endsWith("/bin/node"));
   assert.equal(nodes.length, 8);
-  for (const { name, command } of nodes) assert.equal(command[1], "--disable-sigusr1", name);
+  for (const { name, command } of nodes) {
+    assert.deepEqual(command.slice(1, 3), ["--disable-sigusr1", "--report-exclude-env"], name);
+  }
 });
 
 test("files are closed to others, and Caddy's socket is open to its group", () => {

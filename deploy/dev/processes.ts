@@ -137,15 +137,17 @@ function service(
       OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${innerPorts.traces}`,
     },
     command: [
-      ...[nodePath(instance), "--disable-sigusr1", "--import", telemetry],
+      ...[nodePath(instance), ...nodeFlags, "--import", telemetry],
       ...[`${instance.appDir}/${main}`, "--config", configPath(instance, name)],
     ],
   };
 }
 
-/** Without SIGUSR1 nobody who may signal a process can open a debugger in it. */
+/** Without SIGUSR1 nobody who may signal a process can open a debugger in it; a diagnostic report has no environment in it. */
+const nodeFlags = ["--disable-sigusr1", "--report-exclude-env"];
+
 function node(instance: Instance, script: string, ...parameters: string[]): string[] {
-  return [nodePath(instance), "--disable-sigusr1", `${instance.appDir}/${script}`, ...parameters];
+  return [nodePath(instance), ...nodeFlags, `${instance.appDir}/${script}`, ...parameters];
 }
 
 /**

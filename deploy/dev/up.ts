@@ -60,12 +60,16 @@ export async function prepare(instance: Instance, progress: Progress): Promise<v
 async function startSupervisor(instance: Instance): Promise<void> {
   const log = openSync(supervisorLogPath(instance), "a", 0o600);
   const script = fileURLToPath(new URL("./supervisor.ts", import.meta.url));
-  const child = spawn(process.execPath, ["--disable-sigusr1", script, "--instance", instance.name], {
-    cwd: "/",
-    env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },
-    stdio: ["ignore", log, log],
-    detached: true,
-  });
+  const child = spawn(
+    process.execPath,
+    ["--disable-sigusr1", "--report-exclude-env", script, "--instance", instance.name],
+    {
+      cwd: "/",
+      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },
+      stdio: ["ignore", log, log],
+      detached: true,
+    },
+  );
   closeSync(log);
   const ended = new Promise<never>((_, reject) => {
     child.once("error", reject);

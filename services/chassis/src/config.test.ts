@@ -47,3 +47,32 @@ test("help has a line for each key with its default", () => {
   assert.match(help, /slotCount \(integer, default 16\) slots on this host/);
   assert.match(help, /hostId \(string, required\)/);
 });
+
+test("a placeholder where a value belongs is refused, wherever it stands", () => {
+  const faults = (change: object) => {
+    try {
+      parseConfig(schema, JSON.stringify({ ...valid, ...change }));
+      return [];
+    } catch (error) {
+      assert.ok(error instanceof ConfigError);
+      return error.faults;
+    }
+  };
+  for (const text of [
+    "changeme",
+    "CHANGE_ME",
+    "change-me",
+    "todo",
+    "xxxx",
+    "replace-me",
+    "your-host",
+    "lobsterd-test-1",
+  ]) {
+    assert.equal(faults({ hostId: text.toLowerCase().replaceAll("_", "-") }).length, 1, text);
+  }
+  for (const text of ["/etc/<your-key>", "/keys/changeme", "/keys/{{ key }}", `/keys/${"$"}{KEY}`]) {
+    const tls = { ...valid.tls, keyPath: text };
+    assert.match(faults({ tls })[0] ?? "", /^tls\.keyPath: .* is a placeholder$/, text);
+  }
+  assert.deepEqual(faults({ hostId: "todo-list-host", stateDir: "/var/lib/changes" }), []);
+});

@@ -95,7 +95,25 @@ export function parseConfig<S extends z.ZodObject>(schema: S, text: string): Rea
       result.error.issues.map((issue) => `${issue.path.map(String).join(".") || "(top level)"}: ${issue.message}`),
     );
   }
+  const placeholders = placeholdersIn(json, "");
+  if (placeholders.length > 0) throw new ConfigError(placeholders);
   return deepFreeze(result.data);
+}
+
+/** What templates have where a value belongs, and the prefix of test credentials: a process that starts with one looks healthy and is not. */
+const placeholder =
+  /^(change[-_ ]?me|replace[-_ ]?me|fill[-_ ]?me([-_ ]in)?|fixme|todo|tbd|placeholder|dummy|your[-_ ].*|insert[-_ ].*|x{3,}|<.*>|\$\{.*\}|\{\{.*\}\}|lobsterd-test-.*)$/i;
+
+function placeholdersIn(value: unknown, path: string): string[] {
+  if (typeof value === "string") {
+    // Of a path, its last part is what a template would leave open.
+    const last = value.split("/").at(-1) ?? "";
+    return placeholder.test(value) || placeholder.test(last)
+      ? [`${path}: ${JSON.stringify(value)} is a placeholder`]
+      : [];
+  }
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, item]) => placeholdersIn(item, path === "" ? key : `${path}.${key}`));
 }
 
 /** The text of `--help`: one line per key with its type, default and description. */

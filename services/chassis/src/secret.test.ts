@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { inspect } from "node:util";
+import { format, inspect } from "node:util";
+import { serialize } from "node:v8";
 import { create } from "@bufbuild/protobuf";
 import { SecretBytesSchema } from "@lobsterd/proto/lobsterd/common/v1/common_pb.ts";
 import { Secret } from "./secret.ts";
@@ -41,6 +42,36 @@ test("no formatter and no log line shows a secret", () => {
   assert.equal((printed.match(/\[13 bytes\]/g) ?? []).length, 1, "raw bytes are shown by their length");
   assert.equal(logs.length, 4);
   assert.match(JSON.stringify(logs[2]), /"message":"outer"/);
+});
+
+test("no way of making text, a copy or a message of a secret shows it", () => {
+  const secret = Secret.take(Buffer.from(canary));
+  const shown = [
+    inspect(secret, { showHidden: true, depth: Infinity, getters: true, customInspect: false }),
+    format("%s %j %o %O %d", secret, secret, secret, secret, secret),
+    `${secret}${[secret]}`,
+    String(secret) + secret,
+    JSON.stringify([secret, { secret }, new Map([["a", secret]])]),
+    JSON.stringify(Object.entries(secret)) + JSON.stringify(Reflect.ownKeys(secret)),
+    JSON.stringify({ ...secret }),
+    inspect(structuredClone({ ...secret })),
+    serialize({ ...secret }).toString("latin1"),
+    new Error(`failed with ${secret}`).message,
+    inspect(new Error("failed", { cause: secret })),
+  ].join("\n");
+  for (const form of [canary, Buffer.from(canary).toString("base64"), Buffer.from(canary).toString("hex")]) {
+    assert.ok(!shown.includes(form), form);
+  }
+  assert.ok(!shown.includes([...Buffer.from(canary)].slice(0, 6).join(", ")), "nor as a list of bytes");
+  secret.destroy();
+});
+
+test("a span takes no secret but as its redaction", () => {
+  const attributes: unknown[] = [];
+  // What an instrumentation does with a value that is no primitive: it makes text or JSON of it.
+  const secret = Secret.take(Buffer.from(canary));
+  for (const toText of [String, JSON.stringify, (value: unknown) => `${value}`]) attributes.push(toText(secret));
+  assert.deepEqual(attributes, ["[redacted]", '"[redacted]"', "[redacted]"]);
 });
 
 test("what is logged is bounded", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -26,7 +26,7 @@ after(() => rmSync(service.directory, { recursive: true }));
 
 function start(): { child: ChildProcess; output(): string; exited: Promise<number | null> } {
   let text = "";
-  const child = spawn(process.execPath, ["--disable-sigusr1", main, "--config", configPath], {
+  const child = spawn(process.execPath, ["--disable-sigusr1", "--report-exclude-env", main, "--config", configPath], {
     env: {},
     timeout: exitLimitMs,
     stdio: ["ignore", "pipe", "pipe"],
@@ -48,6 +48,11 @@ test("the process serves, ignores SIGUSR1, shows no value in /proc and ends clea
   assert.equal(await reasonFrom(put), "AUDIT_UNAVAILABLE");
   child.kill("SIGUSR1");
   assert.deepEqual((await service.as("viewer").listSecrets({ tenant: "demo" })).secrets, []);
+  assert.deepEqual(
+    tcpListeners(child.pid ?? 0),
+    [],
+    "the service has a Unix socket, and a debugger would be the only other listener",
+  );
   for (const name of ["environ", "cmdline"]) {
     assert.equal(readFileSync(`/proc/${child.pid}/${name}`).includes(canary), false);
   }
@@ -56,6 +61,56 @@ test("the process serves, ignores SIGUSR1, shows no value in /proc and ends clea
   assert.equal(output().includes(canary), false);
   assert.equal(output().includes("Debugger listening"), false);
 });
+
+/** Local addresses of the TCP sockets on which the process listens, as `/proc/net/tcp` writes them. */
+function tcpListeners(pid: number): string[] {
+  const inodes = new Set<string>();
+  for (const target of openFiles(pid)) {
+    const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1];
+    if (inode !== undefined) inodes.add(inode);
+  }
+  const listening = "0A";
+  return ["tcp", "tcp6"]
+    .flatMap((table) => readFileSync(`/proc/${pid}/net/${table}`, "utf8").split("\n"))
+    .map((line) => line.trim().split(/\s+/))
+    .filter((columns) => columns[3] === listening && inodes.has(columns[9] ?? ""))
+    .map((columns) => columns[1] ?? "");
+}
+
+test("without the flag SIGUSR1 opens a listener, which is what the test above looks for", async () => {
+  const child = spawn(process.execPath, ["-e", "setInterval(() => undefined, 1000)"], {
+    stdio: "ignore",
+    timeout: exitLimitMs,
+  });
+  try {
+    const limits = { timeoutMs: exitLimitMs, intervalMs: 50 };
+    // The handler is there before the first line runs, and the signal would end a process that has none yet.
+    await waitFor("the process to run", async () => handlesSignals(child.pid ?? 0), limits);
+    child.kill("SIGUSR1");
+    await waitFor("a listener", async () => (tcpListeners(child.pid ?? 0).length > 0 ? true : undefined), limits);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
+
+/** What the process's descriptors lead to; one that is closed meanwhile is left out. */
+function openFiles(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap((name) => {
+    try {
+      return [readlinkSync(`/proc/${pid}/fd/${name}`, "utf8")];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** True once the process waits for events: its loop has an epoll descriptor. */
+async function handlesSignals(pid: number): Promise<true | undefined> {
+  const state = readFileSync(`/proc/${pid}/status`, "utf8");
+  const caught = BigInt(`0x${/^SigCgt:\s*([0-9a-f]+)$/m.exec(state)?.[1] ?? "0"}`);
+  const usr1 = 1n << 9n;
+  return openFiles(pid).some((target) => target.includes("eventpoll")) && (caught & usr1) !== 0n ? true : undefined;
+}
 
 test("the process does not start with a root key that others can read, and says why", async () => {
   chmodSync(service.rootKeyPath, 0o644);

@@ -70,16 +70,19 @@ describe("proxy, Caddy and what happens to them", { skip }, () => {
 
   for (const signal of ["SIGKILL", "SIGTERM"] as const) {
     it(`brings every route back after Caddy's ${signal}, without anybody calling`, async (test) => {
-      await stage.publish("alpha");
-      await stage.publish("beta");
+      await stage.publish("alpha", ["shop.example"]);
+      await stage.publish("beta", ["www.shop.example"]);
       await stage.withdraw("beta");
       await kill(stage.caddy.process, signal);
       const begin = performance.now();
       const fresh = await startCaddy(stage.scene);
       await caddyServes(stage);
       test.diagnostic(`${(performance.now() - begin).toFixed(0)} ms from start to serving`);
-      assert.equal((await ask(stage.front, probes.hostOf("alpha"))).status, 200);
+      for (const host of [probes.hostOf("alpha"), "shop.example"]) {
+        assert.equal(JSON.parse((await ask(stage.front, host)).text).guest, "alpha");
+      }
       probes.assertRefused(await ask(stage.front, probes.hostOf("beta")), 404, "NO_SUCH_TENANT");
+      probes.assertRefused(await ask(stage.front, "www.shop.example"), 404, "NO_SUCH_HOST");
       assert.equal(fresh.output().split('"load complete"').length - 1, 1);
       await probes.strangersCannotOpenTheAdminSocket(stage);
     });

@@ -5,5 +5,10 @@ import { startResolver } from "../resolver/resolver.ts";
 
 const [port, ...pairs] = process.argv.slice(2);
 const addresses = new Map(pairs.map((pair) => [pair.split("=")[0] ?? "", pair.split("=")[1] ?? ""]));
-await startResolver(Number(port), (tenant) => addresses.get(tenant), createLogger({ service: "proxy" }));
+/** Tells the parent what was asked. */
+function lookup(tenant: string): string | undefined {
+  process.stdout.write(`asked ${tenant}\n`);
+  return addresses.get(tenant);
+}
+await startResolver(Number(port), lookup, createLogger({ service: "proxy" }));
 process.stdout.write("listening\n");

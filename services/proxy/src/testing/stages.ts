@@ -53,8 +53,12 @@ export async function openServiceStage(
   }
 }
 
-/** Which guests there are, and the script that stands in for them. */
-export type GuestsPlan = { readonly guests: readonly SceneGuest[]; readonly fixture: string };
+/** Which guests there are, the script that stands in for them, and addresses for guests that a test starts itself. */
+export type GuestsPlan = {
+  readonly guests: readonly SceneGuest[];
+  readonly fixture: string;
+  readonly spareAddresses?: readonly string[];
+};
 
 const usualGuests: GuestsPlan = { guests, fixture: plainGuests };
 
@@ -62,10 +66,8 @@ export type GuestScene = Scene & Pick<Stage, "guestOutput">;
 
 /** A scene in which the guests run, and nothing else yet. */
 export async function openGuestScene(caddyPath: string, plan: GuestsPlan = usualGuests): Promise<GuestScene> {
-  const scene = await openScene(
-    caddyPath,
-    plan.guests.map(({ address }) => address),
-  );
+  const { guests: planned, spareAddresses = [] } = plan;
+  const scene = await openScene(caddyPath, [...planned.map(({ address }) => address), ...spareAddresses]);
   try {
     const started = await startGuests(scene, plan.guests, plan.fixture);
     return { ...scene, guestOutput: started.output };
@@ -106,6 +108,8 @@ export function serviceStageOf(scene: GuestScene): ServiceStage {
 
 export type BareStage = Stage & {
   readonly scene: Scene;
+  /** What the resolver has printed: a line for each tenant it was asked for. */
+  resolverOutput(): string;
   /** Loads a configuration; from then on Caddy runs it. */
   configure(config: Json): Promise<void>;
 };
@@ -127,6 +131,7 @@ export async function openBareStage(
     const names = openNameFiles(paths.namesDirectory);
     return {
       ...{ scene, paths, front: frontOf(scene), runInside: scene.runInside, guestOutput: scene.guestOutput },
+      resolverOutput: resolver.output,
       async publish(tenant, extraHostNames = []) {
         const without = names.listHosts().filter((host) => host.tenant === tenant);
         for (const { hostName } of without) names.removeHost(hostName);

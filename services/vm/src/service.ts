@@ -83,6 +83,8 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     );
   const vmm = openVmmByLauncher(openLauncherClient({ socketPath: config.launcherSocketPath }), {
     onUnresponsive: reportUnresponsive(tenants, record, logger),
+    onEnded: (vmId, { log, serial, metrics }) =>
+      logger.info({ vmId, log: log.tail(5), serial: serial.tail(5), ...metrics }, "a VMM ended"),
   });
   scope.onClose(() => vmm.close());
   const parts = connectParts(config, vmm);

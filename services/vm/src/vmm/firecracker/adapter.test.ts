@@ -23,7 +23,7 @@ suite("Firecracker's adapter", () => {
   let vmId: string;
   beforeEach(async () => {
     host = createStubHost({ images: ["base"], slotCount: 8 });
-    vmm = openFirecrackerVmm(host, { onUnresponsive: () => {}, deadlines });
+    vmm = openFirecrackerVmm(host, { onUnresponsive: () => {}, onEnded: () => {}, deadlines });
     vmId = newVmId();
     await vmm.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
   });
@@ -99,7 +99,11 @@ suite("Firecracker's adapter", () => {
   }
 
   test("a VMM that hangs or drips is VMM_FAILED when its deadline is over", async () => {
-    vmm = openFirecrackerVmm(host, { onUnresponsive: () => {}, deadlines: { callMs: 100, snapshotMs: 100 } });
+    vmm = openFirecrackerVmm(host, {
+      onUnresponsive: () => {},
+      onEnded: () => {},
+      deadlines: { callMs: 100, snapshotMs: 100 },
+    });
     for (const kind of ["hang", "drip"] as const) {
       host.faults = [{ on: "PUT /drives/overlay", kind }];
       await assert.rejects(vmm.start(startOf(vmId)), { reason: "VMM_FAILED" });
@@ -110,6 +114,7 @@ suite("Firecracker's adapter", () => {
   test("a VMM that answers each call just in time does not hold a start up beyond its limit", async () => {
     vmm = openFirecrackerVmm(host, {
       onUnresponsive: () => {},
+      onEnded: () => {},
       deadlines: { callMs: 600_000, snapshotMs: 1 },
       startLimitMs: 200,
     });
@@ -181,7 +186,7 @@ suite("Firecracker's adapter", () => {
 
   test("where the host can only remove, a start that fails leaves nothing at all", async () => {
     const { stop: _without, ...rest } = host;
-    const port = openFirecrackerVmm(rest, { onUnresponsive: () => {}, deadlines });
+    const port = openFirecrackerVmm(rest, { onUnresponsive: () => {}, onEnded: () => {}, deadlines });
     host.faults = [{ on: "PUT /actions", kind: "refuse", message: "no" }];
     await assert.rejects(port.start(startOf(vmId)), { reason: "VMM_FAILED" });
     assert.deepEqual([await port.list(), host.leftovers()], [[], []]);
@@ -227,7 +232,7 @@ suite("Firecracker's adapter", () => {
   test("after a restart of this process what runs is taken up, and what does not is not", async () => {
     await vmm.start(startOf(vmId));
     vmm.close();
-    const next = openFirecrackerVmm(host, { onUnresponsive: () => {}, deadlines });
+    const next = openFirecrackerVmm(host, { onUnresponsive: () => {}, onEnded: () => {}, deadlines });
     await next.attachRunning();
     await next.attachRunning();
     await next.pause(vmId);

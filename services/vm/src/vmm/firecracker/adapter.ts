@@ -9,7 +9,7 @@ import { type MachineSpec, requireMachineSpec, snapshotCreation } from "./machin
 import { pinnedVersion } from "./version.ts";
 import { openWatchedMachines, type WatchedMachines, type WatchedMachinesOptions } from "./watched-machines.ts";
 
-export interface FirecrackerOptions extends Pick<WatchedMachinesOptions, "onUnresponsive" | "watchdog"> {
+export interface FirecrackerOptions extends Pick<WatchedMachinesOptions, "onUnresponsive" | "onEnded" | "watchdog"> {
   readonly version?: string;
   readonly deadlines?: ApiDeadlines;
   /** The whole making of a machine, its calls together, ends within this; a VMM that answers each call just in time does not hold it up. */

@@ -5,7 +5,7 @@ import { createStubHost } from "./testing/stub-host.ts";
 
 vmmConformance("Firecracker over the stub VMM", async () => {
   const host = createStubHost({ images: ["base", "other"], slotCount: 8, slotsWithoutNetwork: [3] });
-  const port = openFirecrackerVmm(host, { onUnresponsive: () => {} });
+  const port = openFirecrackerVmm(host, { onUnresponsive: () => {}, onEnded: () => {} });
   return {
     port,
     exit: (vmId) => host.exit(vmId),

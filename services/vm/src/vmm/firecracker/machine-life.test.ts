@@ -18,12 +18,14 @@ suite("a Firecracker machine", () => {
   let vmm: FirecrackerVmm;
   let vmId: string;
   let unresponsive: [string, unknown][];
+  let ended: [string, string][];
   /** Looks of the watchdog that wait until a test lets them happen. */
   let looks: (() => void)[];
 
   beforeEach(async () => {
     host = createStubHost({ images: ["base"] });
     unresponsive = [];
+    ended = [];
     looks = [];
     vmm = openWith(30_000);
     vmId = newVmId();
@@ -32,6 +34,7 @@ suite("a Firecracker machine", () => {
   const openWith = (callMs: number) =>
     openFirecrackerVmm(host, {
       onUnresponsive: (...report) => void unresponsive.push(report),
+      onEnded: (endedVmId, { log }) => void ended.push([endedVmId, log.tail(1)[0] ?? ""]),
       deadlines: { callMs, snapshotMs: 30_000 },
       watchdog: {
         schedule(work) {
@@ -52,6 +55,8 @@ suite("a Firecracker machine", () => {
     assert.ok(work !== undefined, "the watchdog does not look any more");
     work();
   };
+  const channelsClosed = () =>
+    waitFor("the end of all channels", async () => host.openChannels === 0 || undefined, within);
   /** A look is done when the next one is due. */
   const looked = () => waitFor("the end of a look", async () => looks.length > 0 || undefined, within);
 
@@ -70,6 +75,10 @@ suite("a Firecracker machine", () => {
     assert.deepEqual(outputs.log.tail(5), ["a warning", "\\x1b[31mred"]);
     assert.equal(outputs.metrics.serialDroppedBytes, 9);
     host.exit(vmId);
+    await channelsClosed();
+    await look();
+    await waitFor("the end to be told", async () => ended.length > 0 || undefined, within);
+    assert.deepEqual(ended, [[vmId, "\\x1b[31mred"]]);
     assert.deepEqual(vmm.outputs(vmId)?.log.tail(1), ["\\x1b[31mred"], "lost with the VMM");
     await vmm.remove(vmId);
     assert.equal(vmm.outputs(vmId), undefined);
@@ -78,7 +87,7 @@ suite("a Firecracker machine", () => {
   test("a reader that is gone does not block the VMM, and comes back with the next look", async () => {
     await vmm.start(startOf(vmId));
     host.dropChannels();
-    await waitFor("the end of all channels", async () => host.openChannels === 0 || undefined, within);
+    await channelsClosed();
     const { machine } = host.stub(vmId);
     for (let round = 0; round < 100; round++) machine.write("/logger", "x".repeat(4096));
     await look();
@@ -105,22 +114,37 @@ suite("a Firecracker machine", () => {
     assert.deepEqual([unresponsiveId, reasonOf(error)], [vmId, "TIMED_OUT"]);
     assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "prepared" }]);
     assert.deepEqual(host.leftovers(), []);
-    assert.equal(looks.length, 0);
+    assert.deepEqual([looks.length, ended.length], [0, 1]);
+  });
+
+  test("a VMM whose jail is not its own any more is killed like one that does not answer", async () => {
+    await vmm.start(startOf(vmId));
+    host.connect = () => Promise.reject(vmmFail("HOST_UNSAFE", "log.fifo is a link"));
+    host.dropChannels();
+    await channelsClosed();
+    for (const _round of [1, 2]) {
+      await look();
+      await looked();
+    }
+    await look();
+    await waitFor("the report", async () => unresponsive.length > 0 || undefined, within);
+    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "prepared" }]);
   });
 
   test("a host that cannot be reached is no reason to kill a VM, and a VM that ended is not looked at", async () => {
     await vmm.start(startOf(vmId));
     host.unreachable = true;
     host.dropChannels();
-    await waitFor("the end of all channels", async () => host.openChannels === 0 || undefined, within);
+    await channelsClosed();
     for (let round = 0; round < 5; round++) {
       await look();
       await looked();
     }
     host.unreachable = false;
     host.exit(vmId);
+    await channelsClosed();
     await look();
-    await new Promise((resolve) => setImmediate(resolve));
+    await waitFor("the end to be told", async () => ended.length > 0 || undefined, within);
     assert.deepEqual([looks.length, unresponsive.length], [0, 0]);
   });
 
@@ -140,9 +164,9 @@ suite("a Firecracker machine", () => {
     const { connect } = host;
     host.connect = () => Promise.reject(vmmFail("NOT_FOUND", "it does not run"));
     host.dropChannels();
-    await waitFor("the end of all channels", async () => host.openChannels === 0 || undefined, within);
+    await channelsClosed();
     await look();
-    await new Promise((resolve) => setImmediate(resolve));
+    await waitFor("the end to be told", async () => ended.length > 0 || undefined, within);
     assert.equal(looks.length, 0);
     host.connect = connect;
     await vmm.attachRunning();

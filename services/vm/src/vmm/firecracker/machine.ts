@@ -2,13 +2,12 @@ import type { Duplex } from "node:stream";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { vmmFail } from "../port.ts";
-import { type ApiDeadlines, createFirecrackerApi, type FirecrackerApi } from "./api-client.ts";
+import type { ApiDeadlines, FirecrackerApi } from "./api-client.ts";
 import { drain } from "./drain.ts";
 import type { Channel, FirecrackerHost } from "./host.ts";
-import { type HttpConnection, openHttpConnection } from "./http-connection.ts";
+import { keepApi } from "./kept-api.ts";
 import { createMetricsReader, type MetricCounters } from "./metrics-reader.ts";
 import { createOutputRing, type OutputRing } from "./output-ring.ts";
-import { escapeUntrusted } from "./untrusted-text.ts";
 import type { PingOutcome } from "./watchdog.ts";
 
 const logBytes = 4 * 1024 * 1024;
@@ -44,35 +43,18 @@ export function openMachine(host: FirecrackerHost, vmId: string, deadlines: ApiD
   const metrics = createMetricsReader();
   const writers = { log: log.write, serial: serial.write, metrics: metrics.write };
   const reading = new Map<Channel, () => void>();
-  let live: { readonly connection: HttpConnection; readonly api: FirecrackerApi } | undefined;
-  let connecting: Promise<FirecrackerApi> | undefined;
   let closed = false;
 
-  const open = (channel: Channel) => {
+  let refusal: unknown;
+
+  const open = async (channel: Channel) => {
     if (closed) throw vmmFail("UNAVAILABLE", "the machine is not managed any more");
-    return openChannel(host, vmId, channel);
-  };
-  const current = () => (live?.connection.closed === false ? live : undefined);
-  const verify = async (stream: Duplex): Promise<FirecrackerApi> => {
-    const connection = openHttpConnection(stream);
-    const api = createFirecrackerApi(connection, deadlines);
-    live = { connection, api };
-    if (closed) connection.close();
     try {
-      const { id } = await api.getInstance();
-      if (id === vmId) return api;
-      throw vmmFail("MACHINE_MISMATCH", `the VMM is that of ${escapeUntrusted(id, 64)}, not of ${vmId}`);
+      return await openChannel(host, vmId, channel);
     } catch (error) {
-      connection.close();
+      refusal = error;
       throw error;
     }
-  };
-  const connect = async () => await verify(await open("api"));
-  const reconnect = () => {
-    connecting ??= connect().finally(() => {
-      connecting = undefined;
-    });
-    return connecting;
   };
   const openOutputs = async () => {
     for (const [channel, write] of Object.entries(writers) as [keyof typeof writers, (chunk: Buffer) => void][]) {
@@ -83,41 +65,48 @@ export function openMachine(host: FirecrackerHost, vmId: string, deadlines: ApiD
       if (closed) stream.destroy();
     }
   };
+  const api = keepApi(vmId, () => open("api"), deadlines);
 
   return {
     outputs: { log, serial, metrics: metrics.counters },
-    api: async () => connecting ?? current()?.api ?? reconnect(),
+    api: api.get,
     openOutputs,
     async ping() {
-      // A call that is under way, or a connection that is being made, has a deadline of its own, which may be longer.
-      if (connecting !== undefined || current()?.connection.busy) return "unknown";
-      const known = current();
-      if (known !== undefined) await known.api.getInstance();
-      else {
-        const { outcome, stream } = await reach(openOutputs, () => open("api"));
-        if (stream === undefined) return outcome;
-        await verify(stream);
+      // A call that is under way has a deadline of its own, which may be longer.
+      if (api.state === "busy") return "unknown";
+      const isNew = api.state === "none";
+      try {
+        await openOutputs();
+        if (isNew) await api.get();
+        else await (await api.get()).getInstance();
+      } catch (error) {
+        if (error !== refusal) throw error;
+        return outcomeOfRefusal(error);
       }
       return "answers";
     },
     close() {
       closed = true;
-      live?.connection.close();
+      api.close();
       for (const end of reading.values()) end();
     },
   };
 }
 
-/** A host that cannot be asked says nothing of the VMM; one that does not know it says that it has ended. */
-async function reach(
-  openOutputs: () => Promise<void>,
-  openApi: () => Promise<Duplex>,
-): Promise<{ readonly outcome: PingOutcome; readonly stream?: Duplex }> {
-  try {
-    await openOutputs();
-    return { outcome: "answers", stream: await openApi() };
-  } catch (error) {
-    return { outcome: reasonOf(error) === "NOT_FOUND" ? "ended" : "unknown" };
+/**
+ * What it says of a VMM that the host opens no channel to it. A host that cannot be asked says nothing, one that does not know it says that it
+ * has ended; any other refusal is about what stands in the jail, and counts as no answer.
+ */
+function outcomeOfRefusal(error: unknown): PingOutcome {
+  switch (reasonOf(error)) {
+    case "NOT_FOUND":
+      return "ended";
+    case "UNAVAILABLE":
+    case "TIMED_OUT":
+    case "CHANNEL_BUSY":
+      return "unknown";
+    default:
+      throw error;
   }
 }
 

@@ -1,13 +1,15 @@
 import type { VmId } from "../port.ts";
 import type { ApiDeadlines } from "./api-client.ts";
 import { type FirecrackerHost, killVm } from "./host.ts";
-import { type Machine, openMachine } from "./machine.ts";
+import { type Machine, type MachineOutputs, openMachine } from "./machine.ts";
 import { Watchdog, type WatchdogOptions } from "./watchdog.ts";
 
 export interface WatchedMachinesOptions {
   readonly deadlines: ApiDeadlines;
   /** A VMM did not answer three times in a row and was killed, or could not be (an AggregateError); `error` is the last failure. */
   readonly onUnresponsive: (vmId: VmId, error: unknown) => void;
+  /** A VMM is gone, by itself or after it did not answer; `outputs` is what it wrote. */
+  readonly onEnded: (vmId: VmId, outputs: MachineOutputs) => void;
   /** Runs `work` when nothing else is done with the VM. */
   readonly inTurn: <T>(vmId: VmId, work: () => Promise<T>) => Promise<T>;
   readonly watchdog?: Pick<WatchdogOptions, "intervalMs" | "schedule" | "now">;
@@ -32,7 +34,7 @@ interface Watched {
 }
 
 export function openWatchedMachines(host: FirecrackerHost, options: WatchedMachinesOptions): WatchedMachines {
-  const { deadlines, onUnresponsive, inTurn } = options;
+  const { deadlines, onUnresponsive, onEnded, inTurn } = options;
   const watched = new Map<VmId, Watched>();
 
   const kill = async (vmId: VmId, one: Watched, error: unknown): Promise<void> => {
@@ -45,12 +47,18 @@ export function openWatchedMachines(host: FirecrackerHost, options: WatchedMachi
       return onUnresponsive(vmId, new AggregateError([error, cause], "a VMM that does not answer could not be killed"));
     }
     onUnresponsive(vmId, error);
+    onEnded(vmId, one.machine.outputs);
   };
   const open = (vmId: VmId) => openMachine(host, vmId, deadlines);
   const watch = (vmId: VmId, machine: Machine): void => {
+    const ping = async () => {
+      const outcome = await machine.ping();
+      if (outcome === "ended") onEnded(vmId, machine.outputs);
+      return outcome;
+    };
     const watchdog = new Watchdog({
       ...options.watchdog,
-      ping: machine.ping,
+      ping,
       onUnresponsive: (error) => void inTurn(vmId, () => kill(vmId, one, error)),
     });
     const one = { machine, watchdog };

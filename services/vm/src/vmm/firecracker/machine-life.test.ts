@@ -159,6 +159,15 @@ suite("a Firecracker machine", () => {
     assert.equal(looks.length, 0);
   });
 
+  test("a VM that is started again is watched once, and its outputs begin anew", async () => {
+    await vmm.start(startOf(vmId));
+    const first = vmm.outputs(vmId);
+    host.exit(vmId);
+    await vmm.start(startOf(vmId));
+    assert.equal(looks.length, 1);
+    assert.notEqual(vmm.outputs(vmId), first);
+  });
+
   test("a VM that seemed to have ended, and runs, is watched again", async () => {
     await vmm.start(startOf(vmId));
     const { connect } = host;

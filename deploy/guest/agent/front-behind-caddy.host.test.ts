@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { echo, openWebSocket } from "@lobsterd/proxy/testing/https-client.ts";
+import { ask, echo, openWebSocket } from "@lobsterd/proxy/testing/https-client.ts";
 import * as probes from "@lobsterd/proxy/testing/probes.ts";
 import { findCaddy } from "@lobsterd/proxy/testing/programs.ts";
 import * as requestProbes from "@lobsterd/proxy/testing/request-probes.ts";
 import { defaultLimits, sceneSettings } from "@lobsterd/proxy/testing/scene.ts";
+import { extraHosts } from "@lobsterd/proxy/testing/scene-paths.ts";
 import { type BareStage, openBareStage, openServiceStage } from "@lobsterd/proxy/testing/stages.ts";
 import { aTenantHasSoManyConnections } from "./limit-probes.ts";
 import { fronts, pair, swapByAddress, swapByDial, swapped, swapWithoutVerification } from "./swap-probes.ts";
@@ -13,10 +14,17 @@ const caddy = await findCaddy();
 const skip = "reason" in caddy && caddy.reason;
 const caddyPath = "path" in caddy ? caddy.path : "";
 
+/** alpha's identity has an extra name, beta's has not. */
+const hostNamesOf = (name: string): string[] => [
+  ...[`${name}.guest.internal`, probes.hostOf(name)],
+  ...(name === "alpha" ? [extraHosts[0]] : []),
+];
+
 describe("the real front of guests, behind Caddy and proxy", { skip }, () => {
   let stage: Awaited<ReturnType<typeof openServiceStage>>;
   before(async () => {
-    stage = await openServiceStage(caddyPath, { guests: pair, fixture: fronts });
+    const guests = pair.map((guest) => ({ ...guest, hostNames: hostNamesOf(guest.name) }));
+    stage = await openServiceStage(caddyPath, { guests, fixture: fronts });
   });
   after(() => stage.scene.close());
 
@@ -35,6 +43,14 @@ describe("the real front of guests, behind Caddy and proxy", { skip }, () => {
     const socket = await openWebSocket(stage.front, probes.hostOf("beta"));
     assert.equal(await echo(socket, "hello"), "beta:hello");
     socket.terminate();
+  });
+
+  it("has the last word about extra host names: 421 for one that its identity does not have", async () => {
+    const [shop, www] = extraHosts;
+    await stage.publish("alpha", [shop]);
+    await stage.publish("beta", [www]);
+    assert.equal(JSON.parse((await ask(stage.front, shop)).text).guest, "alpha");
+    assert.equal((await ask(stage.front, www)).status, 421);
   });
 
   it("gives nobody another tenant's answer in 6,000 requests while addresses are exchanged", async (test) => {

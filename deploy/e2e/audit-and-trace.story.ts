@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { RecordOutcomeSchema, RecordPhaseSchema } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { fetchTrace } from "../client/trace.ts";
+import { instanceFiles } from "../dev/configuration.ts";
 import { describeInstance } from "../dev/instance.ts";
 import { openStack } from "../dev/stack.ts";
 import {
@@ -18,6 +21,7 @@ import {
   spawn,
 } from "./subject.ts";
 
+const verifier = join(import.meta.dirname, "../../services/audit/src/verify/main.ts");
 const stack = openStack(describeInstance(instance));
 let inventory: readonly string[] = [];
 
@@ -96,4 +100,18 @@ test("without audit a spawn is refused and changes nothing, and an eviction goes
   });
   assert.deepEqual(later.slice(earlier.length), ["INTENT", "OUTCOME"]);
   await assertUnchangedSince(inventory);
+});
+
+test("the log verifies with the public key and with what the witness kept, and nothing else", async () => {
+  const { stateDir } = stack.instance;
+  const { checkpointVerifierPath, witnessDir } = instanceFiles(stack.instance);
+  const given = ["--log", `${stateDir}/audit`, "--key", checkpointVerifierPath, "--checkpoints", witnessDir, "--json"];
+  const { records } = await clients.audit.queryRecords({ page: { pageSize: 500 } });
+  const verdict = await eventually("a checkpoint of all records at the witness", 30_000, async () => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [verifier, ...given], { encoding: "utf8" });
+    assert.equal(status, 0, `${stdout}${stderr}`);
+    const found = JSON.parse(stdout);
+    return found.newest.size >= records.length ? found : undefined;
+  });
+  assert.equal(verdict.isVerified, true);
 });

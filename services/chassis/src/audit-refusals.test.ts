@@ -42,14 +42,14 @@ test("whom the gate refuses is recorded: who it is, if that is verified, and whi
 
 test("a flood of refused calls is a few records, its count, and no less of anybody else's", () => {
   const { recorder, clock, lines } = stage();
-  for (let call = 0; call < 100_000; call += 1) recorder.refused({ caller: "spiffe://test/svc/net", method, reason });
+  for (let call = 0; call < 5000; call += 1) recorder.refused({ caller: "spiffe://test/svc/net", method, reason });
   recorder.refused({ caller: "spiffe://test/svc/proxy", method, reason });
   assert.equal(lines().length, 21);
   assert.match(lines()[20] ?? "", /^AppendRecord spiffe:\/\/test\/svc\/proxy /);
   clock.advance(10_000);
   recorder.refused({ caller: "spiffe://test/svc/net", method, reason });
   assert.deepEqual(lines().slice(21), [
-    "SuppressRefusals spiffe://test/svc/net refusals/99980",
+    "SuppressRefusals spiffe://test/svc/net refusals/4980",
     "AppendRecord spiffe://test/svc/net lobsterd.audit.v1.AuditService/AppendRecord",
   ]);
 });
@@ -66,14 +66,14 @@ test("what was suppressed is said even if the caller never comes again", () => {
 test("many callers are no way around the limit, and are forgotten when they are quiet", () => {
   const { recorder, sink, clock } = stage();
   const flood = () => {
-    for (let call = 0; call < 50_000; call += 1)
+    for (let call = 0; call < 3000; call += 1)
       recorder.refused({ caller: `spiffe://test/client/${call}`, method, reason });
   };
   flood();
   assert.equal(sink.entries.length, 1000 + 20);
   clock.advance(600_000);
   recorder.flush();
-  assert.equal(sink.entries.at(-1)?.resource, `refusals/${50_000 - 1020}`);
+  assert.equal(sink.entries.at(-1)?.resource, "refusals/1980");
   flood();
   assert.equal(sink.entries.length, 2 * 1020 + 1);
 });

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Removal, runWithout } from "./testing/control-removal.ts";
+import { type Removal, runWithout } from "@lobsterd/chassis/testing-control-removal.ts";
 
 interface Ablation {
   readonly control: string;
@@ -244,7 +244,7 @@ const intact = new Map<string, Promise<void>>();
 
 /** A test that fails, or does not exist, with the control in place shows nothing when it fails without. */
 async function passesIntact(file: string, name: string): Promise<void> {
-  const run = await runWithout([], file, name);
+  const run = await runWithout([], { service: "secrets", file, name });
   assert.ok(run.passed && run.count === 1, `with every control in place ${name} has to run and pass:\n${run.output}`);
 }
 
@@ -257,7 +257,7 @@ for (const {
     const whole = intact.get(name) ?? passesIntact(file, name);
     intact.set(name, whole);
     await whole;
-    const run = await runWithout(removals, file, name);
+    const run = await runWithout(removals, { service: "secrets", file, name });
     assert.equal(run.count, 1, run.output);
     assert.equal(run.passed, false, `${name} passes without the control`);
   });

@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writ
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const root = fileURLToPath(new URL("../../../../", import.meta.url));
+const root = fileURLToPath(new URL("../../../", import.meta.url));
 const runLimitMs = 120_000;
 
 /** A change of one source file that takes a control away. */
@@ -22,24 +22,32 @@ export interface TestRun {
   readonly output: string;
 }
 
+/** One test of a service. */
+export interface ControlTest {
+  readonly service: string;
+  /** Below `services/<service>/src`. */
+  readonly file: string;
+  readonly name: string;
+}
+
 /**
- * Runs the test called `name` of `testFile` (below `services/secrets/src`) against a copy of this service and the chassis in
- * which `removals` were made. The checkout is not touched. Throws if a removal does not apply.
+ * Runs a test against a copy of its service and the chassis in which `removals` were made. The checkout is not touched. Throws if a
+ * removal does not apply.
  */
-export async function runWithout(removals: readonly Removal[], testFile: string, name: string): Promise<TestRun> {
+export async function runWithout(removals: readonly Removal[], { service, file, name }: ControlTest): Promise<TestRun> {
   mkdirSync(join(root, ".cache"), { recursive: true });
   // Inside the checkout, so that third-party packages are found in its node_modules.
-  const copy = mkdtempSync(join(root, ".cache", "ablation-secrets-"));
+  const copy = mkdtempSync(join(root, ".cache", `ablation-${service}-`));
   try {
-    for (const service of ["secrets", "chassis"]) {
+    for (const copied of new Set([service, "chassis"])) {
       for (const part of ["src", "package.json"]) {
-        cpSync(join(root, "services", service, part), join(copy, "services", service, part), { recursive: true });
+        cpSync(join(root, "services", copied, part), join(copy, "services", copied, part), { recursive: true });
       }
     }
     mkdirSync(join(copy, "node_modules", "@lobsterd"), { recursive: true });
     symlinkSync(join(copy, "services", "chassis"), join(copy, "node_modules", "@lobsterd", "chassis"));
     for (const removal of removals) apply(copy, removal);
-    return await runTest(join(copy, "services", "secrets", "src", testFile), name);
+    return await runTest(join(copy, "services", service, "src", file), name);
   } finally {
     rmSync(copy, { recursive: true });
   }

@@ -1,21 +1,37 @@
+import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openDatabase, transaction } from "@lobsterd/chassis/sqlite.ts";
 import { uuidv7 } from "uuidv7";
 import { draft, openTestLog, writer } from "../testing/test-log.ts";
+import { createHashFile } from "../tree/hash-store.ts";
+import { MerkleTree } from "../tree/merkle-tree.ts";
+import { createNoteSigner } from "../tree/signed-note.ts";
 import { encodeLeaf, leafHash } from "./canonical.ts";
+import { type Checkpointer, createCheckpointer } from "./checkpointer.ts";
 import { openFileOnDisk } from "./file-on-disk.ts";
 import { migrations, RecordIndex } from "./record-index.ts";
 
-const writers = 64;
+export const writers = 64;
 const rounds = 5;
 const roundMs = 1500;
 
-/** Appends per second of 64 concurrent writers, and how long each waited. */
+/** As the service runs it: index, tree and signed checkpoints included. Appends per second of 64 concurrent writers, and how long each waited. */
 async function measureLog(directory: string): Promise<{ perSecond: number; waitsMs: number[] }> {
   const index = new RecordIndex(join(directory, "index.sqlite"));
-  const { log } = await openTestLog(await openFileOnDisk(join(directory, "records.log")), { index, now: Date.now });
+  const tree = new MerkleTree(createHashFile(join(directory, "tree.hashes")));
+  const signer = createNoteSigner("bench/audit/host", generateKeyPairSync("ed25519").privateKey);
+  let checkpointer: Checkpointer | undefined;
+  const opened = await openTestLog(await openFileOnDisk(join(directory, "records.log")), {
+    ...{ index, tree, now: Date.now },
+    grew: () => checkpointer?.grew(),
+  });
+  const { log } = opened;
+  checkpointer = createCheckpointer({
+    ...{ tree: () => log.tree(), signer, now: Date.now, last: undefined },
+    signed: () => undefined,
+  });
   const waitsMs: number[] = [];
   const start = performance.now();
   let number = 0;
@@ -65,26 +81,28 @@ function measureCommitPerRecord(directory: string): number {
   return perSecond;
 }
 
-const logRates: number[] = [];
-const commitRates: number[] = [];
-const waitsMs: number[] = [];
-for (let round = 0; round < rounds; round += 1) {
-  const directory = mkdtempSync(join(tmpdir(), "lobsterd-audit-bench-"));
-  try {
-    commitRates.push(measureCommitPerRecord(directory));
-    const measured = await measureLog(directory);
-    logRates.push(measured.perSecond);
-    for (const wait of measured.waitsMs) waitsMs.push(wait);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+/** Both rates of one round after the other, so that a busy machine slows both down, and how long each append of the log waited. */
+export interface AppendFigures {
+  readonly logPerSecond: readonly number[];
+  readonly commitPerSecond: readonly number[];
+  readonly waitsMs: readonly number[];
 }
-waitsMs.sort((one, other) => one - other);
-const median = (values: number[]) => values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)] ?? 0;
-const quantile = (share: number) => (waitsMs[Math.floor(waitsMs.length * share)] ?? 0).toFixed(2);
-const [log, commit] = [median(logRates), median(commitRates)];
-console.log(
-  `audit log, ${writers} writers   ${Math.round(log)} appends/s, p50 ${quantile(0.5)} ms, p99 ${quantile(0.99)} ms`,
-);
-console.log(`commit per record       ${Math.round(commit)} appends/s`);
-console.log(`ratio                   ${(log / commit).toFixed(1)}`);
+
+/** Measures on the file system of the temporary directory. */
+export async function measureAppends(): Promise<AppendFigures> {
+  const logPerSecond: number[] = [];
+  const commitPerSecond: number[] = [];
+  const waitsMs: number[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    const directory = mkdtempSync(join(tmpdir(), "lobsterd-audit-bench-"));
+    try {
+      commitPerSecond.push(measureCommitPerRecord(directory));
+      const measured = await measureLog(directory);
+      logPerSecond.push(measured.perSecond);
+      for (const wait of measured.waitsMs) waitsMs.push(wait);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  }
+  return { logPerSecond, commitPerSecond, waitsMs };
+}

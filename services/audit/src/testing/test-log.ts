@@ -44,7 +44,7 @@ export type TestLog = {
 
 export async function openTestLog(
   file: LogFile = new SimulatedDisk(),
-  options: Partial<AuditLogOptions> = {},
+  { grew, ...options }: Partial<AuditLogOptions> & { readonly grew?: (size: number) => void } = {},
 ): Promise<TestLog> {
   const clock = { ms: 1_764_000_000_000 };
   const reported: Reported = { recovered: [], clockWentBack: [], reserveChanged: [], grew: [], failed: [] };
@@ -67,7 +67,7 @@ export async function openTestLog(
       recovered: (...report) => void reported.recovered.push(report),
       clockWentBack: (...report) => void reported.clockWentBack.push(report),
       reserveChanged: (...report) => void reported.reserveChanged.push(report),
-      grew: (...report) => void reported.grew.push(report),
+      grew: grew ?? ((...report) => void reported.grew.push(report)),
       failed: (...report) => void reported.failed.push(report),
     },
     ...options,

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts";
 import { findCanaries, newCanary } from "./testing/canary.ts";
 import { type GuestFiles, guestAgent } from "./testing/guest-agent.ts";
@@ -76,6 +77,17 @@ test("64 canaries through every call and failure stand in no log, event, audit r
     const agent = await guestAgent(service, "127.0.2.1", leaf);
     assert.equal((await inject(service, guest, "127.0.2.1")).injected.length, 60);
     assert.equal(await reasonFrom(inject(service, guest, "127.0.2.1")), "LEASE_USED");
+    const rotated = Array.from({ length: 4 }, newCanary);
+    for (const [index, canary] of rotated.entries()) await putBound(service, "demo", `s${index}`, canary);
+    const values = () => new Set(agent.received.at(-1)?.map(({ value }) => value));
+    await waitFor(
+      "the new versions to reach the guest",
+      async () => (rotated.every((canary) => values().has(canary)) ? true : undefined),
+      { timeoutMs: 20_000, intervalMs: 20 },
+    );
+    const requestId = randomUUID();
+    await service.as("operator").deleteSecret({ requestId, tenant: "demo", name: "s59" });
+    await service.as("operator").rotateRootKey({ requestId: randomUUID() });
     await agent.close();
     assert.deepEqual(
       agent.received[0]
@@ -87,7 +99,7 @@ test("64 canaries through every call and failure stand in no log, event, audit r
     const issued = await service.as("operator").issueGatewayToken({ requestId: randomUUID(), tenant: "demo" });
     const token = Buffer.from(issued.token?.value ?? []).toString();
     await service.as("viewer").listSecrets({ tenant: "demo" });
-    const sought = [...canaries, token, keyCanary(key)];
+    const sought = [...canaries, ...rotated, token, keyCanary(key)];
     assert.ok(sought.every((value) => value.length >= 35));
 
     const report = (): Record<string, number[]> => {

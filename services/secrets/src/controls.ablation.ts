@@ -29,11 +29,19 @@ const shredded = [
   "sealed/shredder.test.ts",
   "after a shred no wrapped key and no ciphertext of the tenant is on disk, and others are untouched",
 ] as const;
-const modes = ["root-key/file-provider.test.ts", "modes 0400 and 0600 are taken, every other one is refused"] as const;
+const modes = ["root-key/file-source.test.ts", "modes 0400 and 0600 are taken, every other one is refused"] as const;
 const oddFiles = [
-  "root-key/file-provider.test.ts",
+  "root-key/file-source.test.ts",
   "a file of another size, a link, a directory, a FIFO and a placeholder are refused",
 ] as const;
+
+const places = [
+  "rpc/secrets.test.ts",
+  "reserved names and places, unknown secrets and values that do not fit are refused with their reason",
+] as const;
+const rotationTest = (name: string) => ["injection/rotation.test.ts", name] as const;
+const rootRotation = (name: string) => ["sealed/root-rotation.test.ts", name] as const;
+const vault = (name: string) => ["root-key/vault-provider.test.ts", name] as const;
 
 const secrets = (file: string, find: string, replace: string): Removal => ({
   file: `secrets/src/${file}`,
@@ -130,7 +138,7 @@ const ablations: readonly Ablation[] = [
     control: "lease: end",
     removals: [
       secrets("injection/lease.ts", "leaseExpireTimeMs <= nowMs", "false"),
-      secrets("injection/injector.ts", "Math.min(limits.timeoutMs, leaseExpireTimeMs - now())", "limits.timeoutMs"),
+      secrets("injection/injector.ts", "Math.min(timeoutMs, leaseExpireTimeMs - now())", "timeoutMs"),
     ],
     test: leaseScope,
   },
@@ -159,16 +167,16 @@ const ablations: readonly Ablation[] = [
   },
   {
     control: "lease: one delivery at a time",
-    removals: [secrets("injection/injector.ts", "if (underWay.has(guest.vmId)) {", "if (false) {")],
+    removals: [secrets("injection/deliveries.ts", "if (underWay.has(session.vmId)) {", "if (false) {")],
     test: ["injection/injection.test.ts", "parallel injections into one guest deliver once"],
   },
   {
     control: "lease: stays while nothing was delivered",
     removals: [
       secrets(
-        "injection/injector.ts",
-        "await deliver(guest, address, [...secrets, token], limits);",
-        "identities.markInjected(guest, now());\n      await deliver(guest, address, [...secrets, token], limits);",
+        "injection/deliveries.ts",
+        "await deliver(session, session.guestAddress, [...secrets, token], limits);",
+        "taken();\n      await deliver(session, session.guestAddress, [...secrets, token], limits);",
       ),
     ],
     test: wrongGuest,
@@ -194,7 +202,7 @@ const ablations: readonly Ablation[] = [
   {
     control: "key file: owner",
     removals: [secrets("root-key/private-file.ts", "status.uid !== user", "false")],
-    test: ["root-key/file-provider.test.ts", "a file of another owner is refused"],
+    test: ["root-key/file-source.test.ts", "a file of another owner is refused"],
   },
   {
     control: "key file: no link",
@@ -205,12 +213,13 @@ const ablations: readonly Ablation[] = [
     control: "key file: size",
     removals: [
       secrets("root-key/private-file.ts", "status.size < limits.minBytes || status.size > limits.maxBytes", "false"),
+      secrets("root-key/root-key.ts", "bytes.length !== rootKeyBytes", "false"),
     ],
     test: oddFiles,
   },
   {
     control: "key file: not a placeholder",
-    removals: [secrets("root-key/file-provider.ts", "new Set(bytes).size < 8", "false")],
+    removals: [secrets("root-key/root-key.ts", "new Set(bytes).size < 8", "false")],
     test: oddFiles,
   },
   {
@@ -227,6 +236,204 @@ const ablations: readonly Ablation[] = [
     control: "shred: a late write is refused",
     removals: [secrets("sealed/sealed-secrets.ts", "!keyStore.holds(key.tenant, key.id)", "false")],
     test: ["sealed/shredder.test.ts", "a put that unwrapped the key before a shred does not write after it"],
+  },
+  {
+    control: "rotation: audit before a secret is sent",
+    removals: [secrets("injection/rotation.ts", "    if (!isRecorded) await audit.append(intent);\n", "")],
+    test: rotationTest("what was put while the service could not deliver is delivered at its next start"),
+  },
+  {
+    control: "rotation: a guest whose identity is gone is sent nothing",
+    removals: [
+      secrets(
+        "store/identity-store.ts",
+        "DELETE FROM guest_identity WHERE tenant = ? AND vm_id = ?",
+        "DELETE FROM guest_identity WHERE tenant = ? AND vm_id = ? AND guest_address IS NULL",
+      ),
+    ],
+    test: rotationTest("a revoked guest and an older generation are sent nothing more"),
+  },
+  {
+    control: "rotation: another try after a failure",
+    removals: [secrets("injection/rotation.ts", "      limits.delayed(error);\n", "      return reason;\n")],
+    test: rotationTest("a guest that refuses at first, or is away, is tried again until it has the version"),
+  },
+  {
+    control: "rotation: nothing is sent to a guest that has everything",
+    removals: [secrets("injection/rotation.ts", "if (isBehindNow(session)) waiting.add", "waiting.add")],
+    test: rotationTest("an unbound secret and another tenant's reach nobody, and nothing is sent twice"),
+  },
+  {
+    control: "label: exact value",
+    removals: [secrets("sealed/guest-set.ts", " && labels[label.key] === label.value", "")],
+    test: ["sealed/guest-set.test.ts", "shared secrets are for tenants with exactly their label"],
+  },
+  {
+    control: "label: own secrets first",
+    removals: [secrets("sealed/guest-set.ts", " || own.some((secret) => collide(secret, candidate))", "")],
+    test: ["sealed/guest-set.test.ts", "a tenant's own secret stands before a shared one of the same name or place"],
+  },
+  {
+    control: "target: reserved places",
+    removals: [secrets("sealed/targets.ts", "  if (!isReserved) return;", "  return;")],
+    test: places,
+  },
+  {
+    control: "target: text where text is needed",
+    removals: [secrets("sealed/targets.ts", "if (isUtf8(bytes) && !bytes.includes(0)) return;", "return;")],
+    test: places,
+  },
+  {
+    control: "target: one secret a place",
+    removals: [
+      secrets("sealed/targets.ts", "  if (one.name === other.name) return true;", "  return one.name === other.name;"),
+    ],
+    test: places,
+  },
+  {
+    control: "shred: a shard is part of what wraps",
+    removals: [
+      secrets(
+        "root-key/local-provider.ts",
+        "const shard = shards.read(tenantKeyId);",
+        "const shard = Buffer.alloc(32);",
+      ),
+    ],
+    test: ["root-key/file-source.test.ts", "file root key: after a destruction no copy opens, and the others do"],
+  },
+  {
+    control: "shred: a shard is overwritten",
+    removals: [
+      secrets(
+        "root-key/tenant-shards.ts",
+        "        writeSync(descriptor, Buffer.alloc(fstatSync(descriptor).size), 0);\n",
+        "",
+      ),
+    ],
+    test: [
+      "root-key/file-source.test.ts",
+      "shards that others can enter are refused, and ones that are away are no destroyed keys",
+    ],
+  },
+  {
+    control: "shred: nobody else enters the shards",
+    removals: [secrets("root-key/tenant-shards.ts", "if (mode !== 0o700)", "if (false)")],
+    test: [
+      "root-key/file-source.test.ts",
+      "shards that others can enter are refused, and ones that are away are no destroyed keys",
+    ],
+  },
+  {
+    control: "shred: what the provider has to destroy is noted",
+    removals: [
+      secrets("sealed/shredder.ts", "if (deletedId !== undefined) note.run(deletedId, tenant, uuidv7(), now());", ""),
+    ],
+    test: [
+      "rpc/provider.test.ts",
+      "after a shred yesterday's store opens nothing of the tenant, and everything of the others",
+    ],
+  },
+  {
+    control: "root rotation: the old key goes last",
+    removals: [
+      secrets(
+        "sealed/root-rotation.ts",
+        "    await keys.settled();\n",
+        "    await keys.settled();\n    await provider.finishRotation();\n",
+      ),
+    ],
+    test: rootRotation(
+      "killed before or after any step, every tenant's key opens at the next start, and the rotation ends",
+    ),
+  },
+  {
+    control: "root rotation: keys that are being made",
+    removals: [secrets("sealed/root-rotation.ts", "    await keys.settled();\n", "")],
+    test: rootRotation("a tenant's key that was begun under the old root key is not left under it"),
+  },
+  {
+    control: "root rotation: the retired key is overwritten",
+    removals: [
+      secrets(
+        "root-key/file-source.ts",
+        "        writeSync(retired, Buffer.alloc(rootKeyBytes), 0, rootKeyBytes, 0);\n",
+        "",
+      ),
+    ],
+    test: ["root-key/file-source.test.ts", "a retired root key is gone: nothing opens what only it wrapped"],
+  },
+  {
+    control: "credential: modes",
+    removals: [
+      secrets(
+        "root-key/private-file.ts",
+        "if (!(isRoots ? credentialModes : privateModes).has(mode)) {",
+        "if (false) {",
+      ),
+    ],
+    test: [
+      "root-key/credential-source.test.ts",
+      "a credential is taken with the modes that systemd gives it, and with no other",
+    ],
+  },
+  {
+    control: "environment: not in production",
+    removals: [secrets("config.ts", 'mode === "development" || ', "true || ")],
+    test: [
+      "root-key/environment-source.test.ts",
+      "production mode, which is the default, refuses a root key in the environment",
+    ],
+  },
+  {
+    control: "Vault: its authority",
+    removals: [
+      secrets(
+        "root-key/vault-client.ts",
+        "        ca: readFileSync(caPath),\n",
+        "        rejectUnauthorized: false,\n",
+      ),
+    ],
+    test: vault("a server of another authority, or none, and a wrong, absent or open token are refused"),
+  },
+  {
+    control: "Vault: tenant and key id as context",
+    removals: [
+      secrets(
+        "root-key/vault-provider.ts",
+        "tenant, object: tenantKeyId, version: 1, keyId: keyName",
+        "tenant: tenant.slice(0, 0), object: tenantKeyId, version: 1, keyId: keyName",
+      ),
+    ],
+    test: vault("Vault transit root key: refuses another tenant, key id or bytes"),
+  },
+  {
+    control: "Vault: a deletion is asked about",
+    removals: [secrets("root-key/vault-provider.ts", "if (await exists(path)) throw", "if (false) throw")],
+    test: vault(
+      "a destroyed key stays destroyed: made again under its name it opens nothing, and a deletion that can be undone is none",
+    ),
+  },
+  {
+    control: "Vault: deletion is allowed first",
+    removals: [secrets("root-key/vault-provider.ts", "{ deletion_allowed: true }", "{}")],
+    test: vault("Vault transit root key: after a destruction no copy opens, and the others do"),
+  },
+  {
+    control: "Vault: an answer has an end",
+    removals: [secrets("root-key/vault-client.ts", "if (size > maxAnswerBytes)", "if (false)")],
+    test: vault("an answer without end is cut by its size, whatever the time allows"),
+  },
+  {
+    control: "Vault: an answer comes in time",
+    removals: [secrets("root-key/vault-client.ts", "        signal: AbortSignal.timeout(timeoutMs),\n", "")],
+    test: vault(
+      "every way in which the server can be out of order is ROOT_KEY_UNAVAILABLE within its limit, and heals",
+    ),
+  },
+  {
+    control: "Vault: old root key retired",
+    removals: [secrets("root-key/vault-provider.ts", "min_decryption_version: latest, ", "")],
+    test: vault("a retired version of the root key opens nothing any more"),
   },
   {
     control: "audit before what widens",

@@ -119,6 +119,12 @@ test("every way in which the server can be out of order is ROOT_KEY_UNAVAILABLE 
   assert.equal(await reasonFrom(provider.unwrap(wrapped, target)), "OK");
 });
 
+test("an answer without end is cut by its size, whatever the time allows", { timeout: 20_000 }, async () => {
+  await using vault = await startVault();
+  vault.server.fault = "endless";
+  assert.equal(await reasonFrom(vault.open({ timeoutMs: 60_000 }).create(target)), "ROOT_KEY_UNAVAILABLE");
+});
+
 test("a server of another authority, or none, and a wrong, absent or open token are refused", async () => {
   await using vault = await startVault();
   const wrapped = await vault.open().create(target);

@@ -1,26 +1,35 @@
 import { isUtf8 } from "node:buffer";
 import { create } from "@bufbuild/protobuf";
-import { durationMs, type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { durationMs, type Timestamp, TimestampSchema, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import {
   type AgentService,
+  CreateIdentityKeyResponseSchema,
   FinishedSpanSchema,
   type HealthRequest,
   HealthResponseSchema,
   type InjectedSecret,
   InjectSecretsResponseSchema,
+  InstallIdentityResponseSchema,
+  type SetClockRequest,
+  SetClockResponseSchema,
   ShutdownResponseSchema,
   WorkloadState as WireState,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import type { GuestClock } from "./clock.ts";
+import type { CurrentIdentity } from "./current-identity.ts";
 import { fail } from "./errors.ts";
-import type { Identity } from "./identity.ts";
+import type { IdentityRenewal } from "./identity-renewal.ts";
 import type { Injected, InjectedSecrets } from "./injected-secrets.ts";
 import { type Finished, parseTraceparent, type SpanContext, type Tracer } from "./tracer.ts";
 import type { Workload, WorkloadState } from "./workload.ts";
 import { PointerError } from "./workload-configuration.ts";
 
 export type AgentParts = {
-  readonly identity: Identity;
+  readonly current: CurrentIdentity;
+  readonly renewal: IdentityRenewal;
+  readonly clock: GuestClock;
+  readonly mixEntropy: (bytes: Uint8Array) => void;
   readonly workload: Workload;
   readonly secrets: InjectedSecrets;
   readonly tracer: Tracer;
@@ -73,6 +82,15 @@ function checkedWaitMs(request: HealthRequest): number {
   return waitMs;
 }
 
+const entropyBytes = 64;
+
+function checkedClock(request: SetClockRequest): { hostMs: number; entropy: Uint8Array } {
+  const { hostTime, entropy } = request;
+  if (hostTime === undefined) throw invalid("host_time", "missing");
+  if (entropy?.value.length !== entropyBytes) throw invalid("entropy", "must be 64 bytes");
+  return { hostMs: timestampMs(hostTime), entropy: entropy.value };
+}
+
 function checkedSecrets(secrets: readonly InjectedSecret[]): readonly Injected[] {
   if (secrets.length > maximumSecrets) throw invalid("secrets", "at most 64");
   const seen = new Set<string>();
@@ -111,7 +129,7 @@ async function* notImplementedStream(): AsyncGenerator<never> {
 
 /** AgentService over the parts of this guest. */
 export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentService> {
-  const { identity, workload, tracer } = parts;
+  const { current, workload, tracer } = parts;
   const takeSecrets = async (secrets: readonly Injected[], parent: SpanContext | undefined): Promise<void> => {
     const effect = await parts.secrets.replace(secrets).catch((error: unknown) => {
       if (error instanceof PointerError) throw invalid("secrets.configuration_pointer", error.message);
@@ -127,8 +145,8 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       const waitMs = checkedWaitMs(request);
       if (waitMs > 0) await workload.settled(waitMs, context.signal);
       return create(HealthResponseSchema, {
-        vmId: identity.vmId,
-        generation: identity.generation,
+        vmId: current.value.vmId,
+        generation: current.value.generation,
         workloadState: wireStates[workload.state],
         guestTime: toTimestamp(Date.now()),
         spans: request.traceId === "" ? [] : tracer.take(request.traceId).map(toWireSpan),
@@ -139,7 +157,7 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       const parent = parseTraceparent(context.requestHeader.get("traceparent"));
       const span = tracer.start("AgentService/InjectSecrets", parent);
       try {
-        const context = span?.context ?? parseTraceparent(identity.traceparent);
+        const context = span?.context ?? parseTraceparent(current.value.traceparent);
         const taken = injecting.then(() => takeSecrets(secrets, context));
         injecting = taken.catch(() => undefined);
         await taken;
@@ -157,6 +175,23 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       parts.powerOff();
       return create(ShutdownResponseSchema);
     },
+    async setClock(request) {
+      const { hostMs, entropy } = checkedClock(request);
+      try {
+        parts.mixEntropy(entropy);
+      } finally {
+        entropy.fill(0);
+      }
+      await parts.clock.setTo(hostMs);
+      return create(SetClockResponseSchema, { guestTime: toTimestamp(Date.now()) });
+    },
+    async createIdentityKey({ generation }) {
+      return create(CreateIdentityKeyResponseSchema, parts.renewal.createKey(generation));
+    },
+    async installIdentity(request) {
+      parts.renewal.install(request);
+      return create(InstallIdentityResponseSchema);
+    },
     exec: notImplementedStream,
     streamLogs: notImplementedStream,
     getActivity: notImplemented,
@@ -164,8 +199,5 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
     releaseHold: notImplemented,
     prepareSuspend: notImplemented,
     completeResume: notImplemented,
-    setClock: notImplemented,
-    createIdentityKey: notImplemented,
-    installIdentity: notImplemented,
   };
 }

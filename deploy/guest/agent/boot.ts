@@ -1,4 +1,6 @@
 import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { bootFaults, machineFacts } from "./boot-checks.ts";
+import { mixEntropy } from "./entropy.ts";
 import { type Identity, parseIdentity } from "./identity.ts";
 import { resolvConf } from "./resolv-conf.ts";
 import type { WorkloadManifest } from "./workload-manifest.ts";
@@ -7,10 +9,21 @@ const identityPath = "/run/lobsterd-agent/identity.json";
 const resolversPath = "/etc/resolv.conf";
 const manifestPath = "/opt/agent/workload.json";
 
-/** Reads who this guest is and mixes the host's seed into the kernel's entropy pool. Throws when the identity is not whole. */
+/** Throws, naming every fault, when the kernel or a mount is not as the image's init promises. */
+export function checkMachine(): void {
+  const faults = bootFaults(machineFacts());
+  if (faults.length > 0) throw new Error(`this guest is not hardened: ${faults.join("; ")}`);
+}
+
+/**
+ * Reads who this guest is, removes the file and mixes the host's seed into the kernel's entropy pool. Throws when the identity is not
+ * whole.
+ */
 export function readIdentity(): Identity {
   const identity = parseIdentity(readFileSync(identityPath, "utf8"));
-  writeFileSync("/dev/urandom", identity.seed);
+  // From here on the key is in this process only.
+  rmSync(identityPath);
+  mixEntropy(identity.seed);
   return identity;
 }
 

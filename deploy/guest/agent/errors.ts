@@ -5,8 +5,15 @@ import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts"
 const reasons = {
   NOT_IMPLEMENTED: Code.Unimplemented,
   INVALID_FIELD: Code.InvalidArgument,
-  NO_CERTIFICATE: Code.Unauthenticated,
+  HEADERS_TOO_LARGE: Code.ResourceExhausted,
+  UNKNOWN_FIELD: Code.InvalidArgument,
+  CERTIFICATE_EXPIRED: Code.Unauthenticated,
+  CLOCK_BEHIND: Code.Unauthenticated,
+  TOKEN_REFUSED: Code.Unauthenticated,
   NOT_ALLOWED: Code.PermissionDenied,
+  CLOCK_BACKWARDS: Code.FailedPrecondition,
+  CLOCK_NOT_SET: Code.Internal,
+  KEY_MISSING: Code.FailedPrecondition,
   SHUTTING_DOWN: Code.Unavailable,
 } as const;
 

@@ -5,18 +5,17 @@ import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "node:tls";
-import { type Authority, createAuthority, type Leaf } from "../image/boot-authority.ts";
+import type { Leaf } from "../image/boot-authority.ts";
+import { CurrentIdentity } from "./current-identity.ts";
 import { createFront } from "./front.ts";
-import type { Identity } from "./identity.ts";
+import { type TestGuest, testDomain, testGuest, testHostName } from "./testing.ts";
 
-const name = "demo.guest.internal";
-const domain = "lobsterd.test";
+const name = testHostName;
 /** Longer than the front keeps a connection to the workload that has nothing to do, which is a second less than the workload does. */
 const slowMs = 1500;
 const workloadKeepAliveMs = 2000;
 
-let platform: Authority;
-let guests: Authority;
+let guest: TestGuest;
 let caddy: Leaf;
 let workload: Server;
 let front: ReturnType<typeof createFront>;
@@ -29,27 +28,9 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   return body;
 }
 
-async function identityOf(): Promise<Identity> {
-  const leaf = await guests.issue({ uri: `spiffe://${domain}/guest/demo/x/1`, dns: [name] });
-  return {
-    tenant: "demo",
-    vmId: "0".repeat(32),
-    generation: 1,
-    trustDomain: domain,
-    hostNames: new Set([name]),
-    ...leaf,
-    platformCaPem: platform.certificatePem,
-    seed: Buffer.alloc(64),
-    resolvers: [],
-    expectInjection: false,
-    traceparent: undefined,
-  };
-}
-
 before(async () => {
-  platform = await createAuthority("platform");
-  guests = await createAuthority("guests");
-  caddy = await platform.issue({ uri: `spiffe://${domain}/svc/caddy` });
+  guest = await testGuest();
+  caddy = await guest.platform.issue({ uri: `spiffe://${testDomain}/svc/caddy` });
   workload = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => {
     void bodyOf(request).then(async (body) => {
       if (request.url === "/slow") await delay(slowMs);
@@ -62,7 +43,10 @@ before(async () => {
   workload.keepAliveTimeout = workloadKeepAliveMs;
   workload.listen(0, "127.0.0.1");
   await once(workload, "listening");
-  front = createFront({ identity: await identityOf(), workloadPort: (workload.address() as AddressInfo).port });
+  front = createFront({
+    current: new CurrentIdentity(guest.identity),
+    workloadPort: (workload.address() as AddressInfo).port,
+  });
   front.listen(0, "127.0.0.1");
   await once(front, "listening");
 });
@@ -77,7 +61,7 @@ after(() => {
 async function exchange(text: string): Promise<string> {
   const { certificatePem: cert, privateKeyPem: key } = caddy;
   const port = (front.address() as AddressInfo).port;
-  const socket = connect({ host: "127.0.0.1", port, ca: guests.certificatePem, cert, key, servername: name });
+  const socket = connect({ host: "127.0.0.1", port, ca: guest.guests.certificatePem, cert, key, servername: name });
   let back = "";
   socket.on("data", (chunk: Buffer) => {
     back += chunk.toString();
@@ -155,7 +139,7 @@ test("a slow answer over a reused connection to the workload is waited for", asy
 });
 
 test("a workload that is gone gives 502", async () => {
-  const alone = createFront({ identity: await identityOf(), workloadPort: 1 });
+  const alone = createFront({ current: new CurrentIdentity(guest.identity), workloadPort: 1 });
   const old = front;
   alone.listen(0, "127.0.0.1");
   await once(alone, "listening");

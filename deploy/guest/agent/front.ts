@@ -3,6 +3,7 @@ import { createServer, type Server } from "node:https";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream";
 import type { TLSSocket } from "node:tls";
+import type { CurrentIdentity } from "./current-identity.ts";
 import { endToEndHeaders } from "./forwarded-headers.ts";
 import { headerValues, type Refusal, refusalOf } from "./front-policy.ts";
 import type { Identity } from "./identity.ts";
@@ -11,7 +12,7 @@ import { peerUri } from "./peer.ts";
 import { guestTlsOptions } from "./tls-options.ts";
 
 export type FrontOptions = {
-  readonly identity: Identity;
+  readonly current: CurrentIdentity;
   readonly workloadPort: number;
   /** Connections at a time; one more is closed at once, which Caddy tells its client as 502. */
   readonly connectionLimit?: number | undefined;
@@ -130,7 +131,7 @@ function pairs(flat: readonly string[]): string[] {
 
 /** The gateway's TLS front: lets Caddy through to the workload on loopback. The server is not listening yet. */
 export function createFront(options: FrontOptions): Server {
-  const { identity, workloadPort, connectionLimit = maximumConnections } = options;
+  const { current, workloadPort, connectionLimit = maximumConnections } = options;
   const agent = new Agent({
     keepAlive: true,
     maxSockets: connectionLimit,
@@ -140,7 +141,7 @@ export function createFront(options: FrontOptions): Server {
     timeout: silenceMs + 1,
   });
   const server = createServer({
-    ...guestTlsOptions(identity),
+    ...guestTlsOptions(current.value),
     ALPNProtocols: ["http/1.1"],
     maxHeaderSize: maximumHeaderBytes,
     headersTimeout: 10_000,
@@ -150,16 +151,21 @@ export function createFront(options: FrontOptions): Server {
   });
   server.maxConnections = connectionLimit;
   server.on("request", (request, response) => {
-    const refusal = check(request, identity);
+    const refusal = check(request, current.value);
     if (refusal === undefined) forward(request, response, workloadPort, agent);
     else answer(response, refusal.status, refusal.error);
   });
   server.on("upgrade", (request, socket, head) => {
-    const refusal = check(request, identity);
+    const refusal = check(request, current.value);
     if (refusal !== undefined) answerSocket(socket, refusal.status, refusal.error);
     else if (request.headers.upgrade?.toLowerCase() !== "websocket") answerSocket(socket, 400, "unknown upgrade");
     else upgrade(request, socket, head, workloadPort);
   });
   server.on("tlsClientError", (error) => log("handshake refused", { error: error.message.slice(0, 200) }));
+  current.onChange(({ identity, isNewGeneration }) => {
+    server.setSecureContext(guestTlsOptions(identity));
+    // Caddy verified the certificate of another generation on these; a renewal of this one cuts nobody's WebSocket.
+    if (isNewGeneration) server.closeAllConnections();
+  });
   return server;
 }

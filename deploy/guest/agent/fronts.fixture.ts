@@ -9,6 +9,7 @@ import type { AddressInfo } from "node:net";
 import type { GuestPlan } from "@lobsterd/proxy/testing/guests.fixture.ts";
 import { trustDomain } from "@lobsterd/proxy/testing/scene-paths.ts";
 import { WebSocketServer } from "ws";
+import { CurrentIdentity } from "./current-identity.ts";
 import { createFront } from "./front.ts";
 
 const [path] = process.argv.slice(2);
@@ -24,9 +25,20 @@ async function startGuest(guest: GuestPlan["guests"][number]): Promise<void> {
     ...{ tenant: guest.name, vmId: "0".repeat(32), generation: 1, trustDomain },
     hostNames: new Set(guest.hostNames),
     ...{ certificatePem: guest.certificatePem, privateKeyPem: guest.keyPem, platformCaPem: plan.clientCaPem },
-    ...{ seed: Buffer.alloc(64), resolvers: [], expectInjection: false, traceparent: undefined },
+    ...{
+      seed: Buffer.alloc(64),
+      resolvers: [],
+      expectInjection: false,
+      traceparent: undefined,
+      hostTimeMs: Date.now(),
+    },
+    tokenDigests: { vm: Buffer.alloc(32), secrets: Buffer.alloc(32) },
   };
-  const front = createFront({ identity, workloadPort, connectionLimit: guest.connectionLimit });
+  const front = createFront({
+    current: new CurrentIdentity(identity),
+    workloadPort,
+    connectionLimit: guest.connectionLimit,
+  });
   front.listen(guest.port, guest.address);
   await once(front, "listening");
 }

@@ -12,6 +12,7 @@ const whole = {
   certificatePem: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
   privateKeyPem: "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
   platformCaPem: "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n",
+  tokenDigests: { vm: Buffer.alloc(32, 1).toString("base64"), secrets: Buffer.alloc(32, 2).toString("base64") },
   hostTimeMs: 1,
   seedBase64: Buffer.alloc(64, 7).toString("base64"),
   resolvers: ["45.0.0.53"],
@@ -23,13 +24,15 @@ test("a whole identity is read", () => {
   assert.equal(identity.tenant, "demo");
   assert.equal(identity.generation, 3);
   assert.equal(identity.seed.length, 64);
+  assert.deepEqual(identity.tokenDigests.secrets, Buffer.alloc(32, 2));
+  assert.equal(identity.hostTimeMs, 1);
   assert.equal(identity.traceparent, undefined);
   assert.ok(identity.hostNames.has("demo.example.test"));
   assert.deepEqual(identity.resolvers, ["45.0.0.53"]);
   assert.deepEqual(parseIdentity(JSON.stringify({ ...whole, resolvers: [] })).resolvers, []);
 });
 
-for (const field of Object.keys(whole).filter((name) => name !== "hostTimeMs")) {
+for (const field of Object.keys(whole)) {
   test(`an identity without ${field} is refused`, () => {
     assert.throws(() => parseIdentity(JSON.stringify({ ...whole, [field]: undefined })), IdentityError);
   });
@@ -46,6 +49,11 @@ const malformed: readonly (readonly [string, unknown])[] = [
   ["hostNames", ["UPPER.example"]],
   ["hostNames", "demo.example.test"],
   ["seedBase64", "AAAA"],
+  ["hostTimeMs", -1],
+  ["hostTimeMs", "1"],
+  ["tokenDigests", {}],
+  ["tokenDigests", { vm: Buffer.alloc(32, 1).toString("base64") }],
+  ["tokenDigests", { vm: "", secrets: "" }],
   ["resolvers", "45.0.0.53"],
   ["resolvers", ["::1"]],
   ["resolvers", ["45.0.0.53\noptions"]],

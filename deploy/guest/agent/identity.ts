@@ -1,4 +1,5 @@
 import { isIPv4 } from "node:net";
+import type { CallingService } from "./access.ts";
 
 /** Who this guest is, as PID 1 found it on the identity drive. */
 export type Identity = {
@@ -11,6 +12,10 @@ export type Identity = {
   readonly certificatePem: string;
   readonly privateKeyPem: string;
   readonly platformCaPem: string;
+  /** SHA-256 of the token with which each service calls this guest's agent. */
+  readonly tokenDigests: Readonly<Record<CallingService, Uint8Array>>;
+  /** The host's clock when it made the drive, in milliseconds since 1970. */
+  readonly hostTimeMs: number;
   readonly seed: Buffer;
   /** IPv4 addresses of the only DNS servers that this guest reaches. */
   readonly resolvers: readonly string[];
@@ -56,6 +61,21 @@ function addresses(fields: Fields): readonly string[] {
   return value as string[];
 }
 
+function digests(fields: Fields): Identity["tokenDigests"] {
+  const value = fields.tokenDigests;
+  if (typeof value !== "object" || value === null) throw new IdentityError("identity field tokenDigests is missing");
+  const digest = (service: CallingService) =>
+    Buffer.from(text(value as Fields, service, /^[A-Za-z0-9+/]{43}=$/), "base64");
+  return { vm: digest("vm"), secrets: digest("secrets") };
+}
+
+function milliseconds(fields: Fields, name: string): number {
+  const value = fields[name];
+  if (!Number.isSafeInteger(value) || (value as number) < 0)
+    throw new IdentityError(`identity field ${name} is missing or malformed`);
+  return value as number;
+}
+
 /** Parses the identity document. Everything is required except `traceparent`: the agent does not run half identified. */
 export function parseIdentity(document: string): Identity {
   if (document.length > maximumBytes) throw new IdentityError("identity document is too large");
@@ -82,6 +102,8 @@ export function parseIdentity(document: string): Identity {
     certificatePem: text(fields, "certificatePem", /^-----BEGIN CERTIFICATE-----\n/),
     privateKeyPem: text(fields, "privateKeyPem", /^-----BEGIN (EC )?PRIVATE KEY-----\n/),
     platformCaPem: text(fields, "platformCaPem", /^-----BEGIN CERTIFICATE-----\n/),
+    tokenDigests: digests(fields),
+    hostTimeMs: milliseconds(fields, "hostTimeMs"),
     seed,
     resolvers: addresses(fields),
     expectInjection,

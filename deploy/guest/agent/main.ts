@@ -1,7 +1,18 @@
 import { agentHandlers } from "./agent-service.ts";
-import { kernelStartMs, prepareWorkload, readIdentity, readWorkloadManifest, writeResolvers } from "./boot.ts";
+import {
+  checkMachine,
+  kernelStartMs,
+  prepareWorkload,
+  readIdentity,
+  readWorkloadManifest,
+  writeResolvers,
+} from "./boot.ts";
+import { GuestClock, machineClock } from "./clock.ts";
+import { CurrentIdentity } from "./current-identity.ts";
+import { mixEntropy } from "./entropy.ts";
 import { createFront } from "./front.ts";
 import { createGrpcServer } from "./grpc-server.ts";
+import { IdentityRenewal } from "./identity-renewal.ts";
 import { InjectedSecrets } from "./injected-secrets.ts";
 import { log } from "./log.ts";
 import { resetMachine, syncFileSystems } from "./power.ts";
@@ -13,14 +24,23 @@ import { WorkloadConfiguration } from "./workload-configuration.ts";
 const address = "10.77.0.2";
 const agentPort = 7443;
 const frontPort = 9000;
+/** Certificates begin five minutes before they are issued. */
+const bootToleranceMs = 60_000;
 const workloadGraceMs = 5_000;
 const drainMs = 2_000;
 
-function main(): void {
+async function main(): Promise<void> {
   const tracer = new Tracer();
+  checkMachine();
   const identity = readIdentity();
+  const clock = new GuestClock(machineClock);
+  const startMs = kernelStartMs();
+  // The drive was made just before the kernel started. A machine without a clock of its own would refuse every certificate; one that is
+  // near is left to SetClock, since setting costs time that the boot has not.
+  await clock.setTo(identity.hostTimeMs, { ageMs: Date.now() - startMs, withinMs: bootToleranceMs });
+  const current = new CurrentIdentity(identity);
   const parent = parseTraceparent(identity.traceparent);
-  const boot = tracer.start("guest.boot", parent, kernelStartMs());
+  const boot = tracer.start("guest.boot", parent, startMs);
   const manifest = readWorkloadManifest();
   writeResolvers(identity);
   prepareWorkload(identity, manifest);
@@ -37,8 +57,14 @@ function main(): void {
   // The handler's answer is written after it returns, so the drain begins one turn of the loop later.
   const powerOff = () => setImmediate(() => void grpc.drain(drainMs).finally(resetMachine));
   if (!identity.expectInjection) workload.start(parent);
-  const front = createFront({ identity, workloadPort: manifest.port });
-  const grpc = createGrpcServer(identity, agentHandlers({ identity, workload, secrets, tracer, quiesce, powerOff }));
+  const front = createFront({ current, workloadPort: manifest.port });
+  const grpc = createGrpcServer(
+    current,
+    agentHandlers({
+      ...{ current, renewal: new IdentityRenewal(current), clock, mixEntropy },
+      ...{ workload, secrets, tracer, quiesce, powerOff },
+    }),
+  );
   // Until there is an answer to give, the port is closed: a handshake under emulation takes time that the workload needs to start.
   void workload.firstHealthy().then(() => front.listen(frontPort, address));
   grpc.server.listen(agentPort, address, () => {
@@ -48,8 +74,11 @@ function main(): void {
 }
 
 // Whatever goes wrong here, nothing is served: the process ends, PID 1 with it, and the host's boot watchdog sees the machine go.
-process.on("uncaughtException", (error) => {
-  log("agent failed", { error: error.message });
+function end(error: unknown): never {
+  log("agent failed", { error: error instanceof Error ? error.message : String(error) });
   process.exit(1);
-});
-main();
+}
+
+process.on("uncaughtException", end);
+process.on("unhandledRejection", end);
+main().catch(end);

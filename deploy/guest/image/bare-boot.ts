@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -93,14 +93,19 @@ export type BootIdentity = {
   readonly traceparent?: string;
 };
 
+/** What each service calls the agent with, beside its certificate. */
+export type AgentTokens = { readonly vm: string; readonly secrets: string };
+
 /** The identity drive's bytes: one JSON document padded with zero bytes. */
-export function identityDrive(identity: BootIdentity, leaf: Leaf, platformCaPem: string): Buffer {
+export function identityDrive(identity: BootIdentity, leaf: Leaf, platformCaPem: string, tokens: AgentTokens): Buffer {
+  const digest = (token: string) => createHash("sha256").update(token).digest("base64");
   const document = {
     version: 1,
     ...identity,
     trustDomain: bootTrustDomain,
     ...leaf,
     platformCaPem,
+    tokenDigests: { vm: digest(tokens.vm), secrets: digest(tokens.secrets) },
     hostTimeMs: Date.now(),
     seedBase64: randomBytes(64).toString("base64"),
   };
@@ -117,6 +122,7 @@ export type BareGuest = {
   readonly identity: BootIdentity;
   /** Signs services and callers. */
   readonly platform: Authority;
+  readonly tokens: AgentTokens;
   /** Signs guests. */
   readonly guests: Authority;
   readonly directory: string;
@@ -158,6 +164,8 @@ export async function startBareGuest(options: BareBootOptions): Promise<BareGues
   };
   const uri = `spiffe://${bootTrustDomain}/guest/${identity.tenant}/${identity.vmId}/${identity.generation}`;
   const leaf = await guests.issue({ uri, dns: [`${identity.tenant}.guest.internal`] });
+  const newToken = () => randomBytes(32).toString("base64url");
+  const tokens = { vm: newToken(), secrets: newToken() };
   const files: MachineFiles = {
     image: options.image,
     overlay: join(directory, "overlay.ext4"),
@@ -167,7 +175,7 @@ export async function startBareGuest(options: BareBootOptions): Promise<BareGues
     ...(options.consoleLog === undefined ? {} : { consoleLog: options.consoleLog }),
   };
   await createOverlay(files.overlay, 64);
-  const drive = options.identityDrive ?? identityDrive(identity, leaf, platform.certificatePem);
+  const drive = options.identityDrive ?? identityDrive(identity, leaf, platform.certificatePem, tokens);
   await writeFile(files.identityDrive, drive, { mode: 0o600 });
   const argv = machineArguments(files, await hostTscKhz());
   const network = await createBootNetwork(`lobboot-${process.pid}-${randomBytes(2).toString("hex")}`, directory, [
@@ -183,6 +191,7 @@ export async function startBareGuest(options: BareBootOptions): Promise<BareGues
     identity,
     platform,
     guests,
+    tokens,
     directory,
     privateKeyPem: leaf.privateKeyPem,
     startedAtMs,

@@ -7,6 +7,8 @@ export type Leaf = { readonly certificatePem: string; readonly privateKeyPem: st
 
 export type LeafRequest = {
   readonly uri: string;
+  /** More URIs, to see that a certificate with more than one names nobody. */
+  readonly uris?: readonly string[];
   readonly dns?: readonly string[];
   /** Default: valid for an hour from a minute ago. */
   readonly notBefore?: Date;
@@ -14,7 +16,12 @@ export type LeafRequest = {
 };
 
 /** A throw-away authority for boots outside a stack: its key lives in this process only. */
-export type Authority = { readonly certificatePem: string; issue(request: LeafRequest): Promise<Leaf> };
+export type Authority = {
+  readonly certificatePem: string;
+  /** The authority's own certificate and key, to see that it speaks for nobody itself. */
+  readonly self: Leaf;
+  issue(request: LeafRequest): Promise<Leaf>;
+};
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const minuteMs = 60_000;
@@ -28,7 +35,8 @@ async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
   return `-----BEGIN PRIVATE KEY-----\n${bytes.replace(/(.{64})/g, "$1\n").trimEnd()}\n-----END PRIVATE KEY-----\n`;
 }
 
-export async function createAuthority(name: string): Promise<Authority> {
+/** `uri` stands in the authority's own certificate; authorities have none by themselves. */
+export async function createAuthority(name: string, uri?: string): Promise<Authority> {
   x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0]);
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   const notBefore = new Date(Date.now() - minuteMs);
@@ -43,14 +51,17 @@ export async function createAuthority(name: string): Promise<Authority> {
     extensions: [
       new x509.BasicConstraintsExtension(true, 0, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+      ...(uri === undefined ? [] : [new x509.SubjectAlternativeNameExtension([{ type: "url", value: uri }])]),
     ],
   });
+  const certificatePem = `${authority.toString("pem")}\n`;
   return {
-    certificatePem: `${authority.toString("pem")}\n`,
+    certificatePem,
+    self: { certificatePem, privateKeyPem: await exportKey(keys.privateKey) },
     async issue(request) {
       const leafKeys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
       const names: x509.JsonGeneralNames = [
-        { type: "url", value: request.uri },
+        ...[request.uri, ...(request.uris ?? [])].map((value) => ({ type: "url" as const, value })),
         ...(request.dns ?? []).map((value) => ({ type: "dns" as const, value })),
       ];
       const leaf = await x509.X509CertificateGenerator.create({

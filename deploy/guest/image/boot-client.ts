@@ -1,6 +1,6 @@
 import { request } from "node:https";
 import { connect, type TLSSocket } from "node:tls";
-import { type Client, createClient } from "@connectrpc/connect";
+import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { AgentService } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { BareGuest } from "./bare-boot.ts";
@@ -35,15 +35,26 @@ export function connectGuest(guest: BareGuest, port: number, caller: Caller): TL
   return connect({ ...tlsOptions(guest, port, caller), ALPNProtocols: [port === agentPort ? "h2" : "http/1.1"] });
 }
 
-/** A client of the guest's agent, and the way to close its connection. */
-export function agentClient(guest: BareGuest, leaf: Leaf): { client: Client<typeof AgentService>; close(): void } {
+/** A client of the guest's agent, with `token` if there is one, and the way to close its connection. */
+export function agentClient(
+  guest: BareGuest,
+  leaf: Leaf,
+  token: string | undefined,
+): { client: Client<typeof AgentService>; close(): void } {
   const baseUrl = `https://${guest.identity.hostNames[0]}`;
   const sessionManager = new Http2SessionManager(
     baseUrl,
     {},
     { createConnection: () => connectGuest(guest, agentPort, { leaf }) },
   );
-  const client = createClient(AgentService, createGrpcTransport({ baseUrl, sessionManager }));
+  const withToken: Interceptor = (next) => (request) => {
+    if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
+    return next(request);
+  };
+  const client = createClient(
+    AgentService,
+    createGrpcTransport({ baseUrl, sessionManager, interceptors: [withToken] }),
+  );
   return { client, close: () => sessionManager.abort() };
 }
 

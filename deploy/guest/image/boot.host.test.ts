@@ -40,7 +40,8 @@ async function asService<T>(
   name: string,
   use: (client: ReturnType<typeof agentClient>["client"]) => Promise<T>,
 ): Promise<T> {
-  const { client, close } = agentClient(guest, leaf(name));
+  const token = name === "secrets" ? guest.tokens.secrets : guest.tokens.vm;
+  const { client, close } = agentClient(guest, leaf(name), token);
   try {
     return await use(client);
   } finally {
@@ -130,9 +131,11 @@ async function rejection(
 }
 
 const refusedCallers = [
-  { what: "without a certificate", alert: "TLSV13_ALERT_CERTIFICATE_REQUIRED" },
+  { what: "without a certificate", alert: "dropped" },
   { what: "with a guest's certificate", name: "guest", alert: "dropped" },
   { what: "with an expired certificate", name: "expired", alert: "dropped" },
+  { what: "with the certificate of net", name: "net", alert: "dropped" },
+  { what: "with the certificate of caddy", name: "caddy", alert: "dropped" },
   { what: "over TLS 1.2", name: "vm", maxVersion: "TLSv1.2", alert: "TLSV1_ALERT_PROTOCOL_VERSION" },
 ] as const;
 for (const { what, alert, ...caller } of refusedCallers) {
@@ -143,12 +146,15 @@ for (const { what, alert, ...caller } of refusedCallers) {
   });
 }
 
-test("other services, and the right services for the wrong RPC, are refused", async () => {
+test("the right services for the wrong RPC, or without their token, are refused", async () => {
   const denied = { code: Code.PermissionDenied, reason: "NOT_ALLOWED", domain: "agent.lobsterd" };
-  assert.deepEqual(await refusal(asService("net", (client) => client.health({}))), denied);
-  assert.deepEqual(await refusal(asService("caddy", (client) => client.health({}))), denied);
   assert.deepEqual(await refusal(asService("vm", (client) => client.injectSecrets({}))), denied);
   assert.deepEqual(await refusal(asService("secrets", (client) => client.shutdown({}))), denied);
+  for (const token of [undefined, guest.tokens.secrets]) {
+    const { client, close } = agentClient(guest, leaf("vm"), token);
+    assert.equal((await refusal(client.health({}))).reason, "TOKEN_REFUSED");
+    close();
+  }
 });
 
 test("RPCs of later work say so", async () => {

@@ -52,4 +52,5 @@ $bb mount -o remount,ro /sys
 $bb mount -o move /dev /new/dev
 $bb mount -o move /proc /new/proc
 $bb mount -o move /sys /new/sys
-exec $bb switch_root /new /usr/bin/tini -- /usr/bin/node /opt/agent/agent.js
+# The agent keeps little and its garbage is short-lived: without bounds, tens of MiB of it would be collected late.
+exec $bb switch_root /new /usr/bin/tini -- /usr/bin/node --max-semi-space-size=2 --max-old-space-size=48 /opt/agent/agent.js

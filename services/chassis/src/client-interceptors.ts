@@ -41,6 +41,14 @@ export const onlyCodeOfAnswer: Interceptor = translateFailures((error) => {
   return failure.isWireError ? new ConnectError("the peer refused the call", failure.code) : error;
 });
 
+/** Sends `token` with every call. */
+export function withBearer(token: string): Interceptor {
+  return (next) => (request) => {
+    request.header.set("authorization", `Bearer ${token}`);
+    return next(request);
+  };
+}
+
 /**
  * Repeats a unary call that met UNAVAILABLE, with exponential back-off and jitter, within its deadline and at most seven times. Only calls
  * that may be repeated: a method with an idempotency level, or a request with a `requestId`.

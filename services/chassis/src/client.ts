@@ -2,10 +2,11 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, createClient, type HandlerContext, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { AgentService } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
-import { lostServerIsUnavailable, onlyCodeOfAnswer, retryIdempotent } from "./client-interceptors.ts";
+import { lostServerIsUnavailable, onlyCodeOfAnswer, retryIdempotent, withBearer } from "./client-interceptors.ts";
 import type { TlsFiles } from "./listener.ts";
 import { connectPeer, type PeerAddress } from "./peer-connection.ts";
 import { clientTracing } from "./trace-interceptors.ts";
+import { onlyValidAnswers } from "./valid-answers.ts";
 
 const defaultTimeoutMs = 10_000;
 const maxMessageBytes = 1024 * 1024;
@@ -47,6 +48,10 @@ export interface GuestAgent {
   readonly guestCaPath: string;
   /** `spiffe://<domain>/guest/<tenant>/<vmId>/<generation>`. */
   readonly expectedUri: string;
+  /** This service's token for that guest and generation. */
+  readonly token: string;
+  /** Whether a guest whose certificate has expired, and has no other fault, is let through: for renewing it. */
+  readonly acceptExpired?: boolean;
   readonly timeoutMs: number;
   /** Bound of one reply message, 1 MiB by default. */
   readonly maxReplyBytes?: number;
@@ -58,8 +63,8 @@ export interface GuestAgentClient {
 }
 
 /**
- * A client of one guest's agent. `close` cuts its connection. Nothing is retried: the caller knows whether the guest lives. Of an error that
- * the guest answers only the code is kept.
+ * A client of one guest's agent. `close` cuts its connection. Nothing is retried: the caller knows whether the guest lives. An answer that
+ * breaks the proto's rules is DATA_LOSS; of an error that the guest answers only the code is kept.
  */
 export function createGuestAgentClient(agent: GuestAgent): GuestAgentClient {
   const { transport, close } = createPeerTransport(
@@ -69,8 +74,12 @@ export function createGuestAgentClient(agent: GuestAgent): GuestAgentClient {
       certificatePath: agent.certificatePath,
       keyPath: agent.keyPath,
       caPath: agent.guestCaPath,
+      acceptExpired: agent.acceptExpired ?? false,
     },
-    { timeoutMs: agent.timeoutMs, maxReplyBytes: agent.maxReplyBytes ?? maxMessageBytes, retry: false, hostile: true },
+    {
+      ...{ timeoutMs: agent.timeoutMs, maxReplyBytes: agent.maxReplyBytes ?? maxMessageBytes, retry: false },
+      ...{ hostile: true, bearer: agent.token },
+    },
   );
   return { client: createClient(AgentService, transport), close };
 }
@@ -89,6 +98,8 @@ export function createPeerTransport(
     readonly maxReplyBytes: number;
     readonly retry: boolean;
     readonly hostile?: boolean;
+    /** Sent with every call. */
+    readonly bearer?: string;
   },
 ): { transport: Transport; close(): void } {
   const isUnix = "unixPath" in address.target;
@@ -110,7 +121,8 @@ export function createPeerTransport(
     interceptors: [
       clientTracing,
       ...(limits.retry ? [retryIdempotent] : []),
-      ...(limits.hostile === true ? [onlyCodeOfAnswer] : []),
+      ...(limits.bearer === undefined ? [] : [withBearer(limits.bearer)]),
+      ...(limits.hostile === true ? [onlyCodeOfAnswer, onlyValidAnswers] : []),
       lostServerIsUnavailable,
     ],
   });

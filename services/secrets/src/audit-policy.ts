@@ -18,6 +18,8 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
       AcquireInjectionLease: wideningInside,
       InjectSecrets: wideningInside,
       IssueGuestIdentity: wideningInside,
+      // It goes on with what IssueGuestIdentity granted: without it an outage of audit would end every running guest's certificate.
+      RenewGuestIdentity: narrowing,
       IssueGatewayToken: widening,
       ShredTenant: narrowing,
       DeleteSecret: narrowing,

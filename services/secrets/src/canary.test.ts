@@ -4,8 +4,10 @@ import { readdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { openAgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts";
+import { guestUri } from "./identity/guest-name.ts";
 import { findCanaries, newCanary } from "./testing/canary.ts";
 import { type GuestFiles, guestAgent } from "./testing/guest-agent.ts";
 import { inject, issuedLeaf, newGuest, putBound, reasonFrom } from "./testing/guests.ts";
@@ -99,7 +101,9 @@ test("64 canaries through every call and failure stand in no log, event, audit r
     const issued = await service.as("operator").issueGatewayToken({ requestId: randomUUID(), tenant: "demo" });
     const token = Buffer.from(issued.token?.value ?? []).toString();
     await service.as("viewer").listSecrets({ tenant: "demo" });
-    const sought = [...canaries, ...rotated, token, keyCanary(key)];
+    const agentTokens = openAgentTokens(join(service.config.stateDir, "agent-token.key"));
+    const agentToken = agentTokens.tokenFor(guestUri(service.config.trustDomain, guest));
+    const sought = [...canaries, ...rotated, token, agentToken, keyCanary(key)];
     assert.ok(sought.every((value) => value.length >= 35));
 
     const report = (): Record<string, number[]> => {
@@ -112,7 +116,9 @@ test("64 canaries through every call and failure stand in no log, event, audit r
         ...Object.fromEntries(readdirSync(state).map((name) => [name, readFileSync(join(state, name))])),
       };
       for (const [place, bytes] of Object.entries(places)) {
-        if (!place.endsWith("-wal") && !place.endsWith("-shm")) assert.ok(bytes.length > 500, `${place} was captured`);
+        if (place.endsWith(".key")) assert.equal(bytes.length, 32, place);
+        else if (!place.endsWith("-wal") && !place.endsWith("-shm"))
+          assert.ok(bytes.length > 500, `${place} was captured`);
       }
       return Object.fromEntries(Object.entries(places).map(([place, bytes]) => [place, findCanaries(bytes, sought)]));
     };

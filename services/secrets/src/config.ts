@@ -62,12 +62,20 @@ export const configSchema = commonConfigSchema.extend({
   rootKey: rootKeySchema.describe("what wraps tenants' keys: file, systemd-credential, environment or vault-transit"),
   guestCaCertificatePath: file("certificate of the authority that signs guests, PEM"),
   guestCaKeyPath: file("its EC P-256 key, PEM, owner this process's user, mode 0400 or 0600"),
-  guestCertificateHours: z.number().int().min(1).max(168).default(24).describe("how long a guest's certificate lasts"),
+  guestCertificateMinutes: z
+    .number()
+    .int()
+    .min(30)
+    .max(60)
+    .default(60)
+    .describe(
+      "how long a guest's certificate lasts, from its beginning in the past on; it is renewed at half of what is left",
+    ),
   guestCertificateBackdateSeconds: z
     .number()
     .int()
     .min(0)
-    .max(3600)
+    .max(900)
     .default(300)
     .describe("how far before now it begins"),
   leaseSeconds: z.number().int().min(1).max(300).default(60).describe("how long an injection lease lasts"),

@@ -4,6 +4,7 @@ import { defineErrors } from "@lobsterd/chassis/errors.ts";
 /** Makes every failure this service answers with. Messages name tenants, secrets and reasons, never a value. */
 export const fail = defineErrors("secrets.lobsterd", {
   ADDRESS_NOT_A_GUEST: Code.InvalidArgument,
+  GUEST_KEY_REFUSED: Code.InvalidArgument,
   GUEST_IDENTITY_REFUSED: Code.FailedPrecondition,
   GUEST_REFUSED: Code.FailedPrecondition,
   // Not UNAVAILABLE, which clients repeat by themselves: the guest was tried until the time was over.

@@ -13,6 +13,7 @@ export interface SecretEvents {
   identityIssued(guest: GuestName, serial: string, expireTimeMs: number): void;
   /** More leases than are ever asked for by an ordinary host: whoever asks may be collecting secrets. */
   leaseAlarm(leaseCount: number): void;
+  identityRenewed(guest: GuestName, serial: string, expireTimeMs: number): void;
   secretsInjected(guest: GuestName, delivered: Delivered): void;
   /** A running guest was given its set anew. */
   secretsRotated(guest: GuestName, delivered: Delivered): void;
@@ -44,6 +45,8 @@ export function createSecretEvents(bus: EventBus, logger: Logger): SecretEvents 
       logger.error({ leaseCount, windowSeconds: 60 }, "too many injection leases in a minute");
       bus.publish({ tenant: "", name: "lease-alarm", data: { leaseCount, windowSeconds: 60 } });
     },
+    identityRenewed: ({ tenant, vmId, generation }, serial, expireTimeMs) =>
+      tell(tenant, "identity-renewed", "guest identity renewed", { vmId, generation, serial, expireTimeMs }),
     secretsInjected: ({ tenant, vmId, generation }, delivered) =>
       tell(tenant, "secrets-injected", "secrets injected", { vmId, generation, delivered }),
     secretsRotated: ({ tenant, vmId, generation }, delivered) =>

@@ -8,6 +8,7 @@ import { issueGatewayToken } from "./rpc/issue-gateway-token.ts";
 import { issueGuestIdentity } from "./rpc/issue-guest-identity.ts";
 import { listSecrets } from "./rpc/list-secrets.ts";
 import { putSecret } from "./rpc/put-secret.ts";
+import { renewGuestIdentity } from "./rpc/renew-guest-identity.ts";
 import { rotateRootKey } from "./rpc/rotate-root-key.ts";
 import { shredTenant } from "./rpc/shred-tenant.ts";
 import type { SecretsContext } from "./service.ts";
@@ -23,7 +24,7 @@ export function createRoutes(context: SecretsContext): readonly Routes[] {
       acquireInjectionLease: acquireInjectionLease(context),
       injectSecrets: injectSecrets(context),
       issueGuestIdentity: issueGuestIdentity(context),
-      renewGuestIdentity: unimplemented,
+      renewGuestIdentity: renewGuestIdentity(context),
       createDataKey: unimplemented,
       unwrapDataKey: unimplemented,
       shredTenant: shredTenant(context),

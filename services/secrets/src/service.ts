@@ -1,5 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { openAgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
 import { type AuditSink, createAuditClient, openAuditSpool, ownOutcome } from "@lobsterd/chassis/audit.ts";
 import { openAuditCalls } from "@lobsterd/chassis/audit-open-calls.ts";
 import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
@@ -12,7 +13,9 @@ import { createAuditPolicy } from "./audit-policy.ts";
 import type { Config } from "./config.ts";
 import { createSecretEvents, type SecretEvents } from "./events.ts";
 import { openGuestAuthority } from "./identity/guest-authority.ts";
+import { guestUri } from "./identity/guest-name.ts";
 import { type IssueIdentity, identityIssuer } from "./identity/issuer.ts";
+import { identityRenewer, type RenewIdentity } from "./identity/renewer.ts";
 import { type Deliveries, openDeliveries } from "./injection/deliveries.ts";
 import { openGuestDelivery } from "./injection/guest-delivery.ts";
 import { guestNetwork } from "./injection/guest-network.ts";
@@ -30,7 +33,7 @@ import { type Shred, shredder } from "./sealed/shredder.ts";
 import { openTenantKeys } from "./sealed/tenant-keys.ts";
 import { openSecretDatabase } from "./store/database.ts";
 import { type DeliveryStore, openDeliveryStore } from "./store/delivery-store.ts";
-import { type IdentityStore, openIdentityStore } from "./store/identity-store.ts";
+import { type GuestName, type IdentityStore, openIdentityStore } from "./store/identity-store.ts";
 import { openRootRotationStore } from "./store/root-rotation-store.ts";
 import { openSecretStore } from "./store/secret-store.ts";
 import { openTenantKeyStore } from "./store/tenant-key-store.ts";
@@ -42,6 +45,9 @@ export interface SecretsContext {
   readonly sealed: SealedSecrets;
   readonly identities: IdentityStore;
   readonly issueIdentity: IssueIdentity;
+  readonly renewIdentity: RenewIdentity;
+  /** SHA-256 of the token with which this service calls that guest's agent. */
+  readonly agentTokenDigest: (guest: GuestName) => Uint8Array;
   readonly acquireLease: AcquireLease;
   readonly deliveryStore: DeliveryStore;
   readonly deliveries: Deliveries;
@@ -127,15 +133,17 @@ async function createContext(parts: {
     keyPath: config.guestCaKeyPath,
     trustDomain: config.trustDomain,
     domain: config.domain ?? config.trustDomain,
-    lifetimeMs: config.guestCertificateHours * 3_600_000,
+    lifetimeMs: config.guestCertificateMinutes * 60_000,
     backdateMs: config.guestCertificateBackdateSeconds * 1000,
   });
+  const tokens = openAgentTokens(join(config.stateDir, "agent-token.key"));
   const deliver = openGuestDelivery({
     trustDomain: config.trustDomain,
     certificatePath: config.tls.certificatePath,
     keyPath: config.tls.keyPath,
     guestCaPath: config.guestCaCertificatePath,
     port: config.guestAgentPort,
+    tokens,
   });
   const leaseMs = config.leaseSeconds * 1000;
   const deliveryStore = openDeliveryStore(database);
@@ -152,6 +160,8 @@ async function createContext(parts: {
     sealed,
     identities,
     issueIdentity: identityIssuer({ authority, identities, now }),
+    renewIdentity: identityRenewer({ authority, identities, trustDomain: config.trustDomain, now }),
+    agentTokenDigest: (guest) => tokens.digestFor(guestUri(config.trustDomain, guest)),
     acquireLease: leaseIssuer({
       identities,
       leaseMs,

@@ -60,6 +60,12 @@ export const configSchema = commonConfigSchema.extend({
   bootLimitMs: z.number().int().min(1000).default(60_000).describe("a guest that has not answered by then is killed"),
   workloadLimitMs: z.number().int().min(1000).default(60_000).describe("a workload must be healthy by then"),
   spawnLimitMs: z.number().int().min(1000).default(240_000).describe("a whole spawn, waiting in the queue included"),
+  renewalIntervalMs: z
+    .number()
+    .int()
+    .min(100)
+    .default(30_000)
+    .describe("how often it is asked which guests' certificates are due, which is at half of their life"),
   reconcileIntervalMs: z.number().int().min(100).default(10_000).describe("how often actual and desired are compared"),
 });
 

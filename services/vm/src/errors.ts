@@ -17,6 +17,7 @@ export const fail = defineErrors("vm.lobsterd", {
   BOOT_FAILED: Code.Internal,
   WORKLOAD_FAILED: Code.Internal,
   GUEST_MISBEHAVED: Code.Internal,
+  GUEST_UNREACHABLE: Code.Unavailable,
   EGRESS_UPDATE_INCOMPLETE: Code.Unavailable,
   EVICTION_INCOMPLETE: Code.Unavailable,
 });

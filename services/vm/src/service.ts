@@ -1,5 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { type AgentTokens, openAgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
 import {
   type AuditEntry,
   type AuditSink,
@@ -26,6 +27,7 @@ import type { Config } from "./config.ts";
 import { createHostEvents, createTenantEvents } from "./events.ts";
 import { openGuestAgents } from "./guest/agent.ts";
 import { type ImageCatalogue, openImageCatalogue } from "./guest/images.ts";
+import { createRenewals } from "./guest/renewals.ts";
 import { reportGuestSpans } from "./guest/spans.ts";
 import { type BootQueue, createBootQueue } from "./lifecycle/boot-queue.ts";
 import type { HostParts } from "./lifecycle/host-parts.ts";
@@ -87,7 +89,8 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
       logger.info({ vmId, log: log.tail(5), serial: serial.tail(5), ...metrics }, "a VMM ended"),
   });
   scope.onClose(() => vmm.close());
-  const parts = connectParts(config, vmm);
+  const tokens = openAgentTokens(join(config.stateDir, "agent-token.key"));
+  const parts = connectParts(config, vmm, tokens);
   scope.onClose(() => parts.guests.close());
 
   const images = openImageCatalogue(config.imagesDir);
@@ -102,9 +105,11 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   });
   const events = createTenantEvents(bus, logger);
   const posture = openPosture(config, parts, createHostEvents(bus, logger, record));
+  const renewals = createRenewals({ ...parts, logger, now: Date.now });
   const life = createLifecycle({
     ...{ config, logger, tenants, slots, journal, images, bootQueue, parts, events, posture, record },
     reportGuestSpans: reportGuestSpans(openForeignSpans("agent")),
+    renewals,
     now: Date.now,
   });
   const operations = createTenantOperations(life);
@@ -117,6 +122,10 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   });
   every(config.reconcileIntervalMs, "reconcile", () => operations.reconcile(), { signal: scope.signal, logger });
   every(config.postureIntervalMs, "posture", async () => void (await posture.check()), {
+    signal: scope.signal,
+    logger,
+  });
+  every(config.renewalIntervalMs, "renew identities", () => renewals.run(tenants.all(), scope.signal), {
     signal: scope.signal,
     logger,
   });
@@ -151,7 +160,7 @@ function reportUnresponsive(tenants: TenantStore, record: (entry: AuditEntry) =>
   };
 }
 
-function connectParts(config: Config, vmm: LaunchedVmm): HostParts {
+function connectParts(config: Config, vmm: LaunchedVmm, tokens: AgentTokens): HostParts {
   const tls = { ...config.tls, trustDomain: config.trustDomain };
   const { peers } = config;
   return {
@@ -161,7 +170,7 @@ function connectParts(config: Config, vmm: LaunchedVmm): HostParts {
     secrets: createServiceClient(SecretService, { service: "secrets", unixPath: peers.secrets }, tls, {
       timeoutMs: 30_000,
     }),
-    guests: openGuestAgents({ ...tls, guestCaPath: config.guestCaPath }),
+    guests: openGuestAgents({ ...tls, guestCaPath: config.guestCaPath, tokens }),
   };
 }
 

@@ -29,8 +29,12 @@ export interface GuestLeaf {
   readonly expireTimeMs: number;
 }
 
+/** A certificate for a key that the guest has kept to itself. */
+export type GuestCertificate = Omit<GuestLeaf, "privateKeyPem">;
+
 /** Signs guests. Its key never leaves it. */
 export interface GuestAuthority {
+  certify(name: GuestName, publicKey: KeyObject, nowMs: number): Promise<GuestCertificate>;
   issue(name: GuestName, nowMs: number): Promise<GuestLeaf>;
 }
 
@@ -44,7 +48,7 @@ export async function openGuestAuthority(options: {
   trustDomain: string;
   /** The guest of tenant `a` also answers to `a.<domain>`. */
   domain: string;
-  /** How long a guest's certificate lasts; never longer than the authority's own. */
+  /** How long a guest's certificate lasts, from its beginning on; never longer than the authority's own. */
   lifetimeMs: number;
   /** How far before now it begins: a guest's clock may be behind the host's until it is set. */
   backdateMs: number;
@@ -59,43 +63,44 @@ export async function openGuestAuthority(options: {
   const issuerKeyId = await x509.AuthorityKeyIdentifierExtension.create(issuer, false, webcrypto);
   const authorityExpireMs = certificate.validToDate.getTime();
 
+  async function certify(name: GuestName, publicKey: KeyObject, nowMs: number): Promise<GuestCertificate> {
+    const serial = positiveSerial();
+    const beginMs = nowMs - options.backdateMs;
+    const expireTimeMs = Math.min(beginMs + options.lifetimeMs, authorityExpireMs);
+    if (expireTimeMs <= nowMs) throw new Error("the guest authority's certificate has expired");
+    const [innerName, outerName] = guestHostNames(options.domain, name.tenant);
+    const leaf = await x509.X509CertificateGenerator.create(
+      {
+        serialNumber: serial,
+        subject: [{ CN: [innerName] }],
+        issuer: issuer.subjectName,
+        notBefore: new Date(beginMs),
+        notAfter: new Date(expireTimeMs),
+        signingAlgorithm: algorithm,
+        signingKey,
+        publicKey: publicKey.toCryptoKey(algorithm, true, ["verify"]),
+        extensions: [
+          new x509.BasicConstraintsExtension(false, undefined, true),
+          new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+          new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+          new x509.SubjectAlternativeNameExtension([
+            { type: "url", value: guestUri(options.trustDomain, name) },
+            { type: "dns", value: innerName },
+            { type: "dns", value: outerName },
+          ]),
+          issuerKeyId,
+        ],
+      },
+      webcrypto,
+    );
+    return { certificatePem: `${leaf.toString("pem")}\n`, serial, expireTimeMs };
+  }
+
   return {
+    certify,
     async issue(name, nowMs) {
       const { publicKey, privateKey } = await newKeyPair("ec", { namedCurve: "P-256" });
-      const serial = positiveSerial();
-      const expireTimeMs = Math.min(nowMs + options.lifetimeMs, authorityExpireMs);
-      if (expireTimeMs <= nowMs) throw new Error("the guest authority's certificate has expired");
-      const [innerName, outerName] = guestHostNames(options.domain, name.tenant);
-      const leaf = await x509.X509CertificateGenerator.create(
-        {
-          serialNumber: serial,
-          subject: [{ CN: [innerName] }],
-          issuer: issuer.subjectName,
-          notBefore: new Date(nowMs - options.backdateMs),
-          notAfter: new Date(expireTimeMs),
-          signingAlgorithm: algorithm,
-          signingKey,
-          publicKey: publicKey.toCryptoKey(algorithm, true, ["verify"]),
-          extensions: [
-            new x509.BasicConstraintsExtension(false, undefined, true),
-            new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-            new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-            new x509.SubjectAlternativeNameExtension([
-              { type: "url", value: guestUri(options.trustDomain, name) },
-              { type: "dns", value: innerName },
-              { type: "dns", value: outerName },
-            ]),
-            issuerKeyId,
-          ],
-        },
-        webcrypto,
-      );
-      return {
-        certificatePem: `${leaf.toString("pem")}\n`,
-        privateKeyPem: privateKeyPem(privateKey),
-        serial,
-        expireTimeMs,
-      };
+      return { ...(await certify(name, publicKey, nowMs)), privateKeyPem: privateKeyPem(privateKey) };
     },
   };
 }

@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import type { AgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
 import { createGuestAgentClient, type GuestAgentClient } from "@lobsterd/chassis/client.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { type InjectSecretsRequest, InjectSecretsRequestSchema } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
@@ -29,11 +30,15 @@ export function openGuestDelivery(options: {
   keyPath: string;
   guestCaPath: string;
   port: number;
+  tokens: AgentTokens;
 }): Deliver {
   return async (guest, address, secrets, { timeoutMs, signal }) => {
-    const { trustDomain, port, ...files } = options;
+    const { trustDomain, port, tokens, ...files } = options;
     const expectedUri = guestUri(trustDomain, guest);
-    const agent = createGuestAgentClient({ ...files, host: address, port, expectedUri, timeoutMs, maxReplyBytes });
+    const token = tokens.tokenFor(expectedUri);
+    const agent = createGuestAgentClient({
+      ...{ ...files, host: address, port, expectedUri, token, timeoutMs, maxReplyBytes },
+    });
     const request = requestOf(secrets);
     try {
       await send(agent, request, { timeoutMs, signal });

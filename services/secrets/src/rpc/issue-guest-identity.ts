@@ -11,7 +11,7 @@ import type { SecretsContext } from "../service.ts";
 import { claimRequestId } from "./request-claim.ts";
 
 /** A repeat gets a fresh key for the same name: the first key was never stored, so it cannot be given twice. */
-export function issueGuestIdentity({ config, requests, issueIdentity, events }: SecretsContext) {
+export function issueGuestIdentity({ config, requests, issueIdentity, agentTokenDigest, events }: SecretsContext) {
   return async (request: IssueGuestIdentityRequest): Promise<IssueGuestIdentityResponse> => {
     await claimRequestId(requests, request.requestId, IssueGuestIdentityRequestSchema, request);
     const { tenant, vmId, generation } = request;
@@ -24,6 +24,7 @@ export function issueGuestIdentity({ config, requests, issueIdentity, events }: 
       privateKeyPem: { value: key.use((bytes) => Uint8Array.from(bytes)) },
       platformCaPem: readFileSync(config.tls.platformCaPath, "utf8"),
       expireTime: timestampFromMs(expireTimeMs),
+      agentTokenDigest: agentTokenDigest(guest),
     });
   };
 }

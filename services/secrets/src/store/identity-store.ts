@@ -31,6 +31,8 @@ export interface IdentityStore {
   find(vmId: string): IssuedIdentity | undefined;
   /** Replaces what was issued to this microVM before. */
   write(identity: Omit<IssuedIdentity, "leaseExpireTimeMs" | "injectTimeMs">): void;
+  /** Notes a new certificate; lease and session stay. False if the identity is gone or another one. */
+  renew(name: GuestName, serial: string, expireTimeMs: number): boolean;
   /** Gives the identity its one lease. False if it has had one, or is gone or another one. */
   grantLease(name: GuestName, expireTimeMs: number): boolean;
   /** Marks the lease as used, which opens the guest's session. False if the identity is gone, another one or already used. */
@@ -56,6 +58,9 @@ export function openIdentityStore(database: DatabaseSync): IdentityStore {
     `UPDATE guest_identity SET inject_time_ms = ?, guest_address = ?, labels = ?
      WHERE vm_id = ? AND tenant = ? AND generation = ? AND inject_time_ms IS NULL`,
   );
+  const renew = database.prepare(
+    "UPDATE guest_identity SET serial = ?, expire_time_ms = ? WHERE vm_id = ? AND tenant = ? AND generation = ?",
+  );
   const session = "SELECT * FROM guest_identity WHERE guest_address IS NOT NULL";
   const findSession = database.prepare(`${session} AND vm_id = ?`);
   const sessionsOfTenant = database.prepare(`${session} AND tenant = ?`);
@@ -71,6 +76,8 @@ export function openIdentityStore(database: DatabaseSync): IdentityStore {
       const { vmId, tenant, generation, serial, issueTimeMs, expireTimeMs } = identity;
       write.run(vmId, tenant, generation, serial, issueTimeMs, expireTimeMs);
     },
+    renew: (name, serial, expireTimeMs) =>
+      renew.run(serial, expireTimeMs, name.vmId, name.tenant, name.generation).changes === 1,
     grantLease: ({ vmId, tenant, generation }, expireTimeMs) =>
       grantLease.run(expireTimeMs, vmId, tenant, generation).changes === 1,
     markInjected({ tenant, vmId, generation, guestAddress, labels }, nowMs) {

@@ -5,40 +5,62 @@
  * 2. Every answer is bounded by the transport and checked against the proto's rules before it is used.
  * 3. What a guest says affects that guest's tenant only.
  */
+import { randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
-import { createValidator } from "@bufbuild/protovalidate";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { AgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
 import { createGuestAgentClient } from "@lobsterd/chassis/client.ts";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { currentTraceId } from "@lobsterd/chassis/tracing.ts";
 import {
+  type CreateIdentityKeyResponse,
   type FinishedSpan,
   HealthRequestSchema,
   type HealthResponse,
-  HealthResponseSchema,
+  InstallIdentityRequestSchema,
+  SetClockRequestSchema,
   WorkloadState,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import type { RenewGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 
 type GuestAgentClient = ReturnType<typeof createGuestAgentClient>;
 
-const agentPort = 7443;
 /** Pause between attempts to reach a guest that is still booting. A refused SYN is cheap; a guest that is up is found at once. */
 const retryMs = 20;
 /** A guest without a configured link answers nothing: give up on the SYN early, as a repeated one comes only after 1 s. */
 const connectLimitMs = 250;
 const healthWaitSeconds = 5n;
+const entropyBytes = 64;
+const callLimitMs = 10_000;
+
+/** The public half of a key that was made in a guest, with the proof that the guest has the other half. */
+export type GuestKey = Pick<CreateIdentityKeyResponse, "publicKey" | "proof">;
+export type Certified = Pick<RenewGuestIdentityResponse, "certificatePem" | "platformCaPem" | "agentTokenDigest">;
 
 export interface GuestAgents {
-  /** Resolves when the agent of this VM and generation answers. Throws BOOT_FAILED after `limitMs`. */
+  /** Resolves when the agent of this VM and generation answers and has the host's time. Throws BOOT_FAILED after `limitMs`. */
   awaitAgent(tenant: TenantRecord, limitMs: number, signal: AbortSignal): Promise<void>;
   /**
    * Resolves when the workload is healthy, with the guest's finished spans of the active trace. Throws WORKLOAD_FAILED when the
    * workload ended, or after `limitMs`.
    */
   awaitWorkload(tenant: TenantRecord, limitMs: number, signal: AbortSignal): Promise<readonly FinishedSpan[]>;
+  /**
+   * Gives the guest the host's time and a new identity: it makes a key, `certify` has it certified, it takes the certificate. A guest
+   * whose certificate has expired meanwhile is renewed too. Throws GUEST_MISBEHAVED, or GUEST_UNREACHABLE when a call fails.
+   */
+  renewIdentity(
+    tenant: TenantRecord,
+    certify: (key: GuestKey) => Promise<Certified>,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** SHA-256 of the token with which this VM and generation is called. */
+  tokenDigest(tenant: TenantRecord): Uint8Array;
   /** Closes the connection to a VM that is going away. */
   forget(vmId: string): void;
   close(): void;
@@ -49,24 +71,29 @@ export interface GuestAgentSettings {
   readonly certificatePath: string;
   readonly keyPath: string;
   readonly guestCaPath: string;
+  readonly tokens: AgentTokens;
+  readonly port?: number;
 }
 
 export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
+  const { trustDomain, tokens, port = 7443, ...files } = settings;
   const clients = new Map<string, GuestAgentClient>();
-  const validator = createValidator();
+
+  const uriOf = (tenant: TenantRecord) =>
+    `spiffe://${trustDomain}/guest/${tenant.name}/${tenant.vmId}/${tenant.generation}`;
+
+  function dial(tenant: TenantRecord, acceptExpired: boolean): GuestAgentClient {
+    const expectedUri = uriOf(tenant);
+    return createGuestAgentClient({
+      ...{ ...files, host: tenant.guestAddress, port, timeoutMs: callLimitMs },
+      ...{ expectedUri, token: tokens.tokenFor(expectedUri), acceptExpired },
+    });
+  }
 
   function clientOf(tenant: TenantRecord): GuestAgentClient {
     const known = clients.get(tenant.vmId);
     if (known !== undefined) return known;
-    const client = createGuestAgentClient({
-      host: tenant.guestAddress,
-      port: agentPort,
-      certificatePath: settings.certificatePath,
-      keyPath: settings.keyPath,
-      guestCaPath: settings.guestCaPath,
-      expectedUri: `spiffe://${settings.trustDomain}/guest/${tenant.name}/${tenant.vmId}/${tenant.generation}`,
-      timeoutMs: 10_000,
-    });
+    const client = dial(tenant, false);
     clients.set(tenant.vmId, client);
     return client;
   }
@@ -82,15 +109,12 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     signal: AbortSignal,
   ): Promise<HealthResponse> {
     const { waitSeconds, traceId } = request;
-    const answer = await clientOf(tenant).client.health(
-      create(HealthRequestSchema, { wait: { seconds: waitSeconds }, traceId }),
-      { signal },
+    const answer = await withinContract(() =>
+      clientOf(tenant).client.health(create(HealthRequestSchema, { wait: { seconds: waitSeconds }, traceId }), {
+        signal,
+      }),
     );
-    // Invariant 2.
-    const { kind } = validator.validate(HealthResponseSchema, answer);
-    if (kind !== "valid" || answer.vmId !== tenant.vmId || answer.generation !== tenant.generation) {
-      throw fail("GUEST_MISBEHAVED", "the guest's agent gave an answer outside its contract");
-    }
+    if (answer.vmId !== tenant.vmId || answer.generation !== tenant.generation) throw misbehaved();
     return answer;
   }
 
@@ -98,7 +122,8 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     awaitAgent: async (tenant, limitMs, signal) => {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);
       try {
-        await untilListening(tenant.guestAddress, limit);
+        await untilListening({ host: tenant.guestAddress, port }, limit);
+        await untilAnswered(() => setClock(clientOf(tenant), limit), limit);
         await untilAnswered(() => health(tenant, { waitSeconds: 0n, traceId: "" }, limit), limit);
       } catch (cause) {
         forget(tenant.vmId);
@@ -125,6 +150,27 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
       }
       throw fail("WORKLOAD_FAILED", `the guest's workload was not healthy within ${limitMs} ms`);
     },
+    renewIdentity: async (tenant, certify, signal) => {
+      const { generation } = tenant;
+      const guest = dial(tenant, true);
+      const call = <T>(run: () => Promise<T>) => reachable(() => withinContract(run));
+      try {
+        await call(() => setClock(guest, signal));
+        const key = await call(() => guest.client.createIdentityKey({ generation }, { signal }));
+        const { certificatePem, platformCaPem, agentTokenDigest } = await certify(key);
+        const tokenDigests = { vm: tokens.digestFor(uriOf(tenant)), secrets: agentTokenDigest };
+        const request = create(InstallIdentityRequestSchema, {
+          generation,
+          certificatePem,
+          platformCaPem,
+          tokenDigests,
+        });
+        await call(() => guest.client.installIdentity(request, { signal }));
+      } finally {
+        guest.close();
+      }
+    },
+    tokenDigest: (tenant) => tokens.digestFor(uriOf(tenant)),
     forget,
     close: () => {
       for (const vmId of [...clients.keys()]) forget(vmId);
@@ -132,10 +178,38 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
   };
 }
 
-async function untilListening(host: string, signal: AbortSignal): Promise<void> {
+function misbehaved(cause?: unknown) {
+  return fail("GUEST_MISBEHAVED", "the guest's agent gave an answer outside its contract", { cause });
+}
+
+/** Invariant 2: an answer that the client found outside its contract is the guest's fault, and no reason to ask again. */
+async function withinContract<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (cause) {
+    if (cause instanceof ConnectError && cause.code === Code.DataLoss) throw misbehaved(cause);
+    throw cause;
+  }
+}
+
+async function reachable<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (cause) {
+    if (cause instanceof ServiceError) throw cause;
+    throw fail("GUEST_UNREACHABLE", "the guest's agent did not do what it was asked", { cause });
+  }
+}
+
+async function setClock({ client }: GuestAgentClient, signal: AbortSignal): Promise<void> {
+  const entropy = { value: randomBytes(entropyBytes) };
+  await client.setClock(create(SetClockRequestSchema, { hostTime: timestampFromMs(Date.now()), entropy }), { signal });
+}
+
+async function untilListening(address: { host: string; port: number }, signal: AbortSignal): Promise<void> {
   for (;;) {
     signal.throwIfAborted();
-    if (await accepts(host)) return;
+    if (await accepts(address)) return;
     await delay(retryMs, undefined, { signal });
   }
 }
@@ -155,9 +229,9 @@ async function untilAnswered<T>(call: () => Promise<T>, signal: AbortSignal): Pr
   }
 }
 
-function accepts(host: string): Promise<boolean> {
+function accepts(address: { host: string; port: number }): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port: agentPort });
+    const socket = connect(address);
     const settle = (accepted: boolean) => {
       socket.destroy();
       resolve(accepted);

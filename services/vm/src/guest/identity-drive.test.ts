@@ -29,6 +29,7 @@ const identity = (certificatePem: string) =>
     certificatePem,
     privateKeyPem: { value: Buffer.from("private key") },
     platformCaPem: "authority",
+    agentTokenDigest: Buffer.alloc(32, 2),
   });
 
 const compose = (certificatePem: string, resolvers: readonly string[] = ["45.0.0.53"]) =>
@@ -40,6 +41,7 @@ const compose = (certificatePem: string, resolvers: readonly string[] = ["45.0.0
     resolvers,
     hostTimeMs: 1234,
     traceparent: undefined,
+    tokenDigest: Buffer.alloc(32, 1),
   });
 
 test("the drive is 64 KiB: a JSON document with the documented fields, then zero bytes", () => {
@@ -59,6 +61,7 @@ test("the drive is 64 KiB: a JSON document with the documented fields, then zero
     certificatePem: "certificate",
     privateKeyPem: "private key",
     platformCaPem: "authority",
+    tokenDigests: { vm: Buffer.alloc(32, 1).toString("base64"), secrets: Buffer.alloc(32, 2).toString("base64") },
     resolvers: ["45.0.0.53"],
     hostTimeMs: 1234,
     expectInjection: true,

@@ -18,6 +18,8 @@ export interface IdentityDriveParts {
   readonly resolvers: readonly string[];
   readonly hostTimeMs: number;
   readonly traceparent: string | undefined;
+  /** SHA-256 of the token with which this service calls the guest's agent; that of `secrets` is in `identity`. */
+  readonly tokenDigest: Uint8Array;
 }
 
 /**
@@ -36,6 +38,10 @@ export function composeIdentityDrive(parts: IdentityDriveParts): Buffer {
     certificatePem: identity.certificatePem,
     privateKeyPem: Buffer.from(identity.privateKeyPem?.value ?? []).toString("utf8"),
     platformCaPem: identity.platformCaPem,
+    tokenDigests: {
+      vm: Buffer.from(parts.tokenDigest).toString("base64"),
+      secrets: Buffer.from(identity.agentTokenDigest).toString("base64"),
+    },
     resolvers: checked(parts.resolvers),
     hostTimeMs: parts.hostTimeMs,
     seedBase64: randomBytes(64).toString("base64"),

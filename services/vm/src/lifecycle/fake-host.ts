@@ -1,6 +1,7 @@
 /** A host that exists in memory, for the unit tests of the lifecycle: it remembers what exists, and can be told to fail. */
 
 import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { type ServiceError, toConnectError } from "@lobsterd/chassis/errors.ts";
 import type { FinishedSpan } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
@@ -23,6 +24,7 @@ import {
   AcquireInjectionLeaseResponseSchema,
   InjectSecretsResponseSchema,
   IssueGuestIdentityResponseSchema,
+  RenewGuestIdentityResponseSchema,
   SecretService,
   ShredTenantResponseSchema,
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
@@ -40,6 +42,8 @@ export type Failure =
   | "issueGuestIdentity"
   | "injectSecrets"
   | "shredTenant"
+  | "renewGuestIdentity"
+  | "renewIdentity"
   | "awaitAgent"
   | "awaitWorkload";
 
@@ -58,6 +62,8 @@ export interface FakeHost {
   readonly identities: Set<string>;
   /** Tenants that have a key. */
   readonly keys: Set<string>;
+  /** VM ids whose guests took a renewed identity, in order. */
+  readonly renewed: readonly string[];
   /** Fails these from now on. */
   readonly failing: Set<Failure>;
   /** Refuses these from now on, before any effect. */
@@ -75,6 +81,7 @@ export function createFakeHost(): FakeHost {
   const routes = new Map<string, string>();
   const identities = new Set<string>();
   const keys = new Set<string>();
+  const renewed: string[] = [];
   const failing = new Set<Failure>();
   const refusing = new Map<Failure, ServiceError>();
   const holding = new Map<Failure, Promise<void>>();
@@ -149,6 +156,15 @@ export function createFakeHost(): FakeHost {
         });
       },
       acquireInjectionLease: () => create(AcquireInjectionLeaseResponseSchema),
+      renewGuestIdentity: () => {
+        attempt("renewGuestIdentity");
+        return create(RenewGuestIdentityResponseSchema, {
+          certificatePem: "certificate",
+          platformCaPem: "authority",
+          expireTime: timestampFromMs(Date.now() + 3_600_000),
+          agentTokenDigest: new Uint8Array(32),
+        });
+      },
       injectSecrets: () => {
         attempt("injectSecrets");
         return create(InjectSecretsResponseSchema);
@@ -176,6 +192,12 @@ export function createFakeHost(): FakeHost {
         attempt("awaitWorkload");
         return [];
       },
+      tokenDigest: () => new Uint8Array(32),
+      renewIdentity: async (tenant, certify) => {
+        attempt("renewIdentity");
+        await certify({ publicKey: new Uint8Array(91), proof: new Uint8Array(64) });
+        renewed.push(tenant.vmId);
+      },
       forget: () => undefined,
       close: () => undefined,
     },
@@ -186,6 +208,7 @@ export function createFakeHost(): FakeHost {
     routes,
     identities,
     keys,
+    renewed,
     failing,
     refusing,
     holding,

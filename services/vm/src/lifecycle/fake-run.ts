@@ -75,6 +75,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
     posture,
     ...listen(told),
     reportGuestSpans: () => undefined,
+    renewals: { issued: () => undefined },
   });
   return { tenants, journal, clock, images, bootQueue, told, posture, operations: createTenantOperations(life) };
 }

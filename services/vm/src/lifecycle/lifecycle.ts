@@ -4,6 +4,7 @@ import type { FinishedSpan } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts
 import type { Config } from "../config.ts";
 import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
+import type { Renewals } from "../guest/renewals.ts";
 import type { HostPosture } from "../posture/posture.ts";
 import type { SlotStore } from "../store/slots.ts";
 import type { TenantRecord, TenantStore } from "../store/tenants.ts";
@@ -29,6 +30,8 @@ export interface LifecycleParts {
   readonly record: (entry: AuditEntry) => void;
   /** Exports spans that ended in a guest. */
   readonly reportGuestSpans: (spans: readonly FinishedSpan[]) => void;
+  /** When the identities of guests are due to be renewed. */
+  readonly renewals: Pick<Renewals, "issued">;
   readonly now: () => number;
 }
 

@@ -84,7 +84,9 @@ async function issueIdentity(
   signal: AbortSignal,
 ): Promise<IssueGuestIdentityResponse> {
   const request = { requestId: randomUUID(), tenant: name, vmId, generation };
-  return await life.parts.secrets.issueGuestIdentity(request, { signal });
+  const identity = await life.parts.secrets.issueGuestIdentity(request, { signal });
+  life.renewals.issued(vmId, identity.expireTime);
+  return identity;
 }
 
 async function prepareJail(life: Lifecycle, { vmId, slot, image, resources }: TenantRecord): Promise<void> {
@@ -133,6 +135,7 @@ async function startMicroVm(
     resolvers: tenant.resolvers,
     hostTimeMs: life.now(),
     traceparent: currentTraceparent(),
+    tokenDigest: life.parts.guests.tokenDigest(tenant),
   });
   try {
     const { vcpuCount, memoryMib } = resources;

@@ -1,0 +1,67 @@
+/**
+ * The agent's port in a process of its own, so that its memory can be measured: everything from the TLS server to the handlers is the
+ * agent's; only what is around it (clock, workload, paths) is not a guest's. Takes one identity by IPC, tells its port, and
+ * answers "memory" with its resident memory in bytes.
+ */
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { agentHandlers } from "./agent-service.ts";
+import { GuestClock } from "./clock.ts";
+import { CurrentIdentity } from "./current-identity.ts";
+import { createGrpcServer, grpcLimits } from "./grpc-server.ts";
+import type { Identity } from "./identity.ts";
+import { IdentityRenewal } from "./identity-renewal.ts";
+import { InjectedSecrets } from "./injected-secrets.ts";
+import { SecretFiles } from "./secret-files.ts";
+import { guestAddress, portOf } from "./testing.ts";
+import { Tracer } from "./tracer.ts";
+import { Workload } from "./workload.ts";
+import { WorkloadConfiguration } from "./workload-configuration.ts";
+
+/** What the parent sends first. */
+export type Start = {
+  readonly identity: Omit<Identity, "hostNames" | "tokenDigests" | "seed"> & {
+    readonly digests: { readonly vm: string; readonly secrets: string };
+  };
+  readonly limits: { readonly callMs: number; readonly answeredMs: number };
+};
+
+function serve({ identity, limits }: Start): void {
+  const { digests, ...rest } = identity;
+  const current = new CurrentIdentity({
+    ...rest,
+    hostNames: new Set(["demo.guest.internal"]),
+    tokenDigests: { vm: Buffer.from(digests.vm, "hex"), secrets: Buffer.from(digests.secrets, "hex") },
+    seed: Buffer.alloc(64),
+  });
+  const tracer = new Tracer();
+  const manifest = {
+    ...{ command: ["/bin/true"], user: { uid: 65534, gid: 65534 }, environment: {} },
+    ...{ port: 1, healthPath: "/", configurationPath: "/dev/null" },
+  };
+  const workload = new Workload(manifest, tracer);
+  const { server } = createGrpcServer(
+    current,
+    agentHandlers({
+      ...{ current, renewal: new IdentityRenewal(current), tracer, workload },
+      clock: new GuestClock({ wallMs: Date.now, steadyMs: () => performance.now(), setWall: async () => undefined }),
+      mixEntropy: () => undefined,
+      secrets: new InjectedSecrets(
+        new SecretFiles(mkdtempSync(join(tmpdir(), "agent-secrets-")), { uid: 0, gid: 0 }),
+        new WorkloadConfiguration(manifest.configurationPath, { uid: 0, gid: 0 }),
+        workload,
+      ),
+      quiesce: async () => undefined,
+      powerOff: () => undefined,
+    }),
+    { ...grpcLimits, ...limits },
+  );
+  server.listen(0, guestAddress, () => process.send?.(portOf(server)));
+}
+
+process.once("message", (start) => {
+  serve(start as Start);
+  process.on("message", () => process.send?.(process.memoryUsage().rss));
+});
+process.on("disconnect", () => process.exit(0));

@@ -13,6 +13,8 @@ export type LeafRequest = {
   /** Default: valid for an hour from a minute ago. */
   readonly notBefore?: Date;
   readonly notAfter?: Date;
+  /** Certifies this key instead of a new one, whose private half is then somewhere else. */
+  readonly publicKey?: webcrypto.CryptoKey;
 };
 
 /** A throw-away authority for boots outside a stack: its key lives in this process only. */
@@ -71,7 +73,7 @@ export async function createAuthority(name: string, uri?: string): Promise<Autho
         notBefore: request.notBefore ?? notBefore,
         notAfter: request.notAfter ?? notAfter,
         signingAlgorithm: algorithm,
-        publicKey: leafKeys.publicKey,
+        publicKey: request.publicKey ?? leafKeys.publicKey,
         signingKey: keys.privateKey,
         extensions: [new x509.SubjectAlternativeNameExtension(names, true)],
       });

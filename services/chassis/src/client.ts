@@ -1,10 +1,11 @@
+import type { TLSSocket } from "node:tls";
 import type { DescService } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, createClient, type HandlerContext, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { AgentService } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { lostServerIsUnavailable, onlyCodeOfAnswer, retryIdempotent, withBearer } from "./client-interceptors.ts";
 import type { TlsFiles } from "./listener.ts";
-import { connectPeer, type PeerAddress } from "./peer-connection.ts";
+import { connectEvenExpired, connectPeer, type PeerAddress } from "./peer-connection.ts";
 import { clientTracing } from "./trace-interceptors.ts";
 import { onlyValidAnswers } from "./valid-answers.ts";
 
@@ -50,8 +51,6 @@ export interface GuestAgent {
   readonly expectedUri: string;
   /** This service's token for that guest and generation. */
   readonly token: string;
-  /** Whether a guest whose certificate has expired, and has no other fault, is let through: for renewing it. */
-  readonly acceptExpired?: boolean;
   readonly timeoutMs: number;
   /** Bound of one reply message, 1 MiB by default. */
   readonly maxReplyBytes?: number;
@@ -67,20 +66,46 @@ export interface GuestAgentClient {
  * breaks the proto's rules is DATA_LOSS; of an error that the guest answers only the code is kept.
  */
 export function createGuestAgentClient(agent: GuestAgent): GuestAgentClient {
-  const { transport, close } = createPeerTransport(
-    {
-      target: { host: agent.host, port: agent.port },
-      expectedUri: agent.expectedUri,
-      certificatePath: agent.certificatePath,
-      keyPath: agent.keyPath,
-      caPath: agent.guestCaPath,
-      acceptExpired: agent.acceptExpired ?? false,
+  return guestAgentClient(agent, () => connectPeer(guestAddress(agent)));
+}
+
+/**
+ * The same for a guest whose certificate may have expired and has no other fault: for renewing it. Resolves when it is connected, and
+ * throws when what answers is not that guest.
+ */
+export async function connectExpiredGuest(agent: GuestAgent): Promise<GuestAgentClient> {
+  const socket = await connectEvenExpired(guestAddress(agent));
+  const sockets = [socket];
+  // One that broke meanwhile, or breaks later, is followed by one whose certificate has to be right.
+  const connect = () => {
+    const ready = sockets.pop();
+    return ready === undefined || ready.destroyed ? connectPeer(guestAddress(agent)) : ready;
+  };
+  const { client, close } = guestAgentClient(agent, connect);
+  return {
+    client,
+    close: () => {
+      close();
+      socket.destroy();
     },
-    {
-      ...{ timeoutMs: agent.timeoutMs, maxReplyBytes: agent.maxReplyBytes ?? maxMessageBytes, retry: false },
-      ...{ hostile: true, bearer: agent.token },
-    },
-  );
+  };
+}
+
+function guestAddress(agent: GuestAgent): PeerAddress & { target: { host: string; port: number } } {
+  return {
+    target: { host: agent.host, port: agent.port },
+    expectedUri: agent.expectedUri,
+    certificatePath: agent.certificatePath,
+    keyPath: agent.keyPath,
+    caPath: agent.guestCaPath,
+  };
+}
+
+function guestAgentClient(agent: GuestAgent, connect: () => TLSSocket): GuestAgentClient {
+  const { transport, close } = createPeerTransport(guestAddress(agent), {
+    ...{ timeoutMs: agent.timeoutMs, maxReplyBytes: agent.maxReplyBytes ?? maxMessageBytes, retry: false },
+    ...{ hostile: true, bearer: agent.token, connect },
+  });
   return { client: createClient(AgentService, transport), close };
 }
 
@@ -100,6 +125,8 @@ export function createPeerTransport(
     readonly hostile?: boolean;
     /** Sent with every call. */
     readonly bearer?: string;
+    /** Opens the connection, by default to `address`. */
+    readonly connect?: () => TLSSocket;
   },
 ): { transport: Transport; close(): void } {
   const isUnix = "unixPath" in address.target;
@@ -109,7 +136,7 @@ export function createPeerTransport(
     // A Unix socket cannot lose its peer silently; a network can.
     isUnix ? {} : { pingIntervalMs: 10_000, pingTimeoutMs: 5000, pingIdleConnection: false },
     {
-      createConnection: () => connectPeer(address),
+      createConnection: limits.connect ?? (() => connectPeer(address)),
       settings: { enablePush: false, maxHeaderListSize: 16 * 1024 },
     },
   );

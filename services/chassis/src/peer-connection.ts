@@ -1,4 +1,5 @@
 import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import * as tls from "node:tls";
 import { uriNames } from "./caller.ts";
@@ -14,8 +15,6 @@ export interface PeerAddress {
   readonly keyPath: string;
   /** The only authority it is verified with. */
   readonly caPath: string;
-  /** Lets a peer through whose certificate has expired, if everything else about it is right. */
-  readonly acceptExpired?: boolean;
 }
 
 /**
@@ -24,8 +23,26 @@ export interface PeerAddress {
  * addresses do not matter, since the URI says more.
  */
 export function connectPeer(address: PeerAddress): tls.TLSSocket {
-  const { target, acceptExpired = false } = address;
-  const ca = readFileSync(address.caPath);
+  return connectTls(address, true);
+}
+
+/**
+ * The same for a peer whose certificate may have expired, if everything else about it is right. Resolves with a connection that is ready:
+ * HTTP/2 must not be on it before it is known who is there, since Node ends the process when a socket is cut as it takes it over.
+ */
+export async function connectEvenExpired(address: PeerAddress): Promise<tls.TLSSocket> {
+  const socket = connectTls(address, false);
+  await once(socket, "secureConnect");
+  // Until HTTP/2 listens, and should it never: an error that nobody hears ends the process.
+  socket.on("error", () => undefined);
+  const fault = faultOf(socket, readFileSync(address.caPath), address.expectedUri);
+  if (fault === undefined) return socket;
+  socket.destroy();
+  throw fault;
+}
+
+function connectTls(address: PeerAddress, rejectUnauthorized: boolean): tls.TLSSocket {
+  const { target } = address;
   const socket = tls.connect({
     ...("unixPath" in target ? { path: target.unixPath } : { host: target.host, port: target.port }),
     // No SNI for a Unix socket or an address: the guest's agent and the services have one certificate each.
@@ -34,8 +51,8 @@ export function connectPeer(address: PeerAddress): tls.TLSSocket {
     ALPNProtocols: ["h2"],
     cert: readFileSync(address.certificatePath),
     key: readFileSync(address.keyPath),
-    ca,
-    rejectUnauthorized: !acceptExpired,
+    ca: readFileSync(address.caPath),
+    rejectUnauthorized,
     checkServerIdentity: (_host, certificate) => checkUri(certificate.subjectaltname ?? "", address.expectedUri),
   });
   // A host that swallows packets, or a process that accepts and stalls, would otherwise hold its callers to their deadline.
@@ -43,15 +60,13 @@ export function connectPeer(address: PeerAddress): tls.TLSSocket {
     socket.destroy(Object.assign(new Error("TLS connection was not ready in time"), { code: "ETIMEDOUT" }));
   }, connectLimitMs);
   timer.unref();
-  // Before the listener of HTTP/2, which sends what waits.
-  if (acceptExpired) socket.once("secureConnect", () => refuseAllButExpired(socket, ca, address.expectedUri));
   socket.once("secureConnect", () => clearTimeout(timer));
   socket.once("close", () => clearTimeout(timer));
   return socket;
 }
 
 /** OpenSSL names the last fault that it met, so an expiry can hide a wrong signature: all the others are looked for again. */
-function refuseAllButExpired(socket: tls.TLSSocket, caPem: Buffer, expectedUri: string): void {
+function faultOf(socket: tls.TLSSocket, caPem: Buffer, expectedUri: string): Error | undefined {
   const certificate = socket.getPeerX509Certificate();
   const ca = new X509Certificate(caPem);
   const isSound =
@@ -60,8 +75,7 @@ function refuseAllButExpired(socket: tls.TLSSocket, caPem: Buffer, expectedUri: 
     certificate.checkIssued(ca) &&
     certificate.verify(ca.publicKey) &&
     (socket.authorized || String(socket.authorizationError) === "CERT_HAS_EXPIRED");
-  const fault = isSound ? checkUri(certificate.subjectAltName ?? "", expectedUri) : checkUri("", expectedUri);
-  if (fault !== undefined) socket.destroy(fault);
+  return checkUri(isSound ? (certificate.subjectAltName ?? "") : "", expectedUri);
 }
 
 function checkUri(subjectAltName: string, expected: string): Error | undefined {

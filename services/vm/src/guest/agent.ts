@@ -12,7 +12,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { AgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
-import { createGuestAgentClient } from "@lobsterd/chassis/client.ts";
+import { connectExpiredGuest, createGuestAgentClient, type GuestAgent } from "@lobsterd/chassis/client.ts";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { currentTraceId } from "@lobsterd/chassis/tracing.ts";
 import {
@@ -82,18 +82,18 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
   const uriOf = (tenant: TenantRecord) =>
     `spiffe://${trustDomain}/guest/${tenant.name}/${tenant.vmId}/${tenant.generation}`;
 
-  function dial(tenant: TenantRecord, acceptExpired: boolean): GuestAgentClient {
+  function guestOf(tenant: TenantRecord): GuestAgent {
     const expectedUri = uriOf(tenant);
-    return createGuestAgentClient({
+    return {
       ...{ ...files, host: tenant.guestAddress, port, timeoutMs: callLimitMs },
-      ...{ expectedUri, token: tokens.tokenFor(expectedUri), acceptExpired },
-    });
+      ...{ expectedUri, token: tokens.tokenFor(expectedUri) },
+    };
   }
 
   function clientOf(tenant: TenantRecord): GuestAgentClient {
     const known = clients.get(tenant.vmId);
     if (known !== undefined) return known;
-    const client = dial(tenant, false);
+    const client = createGuestAgentClient(guestOf(tenant));
     clients.set(tenant.vmId, client);
     return client;
   }
@@ -152,8 +152,8 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     },
     renewIdentity: async (tenant, certify, signal) => {
       const { generation } = tenant;
-      const guest = dial(tenant, true);
       const call = <T>(run: () => Promise<T>) => reachable(() => withinContract(run));
+      const guest = await call(() => connectExpiredGuest(guestOf(tenant)));
       try {
         await call(() => setClock(guest, signal));
         const key = await call(() => guest.client.createIdentityKey({ generation }, { signal }));

@@ -1,0 +1,235 @@
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import type { ServerHttp2Stream } from "node:http2";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { openAgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { testCertificates } from "@lobsterd/chassis/testing-certificates.ts";
+import {
+  CreateIdentityKeyResponseSchema,
+  HealthResponseSchema,
+  InstallIdentityResponseSchema,
+  SetClockResponseSchema,
+  WorkloadState,
+} from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import type { TenantRecord } from "../store/tenants.ts";
+import { openGuestAgents } from "./agent.ts";
+import { type Answer, answerWith, type HostileAgent, hostileAgent } from "./hostile-agent.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "guest-agents-"));
+const platform = testCertificates(join(directory, "platform"));
+const guestCa = testCertificates(join(directory, "guests"), "guest-ca");
+const vm = platform.issue("vm", ["spiffe://dev.test/svc/vm"]);
+const tokens = openAgentTokens(join(directory, "tokens.key"));
+const { signal } = new AbortController();
+const limitMs = 5_000;
+
+const first: HostileAgent[] = [];
+const agents: HostileAgent[] = [];
+after(() => {
+  for (const agent of agents) agent.close();
+  rmSync(directory, { recursive: true });
+});
+
+const tenant = (name: string, address: string, generation = 1): TenantRecord => ({
+  ...{
+    name,
+    vmId: Buffer.from(name).toString("hex").padEnd(32, "0"),
+    requestId: "",
+    phase: "running",
+    failureReason: "",
+    slot: 3,
+    generation,
+  },
+  ...{ image: "base", resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 }, labels: {} },
+  ...{ egress: { mode: "internet" as const }, replacedEgress: undefined, guestAddress: address },
+  ...{ createTimeMs: 0, readyTimeMs: undefined },
+  networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
+});
+
+const uriOf = ({ name, vmId, generation }: TenantRecord) => `spiffe://dev.test/guest/${name}/${vmId}/${generation}`;
+
+const encode = <T extends DescMessage>(schema: T, init: MessageInitShape<T>) => toBinary(schema, create(schema, init));
+const clockSet = encode(SetClockResponseSchema, { guestTime: timestampFromMs(1) });
+const healthOf = ({ vmId, generation }: TenantRecord, change: MessageInitShape<typeof HealthResponseSchema> = {}) =>
+  encode(HealthResponseSchema, { vmId, generation, workloadState: WorkloadState.HEALTHY, ...change });
+
+/** Starts a guest's agent that takes the clock and answers everything else as `answer` does. */
+async function start(
+  guest: TenantRecord,
+  answer: Answer,
+  { days, authority = guestCa }: { days?: number; authority?: typeof guestCa } = {},
+): Promise<void> {
+  const leaf = authority.issue(`leaf-${guest.name}`, [uriOf(guest)], days === undefined ? {} : { days });
+  const agent = await hostileAgent(
+    guest.guestAddress,
+    first[0]?.port ?? 0,
+    { leaf, platformCaPath: platform.caPath },
+    (stream, call) => (call.method === "SetClock" ? answerWith(stream, clockSet) : answer(stream, call)),
+  );
+  first.push(agent);
+  agents.push(agent);
+}
+
+function opened() {
+  const guests = openGuestAgents({
+    ...{ trustDomain: "dev.test", ...vm, guestCaPath: guestCa.caPath, tokens, port: first[0]?.port ?? 0 },
+  });
+  after(() => guests.close());
+  return guests;
+}
+
+async function reasonFrom(call: Promise<unknown>): Promise<string> {
+  return call.then(
+    () => "OK",
+    (error: unknown) => {
+      assert.ok(!JSON.stringify([String(error), error]).includes("canary"), "nothing of the answer is in the failure");
+      return reasonOf(error) ?? String(error);
+    },
+  );
+}
+
+test("a guest that keeps its contract is told apart by its name and called with its own token", async () => {
+  const guest = tenant("good", "127.0.3.1");
+  const authorizations = new Set<string>();
+  await start(guest, (stream, { authorization }) => {
+    authorizations.add(authorization);
+    answerWith(stream, healthOf(guest));
+  });
+  const guests = opened();
+  await guests.awaitAgent(guest, limitMs, signal);
+  assert.deepEqual(await guests.awaitWorkload(guest, limitMs, signal), []);
+  assert.deepEqual([...authorizations], [`Bearer ${tokens.tokenFor(uriOf(guest))}`]);
+  const digest = createHash("sha256")
+    .update(tokens.tokenFor(uriOf(guest)))
+    .digest();
+  assert.deepEqual(Buffer.from(guests.tokenDigest(guest)), digest);
+  const wrongGeneration = { ...guest, vmId: guest.vmId, generation: 2 };
+  assert.equal(await reasonFrom(opened().awaitAgent(wrongGeneration, 300, signal)), "BOOT_FAILED");
+});
+
+const mebibyte = 1024 * 1024;
+const hostile: Readonly<Record<string, (stream: ServerHttp2Stream, guest: TenantRecord) => void>> = {
+  "another VM's id": (stream, guest) => answerWith(stream, healthOf({ ...guest, vmId: "f".repeat(32) })),
+  "another generation": (stream, guest) => answerWith(stream, healthOf({ ...guest, generation: 9 })),
+  "an id with control characters": (stream, guest) =>
+    answerWith(stream, healthOf(guest, { vmId: "\u001b[2Jcanary\r\n" })),
+  "more spans than asked for": (stream, guest) => {
+    const at = timestampFromMs(1);
+    const span = { traceId: "a".repeat(32), spanId: "b".repeat(16), name: "s", startTime: at, endTime: at };
+    answerWith(stream, healthOf(guest, { spans: Array.from({ length: 65 }, () => span) }));
+  },
+  "a state that does not exist": (stream, guest) =>
+    answerWith(stream, healthOf(guest, { workloadState: 99 as WorkloadState })),
+};
+for (const [index, [what, answer]] of Object.entries(Object.entries(hostile))) {
+  test(`${what} is GUEST_MISBEHAVED`, async () => {
+    const guest = tenant(`odd${index}`, `127.0.3.${10 + Number(index)}`);
+    await start(guest, (stream) => answer(stream, guest));
+    assert.equal(await reasonFrom(opened().awaitAgent(guest, limitMs, signal)), "GUEST_MISBEHAVED");
+  });
+}
+
+const useless: Readonly<Record<string, (stream: ServerHttp2Stream) => void>> = {
+  "an answer of 64 MiB": (stream) => {
+    const message = Buffer.alloc(64 * mebibyte);
+    answerWith(stream, message);
+  },
+  "an answer without end": (stream) => {
+    stream.respond({ ":status": 200, "content-type": "application/grpc+proto" });
+    const prefix = Buffer.from([0, 0, 15, 255, 255]);
+    stream.write(prefix);
+    const pour = () => {
+      while (!stream.destroyed && stream.write(Buffer.alloc(16_384)));
+      if (!stream.destroyed) stream.once("drain", pour);
+    };
+    pour();
+  },
+  "no answer": () => undefined,
+  "an error that talks": (stream) =>
+    stream.respond(
+      { ":status": 200, "content-type": "application/grpc", "grpc-status": "13", "grpc-message": "canary%0A%1b" },
+      { endStream: true },
+    ),
+  "headers of 60 KiB": (stream) =>
+    stream.respond({ ":status": 200, "content-type": "application/grpc", "x-canary": "c".repeat(60_000) }),
+  "random bytes": (stream) => answerWith(stream, randomBytes(2_000)),
+  "no gRPC at all": (stream) => {
+    stream.respond({ ":status": 200, "content-type": "text/html" });
+    stream.end("<canary>");
+  },
+};
+test("whatever a guest says instead of an answer, its own boot fails and another tenant's guest is as well as before", async () => {
+  const good = tenant("good", "127.0.3.1");
+  const guests = opened();
+  const beforeBytes = process.memoryUsage().rss;
+  for (const [index, [what, answer]] of Object.entries(useless).entries()) {
+    const guest = tenant(`bad${index}`, `127.0.3.${30 + index}`);
+    await start(guest, answer);
+    assert.equal(await reasonFrom(guests.awaitAgent(guest, 400, signal)), "BOOT_FAILED", what);
+    await guests.awaitAgent(good, limitMs, signal);
+  }
+  // The agents are in this process too, with what they wanted to send.
+  assert.ok(process.memoryUsage().rss - beforeBytes < 256 * mebibyte);
+});
+
+test("a guest's spans of another trace are not taken", async () => {
+  const guest = tenant("liar", "127.0.3.50");
+  const at = timestampFromMs(1);
+  const span = { traceId: "c".repeat(32), spanId: "b".repeat(16), name: "s", startTime: at, endTime: at };
+  await start(guest, (stream) => answerWith(stream, healthOf(guest, { spans: [span] })));
+  assert.deepEqual(await opened().awaitWorkload(guest, limitMs, signal), []);
+});
+
+const certified = { certificatePem: "certificate", platformCaPem: "authority", agentTokenDigest: new Uint8Array(32) };
+const key = { publicKey: randomBytes(91), proof: randomBytes(64) };
+const renewing: Answer = (stream, { method }) =>
+  method === "CreateIdentityKey"
+    ? answerWith(stream, encode(CreateIdentityKeyResponseSchema, key))
+    : answerWith(stream, encode(InstallIdentityResponseSchema, {}));
+
+test("a guest whose certificate has expired is renewed, and called for nothing else", async () => {
+  const guest = tenant("expired", "127.0.3.60");
+  await start(guest, renewing, { days: -1 });
+  const guests = opened();
+  assert.equal(await reasonFrom(guests.awaitAgent(guest, 300, signal)), "BOOT_FAILED");
+  const seen: Buffer[] = [];
+  await guests.renewIdentity(
+    guest,
+    async ({ publicKey }) => {
+      seen.push(Buffer.from(publicKey));
+      return certified;
+    },
+    signal,
+  );
+  assert.deepEqual(seen, [key.publicKey]);
+});
+
+test("an expired certificate that the guest authority did not sign, or of another guest, is renewed by nobody", async () => {
+  const forged = testCertificates(join(directory, "forged"), "guest-ca");
+  const certify = () => assert.fail("it was asked for a key");
+  for (const [name, address, options] of [
+    ["forged", "127.0.3.61", { days: -1, authority: forged }],
+    ["current", "127.0.3.62", { authority: forged }],
+  ] as const) {
+    const guest = tenant(name, address);
+    await start(guest, renewing, options);
+    assert.equal(await reasonFrom(opened().renewIdentity(guest, certify, signal)), "GUEST_UNREACHABLE", name);
+  }
+  const other = { ...tenant("expired", "127.0.3.60"), generation: 2 };
+  assert.equal(await reasonFrom(opened().renewIdentity(other, certify, signal)), "GUEST_UNREACHABLE");
+});
+
+test("a key of the wrong size is GUEST_MISBEHAVED, and is not certified", async () => {
+  const guest = tenant("shortkey", "127.0.3.63");
+  await start(guest, (stream) =>
+    answerWith(stream, encode(CreateIdentityKeyResponseSchema, { ...key, publicKey: randomBytes(90) })),
+  );
+  const renewal = opened().renewIdentity(guest, () => assert.fail("it was certified"), signal);
+  assert.equal(await reasonFrom(renewal), "GUEST_MISBEHAVED");
+});

@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { captureLogs } from "@lobsterd/chassis/testing.ts";
+import { createFakeHost } from "../lifecycle/fake-host.ts";
+import type { TenantRecord } from "../store/tenants.ts";
+import { createRenewals } from "./renewals.ts";
+
+const tenant = (name: string, phase: TenantRecord["phase"] = "running"): TenantRecord => ({
+  ...{
+    name,
+    vmId: name.padEnd(32, "0"),
+    requestId: "",
+    phase,
+    failureReason: "",
+    slot: 3,
+    generation: 2,
+    image: "base",
+  },
+  ...{ resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 }, labels: {}, egress: { mode: "internet" as const } },
+  ...{ replacedEgress: undefined, guestAddress: "10.201.0.7", createTimeMs: 0, readyTimeMs: undefined },
+  networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
+});
+const minuteMs = 60_000;
+
+function subject() {
+  const host = createFakeHost();
+  const { logger, logs } = captureLogs();
+  let nowMs = Date.now();
+  const renewals = createRenewals({ ...host.parts, logger, now: () => nowMs });
+  const { signal } = new AbortController();
+  return {
+    host,
+    logs,
+    issue: (name: string, minutes: number) =>
+      renewals.issued(tenant(name).vmId, timestampFromMs(nowMs + minutes * minuteMs)),
+    pass: (minutes: number) => {
+      nowMs += minutes * minuteMs;
+    },
+    /** The names of those that this run renewed. */
+    run: async (...tenants: readonly TenantRecord[]) => {
+      const before = host.renewed.length;
+      await renewals.run(tenants, signal);
+      return host.renewed.slice(before).map((vmId) => vmId.replace(/0+$/, ""));
+    },
+  };
+}
+
+test("an identity is renewed at half of its life, and again at half of the next one", async () => {
+  const { issue, pass, run } = subject();
+  issue("a", 60);
+  pass(29);
+  assert.deepEqual(await run(tenant("a")), []);
+  pass(1);
+  assert.deepEqual(await run(tenant("a")), ["a"]);
+  assert.deepEqual(await run(tenant("a")), []);
+});
+
+test("a guest that this process does not know is renewed once", async () => {
+  const { run } = subject();
+  assert.deepEqual(await run(tenant("a"), tenant("b")), ["a", "b"]);
+  assert.deepEqual(await run(tenant("a"), tenant("b")), []);
+});
+
+test("only what runs is renewed, and what is being made is not forgotten", async () => {
+  const { issue, run } = subject();
+  issue("a", 60);
+  assert.deepEqual(await run(tenant("a", "spawning"), tenant("b", "failed")), []);
+  assert.deepEqual(await run(tenant("a")), []);
+});
+
+test("one that fails is tried again at the next run and holds up no other", async () => {
+  const { host, logs, run } = subject();
+  host.failing.add("renewGuestIdentity");
+  assert.deepEqual(await run(tenant("a"), tenant("b")), []);
+  assert.equal(logs.filter(({ message }) => message === "guest identity could not be renewed").length, 2);
+  host.failing.clear();
+  assert.deepEqual(await run(tenant("a"), tenant("b")), ["a", "b"]);
+});

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync, type KeyObject, randomUUID, sign, X509Certificate } from "node:crypto";
 import { after, before, test } from "node:test";
 import type { GuestName } from "../store/identity-store.ts";
-import { inject, issuedLeaf, newGuest, reasonFrom } from "../testing/guests.ts";
+import { acquireLease, inject, injectLeased, issuedLeaf, newGuest, reasonFrom } from "../testing/guests.ts";
 import { type RunningService, runningService, trustDomain } from "../testing/running-service.ts";
 import { guestUri } from "./guest-name.ts";
 
@@ -47,9 +47,11 @@ test("the certificate is for the guest's own key, under the guest's name, for an
 
 test("a renewal opens no second injection", async () => {
   const guest = await issued("renew-lease");
+  await acquireLease(service, guest);
   service.advance(10 * 60_000);
   await renew(guest);
-  assert.equal(await reasonFrom(inject(service, guest, "127.0.0.9")), "LEASE_EXPIRED");
+  assert.equal(await reasonFrom(acquireLease(service, guest)), "LEASE_USED");
+  assert.equal(await reasonFrom(injectLeased(service, guest, "127.0.0.9")), "LEASE_EXPIRED");
 });
 
 test("a later generation is issued anew, and the one before it is stale", async () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   chmodSync,
@@ -205,6 +205,48 @@ suite("what a taken-over VMM or a planted file can make the launcher do", { skip
     } finally {
       bystander.kill("SIGKILL");
     }
+  });
+
+  test("an ordinary user reaches nothing of a jail, and can plant nothing beside it", async () => {
+    await started(a, 0);
+    const { disk, image, identity, overlay, jail } = vmPaths(testHost.config, a);
+    const root = rootOf(a);
+    const connects =
+      "use IO::Socket::UNIX; exit(chdir($ARGV[0]) && IO::Socket::UNIX->new(Peer => 'api.socket') ? 0 : 1)";
+    const reads = [
+      ...["log", "metrics", "serial"].map((name) => `${root}/${name}.fifo`),
+      `${image}/vmlinux`,
+      identity,
+      overlay,
+    ];
+    const probes: (readonly [string, ...string[]])[] = [
+      ["ls", jail],
+      ["ls", root],
+      ["perl", "-e", connects, root],
+      ...reads.map((path) => ["dd", `if=${path}`, "iflag=nonblock", "bs=1", "count=1", "status=none"] as const),
+      ["cat", `${disk}/record.json`],
+      ["mkdir", `${testHost.config.runDir}/jails/${ab}`],
+      ["ln", "-s", "/etc/passwd", `${jail}/planted`],
+      ["mkfifo", `${root}/planted`],
+      ["touch", `${testHost.config.stateDir}/vms/planted`],
+    ];
+    const ordinary = [
+      "--reuid",
+      "60001",
+      "--regid",
+      "60001",
+      "--clear-groups",
+      "--inh-caps=-all",
+      "--bounding-set=-all",
+      "--",
+    ];
+    for (const probe of probes) {
+      const { status, stderr } = spawnSync("setpriv", [...ordinary, ...probe], { encoding: "utf8", timeout: 10_000 });
+      assert.notEqual(status, 0, probe.join(" "));
+      if (probe[0] !== "perl") assert.match(stderr, /Permission denied/, probe.join(" "));
+    }
+    for (const [program, ...rest] of probes.slice(0, 3))
+      assert.equal(spawnSync(program, rest, { timeout: 10_000 }).status, 0, `as root: ${program} ${rest.join(" ")}`);
   });
 
   test("a slot's uid is not given again while a process or a file of it is left", async () => {

@@ -50,7 +50,7 @@ export interface Jailer {
   prepare(paths: VmPaths, image: string): void;
   /** Takes away what an earlier run left and makes the jail new. */
   renew(paths: VmPaths): void;
-  /** Refuses a start before it has an effect. Throws HOST_UNSAFE, ARTIFACT_REFUSED. */
+  /** Refuses a start before it has an effect. Throws HOST_UNSAFE, ARTIFACT_MISMATCH. */
   check(paths: VmPaths, image: string): Promise<void>;
   /** Starts the VMM in its jail. The caller kills what is left of a failed start. Throws VMM_FAILED. */
   build(plan: StartPlan, requireMember: (pid: number) => void): Promise<JailedVmm>;

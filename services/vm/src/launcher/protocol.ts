@@ -32,6 +32,7 @@ export const verbArguments = {
   place: onlyVmId,
   inspect: onlyVmId,
   emptyIdentityDrive: onlyVmId,
+  stop: onlyVmId,
   remove: onlyVmId,
 } as const;
 
@@ -77,6 +78,7 @@ export const verbResults = {
     cgroup: z.record(z.string(), z.string()),
   }),
   emptyIdentityDrive: z.strictObject({}),
+  stop: z.strictObject({}),
   remove: z.strictObject({}),
 } as const;
 
@@ -113,7 +115,7 @@ export const reasons = [
   "JAIL_MISMATCH", // the process differs from its jail's description; it was killed
   "KVM_PIT_UNPLACED", // the VM's timer thread is not in its cgroup; the VM was killed
   "CHANNEL_BUSY", // somebody else has the VM's channel
-  "ARTIFACT_REFUSED", // a file that would run differs from what was installed
+  "ARTIFACT_MISMATCH", // a file that would run differs from what was installed
   "INTERNAL",
 ] as const;
 

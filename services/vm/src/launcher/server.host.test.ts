@@ -24,6 +24,7 @@ const verbs: Verbs = {
   place: refuse,
   inspect: refuse,
   emptyIdentityDrive: refuse,
+  stop: refuse,
   remove: refuse,
 };
 

@@ -56,14 +56,22 @@ export async function start(host: LauncherHost, request: Arguments<"start">): Pr
       },
     };
   } catch (error) {
-    await cgroups.kill(vmId);
-    await cgroups.remove(vmId);
-    rmSync(paths.identity, { force: true });
-    jailer.renew(paths);
+    await endRun(host, vmId);
     throw error;
   } finally {
     vmm?.release();
   }
+}
+
+/** Kills the VM by its cgroup and takes its run away: jail and identity drive are as `prepare` left them, the disk stays. Safe to repeat. */
+export async function endRun(host: LauncherHost, vmId: string): Promise<void> {
+  const paths = vmPaths(host.config, vmId);
+  host.bootTurn.end(vmId);
+  await host.cgroups.kill(vmId);
+  await host.cgroups.remove(vmId);
+  host.namespaces.delete(vmId);
+  rmSync(paths.identity, { force: true });
+  host.jailer.renew(paths);
 }
 
 /** Reads a booted VM back, every thread of it, and places its timer thread. A VM that fails this is killed. */

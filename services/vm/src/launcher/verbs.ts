@@ -8,7 +8,7 @@ import { placedPits } from "./kvm-pit.ts";
 import { processesOf, run } from "./processes.ts";
 import { type Arguments, LauncherError, type Result, type Verbs } from "./protocol.ts";
 import { readRecord, vmIdsIn, writeRecord } from "./records.ts";
-import { place, readVmm, start } from "./start.ts";
+import { endRun, place, readVmm, start } from "./start.ts";
 
 const mib = 1024 * 1024;
 
@@ -38,6 +38,7 @@ export function launcherVerbs(host: LauncherHost): Verbs {
     place: ({ vmId }) => inTurn(vmId, () => place(host, vmId)),
     inspect: ({ vmId }) => inTurn(vmId, () => inspect(host, vmId)),
     emptyIdentityDrive: ({ vmId }) => inTurn(vmId, () => emptyIdentityDrive(host, vmId)),
+    stop: ({ vmId }) => inTurn(vmId, () => stop(host, vmId)),
     remove: ({ vmId }) => inTurn(vmId, () => remove(host, vmId)),
   };
 }
@@ -119,6 +120,12 @@ async function emptyIdentityDrive(host: LauncherHost, vmId: string): Promise<Res
   const { slot } = requireRecord(host, vmId);
   const { identity } = vmPaths(host.config, vmId);
   if (lstatSync(identity, { throwIfNoEntry: false })) zeroIdentityDrive(identity, host.config.uidBase + slot);
+  return {};
+}
+
+async function stop(host: LauncherHost, vmId: string): Promise<Result<"stop">> {
+  requireRecord(host, vmId);
+  await endRun(host, vmId);
   return {};
 }
 

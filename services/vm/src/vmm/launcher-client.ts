@@ -27,6 +27,7 @@ const deadlinesMs: Readonly<Record<Verb, number>> = {
   start: 40_000,
   connect: 40_000, // may wait until another VM has booted
   place: 10_000,
+  stop: 40_000,
   remove: 40_000,
 };
 
@@ -51,6 +52,9 @@ export interface LauncherClient extends VmmPort {
    * Errors: NOT_FOUND, JAIL_MISMATCH, KVM_PIT_UNPLACED.
    */
   place(vmId: string): Promise<Result<"place">>;
+
+  /** Kills the VM and keeps its disk: it is prepared again, and its identity drive is gone. Safe to repeat. Errors: NOT_FOUND. */
+  stop(vmId: string): Promise<void>;
 }
 
 /** The VMM port over the launcher's Unix socket: one connection a call, bounded in size and time. */
@@ -109,6 +113,9 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
       }
     },
     place: (vmId) => call("place", { vmId }),
+    async stop(vmId) {
+      await call("stop", { vmId });
+    },
     inspect: (vmId) => call("inspect", { vmId }),
     async emptyIdentityDrive(vmId) {
       await call("emptyIdentityDrive", { vmId });

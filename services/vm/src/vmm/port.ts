@@ -124,7 +124,7 @@ export const vmmFail = defineErrors("vmm.lobsterd", {
   MACHINE_MISMATCH: Code.Internal,
   KVM_PIT_UNPLACED: Code.Internal,
   CHANNEL_BUSY: Code.Aborted,
-  ARTIFACT_REFUSED: Code.FailedPrecondition,
+  ARTIFACT_MISMATCH: Code.FailedPrecondition,
   INTERNAL: Code.Internal,
   UNAVAILABLE: Code.Unavailable,
   TIMED_OUT: Code.DeadlineExceeded,

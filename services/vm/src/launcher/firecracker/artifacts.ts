@@ -7,7 +7,7 @@ import { imageFiles, LauncherError } from "../protocol.ts";
 
 /**
  * Checks the files of one start: `files` has the path of the VM's copy of each image file by its name, and those of `firecracker` and
- * `jailer`. Throws ARTIFACT_REFUSED.
+ * `jailer`. Throws ARTIFACT_MISMATCH.
  */
 export type VerifyArtifacts = (image: string, files: Readonly<Record<string, string>>) => Promise<void>;
 
@@ -21,7 +21,7 @@ export function verifyByManifest(imagesDir: string): VerifyArtifacts {
     const { sha256 } = manifestSchema.parse(JSON.parse(readFileSync(manifestPath, "utf8")));
     for (const name of imageFiles) {
       if (sha256[name] === undefined || (await digestOf(files[name] ?? "")) !== sha256[name])
-        throw new LauncherError("ARTIFACT_REFUSED", `${name} of ${image} differs from its manifest`);
+        throw new LauncherError("ARTIFACT_MISMATCH", `${name} of ${image} differs from its manifest`);
     }
   };
 }

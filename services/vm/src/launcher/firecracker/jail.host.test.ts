@@ -126,11 +126,24 @@ suite("Firecracker's jail, with a stub for its jailer", { skip }, () => {
     await verbs.remove({ vmId: first });
   });
 
+  test("a stopped VM is prepared again: no process, no identity drive, the same disk", async () => {
+    await started(first, 0);
+    const { overlay, identity } = vmPaths(testHost.config, first);
+    const disk = statSync(overlay).ino;
+    for (let time = 0; time < 2; time += 1) await verbs.stop({ vmId: first });
+    assert.deepEqual(await verbs.list({}), { vms: [{ vmId: first, slot: 0, state: "prepared" }] });
+    assert.equal(lstatSync(identity, { throwIfNoEntry: false }), undefined);
+    await verbs.start(startOf(first, 0));
+    assert.equal(statSync(overlay).ino, disk);
+    await verbs.remove({ vmId: first });
+    await assert.rejects(verbs.stop({ vmId: first }), { reason: "NOT_FOUND" });
+  });
+
   test("a copy of the kernel that differs from its manifest is not run", async () => {
     await verbs.prepare({ vmId: first, slot: 0, image: "base", overlayMib: 32 });
     const kernel = `${vmPaths(testHost.config, first).image}/vmlinux`;
     flipByte(kernel);
-    await assert.rejects(verbs.start(startOf(first, 0)), { reason: "ARTIFACT_REFUSED" });
+    await assert.rejects(verbs.start(startOf(first, 0)), { reason: "ARTIFACT_MISMATCH" });
     flipByte(kernel);
     await verbs.start(startOf(first, 0));
     await verbs.remove({ vmId: first });

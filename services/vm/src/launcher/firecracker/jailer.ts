@@ -25,7 +25,7 @@ const mounts = [
 ];
 /** The jailer opens /dev/null outside: without the mount that it is on, its name is /null. */
 const descriptors =
-  /^((\/dev)?\/null|\/dev\/(kvm|urandom|net\/tun)|\/(initrd\.cpio|identity\.img|overlay\.ext4|rootfs\.erofs|vmlinux)|\/(log|metrics|serial)\.fifo|\/snapshot\/[a-z.]+|\/memfd:\S+ \(deleted\)|socket:\[\d+\]|anon_inode:\S+)$/;
+  /^((\/dev)?\/null|\/dev\/(kvm|urandom|net\/tun)|\/(initrd\.cpio|identity\.img|overlay\.ext4|rootfs\.erofs|vmlinux)|\/(log|metrics|serial)\.fifo|\/(memory|state)|\/memfd:\S+ \(deleted\)|socket:\[\d+\]|anon_inode:\S+)$/;
 
 export interface FirecrackerOptions {
   /** Called before each start with every file that is about to run. */

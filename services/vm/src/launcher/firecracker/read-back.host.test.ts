@@ -6,7 +6,7 @@ import { openHost } from "../main.ts";
 import type { Verbs } from "../protocol.ts";
 import { installStubs, type LauncherTestHost, launcherTestHost } from "../testing.ts";
 import { launcherVerbs } from "../verbs.ts";
-import { bootStub } from "./stub-subject.ts";
+import { askVmm, bootStub } from "./stub-subject.ts";
 
 const vmId = "0c".repeat(16);
 const start = { vmId, slot: 0, image: "base", vcpuCount: 1, memoryMib: 64, identityDrive: "e30=" };
@@ -189,7 +189,9 @@ suite("read-back of Firecracker's jail", { skip }, () => {
     await verbs.start({ ...start, memoryMib: 128 });
     const { pid } = await verbs.inspect({ vmId });
     const limits = readFileSync(`/proc/${pid}/limits`, "utf8");
-    // The longest file that the VMM has to write is a snapshot's memory.
+    // The longest file that the VMM has to write is a snapshot's memory; it fits, and a byte more than the limit does not.
+    assert.match(await askVmm(verbs, vmId, "PUT", "/grow", `memory ${129 * 1024 * 1024}`), /grown/);
+    assert.match(await askVmm(verbs, vmId, "PUT", "/grow", `memory ${129 * 1024 * 1024 + 1}`), /File too large/);
     assert.match(limits, new RegExp(`Max file size +${129 * 1024 * 1024} `));
     await verbs.remove({ vmId });
   });

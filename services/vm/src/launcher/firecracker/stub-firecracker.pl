@@ -5,6 +5,7 @@
 #   PUT /actions      InstanceStart: every thread gets the filter, the KVM machine is made
 #   PUT /replace      "<kind> <name> <target>": puts a symlink, hardlink, fifo, device, directory, file or socket in the place of a file
 #   PUT /write        "<fifo> <text>": writes to one of its FIFOs
+#   PUT /grow         "<name> <bytes>": makes a file that long, as a snapshot's memory is
 #   PUT /exit         ends
 use strict;
 use warnings;
@@ -57,6 +58,11 @@ sub answer {
   if ($path eq '/write') {
     sysopen($fifo{$first}, "/$first", O_RDWR | O_NONBLOCK) or return ('400 Bad Request', "$!") unless $fifo{$first};
     return ('200 OK', syswrite($fifo{$first}, "$name\n") // "$!");
+  }
+  if ($path eq '/grow') {
+    local $SIG{XFSZ} = 'IGNORE';
+    sysopen(my $file, "/$first", O_RDWR | O_CREAT, 0600) or return ('400 Bad Request', "$!");
+    return ('200 OK', truncate($file, $name) ? 'grown' : "$!");
   }
   if ($path eq '/replace') { return ('200 OK', replace($first, "/$name", $target)) }
   return ('400 Bad Request', 'unknown');

@@ -169,6 +169,11 @@ suite("read-back of the jail", { skip }, () => {
     const sumMs = Object.values(stagesMs).reduce((sum, stageMs) => sum + stageMs, 0);
     assert.ok(Object.values(stagesMs).every((stageMs) => stageMs > 0) && sumMs <= tookMs, JSON.stringify(stagesMs));
     assert.equal((await verbs.list({})).vms[0]?.state, "running");
+    await assert.rejects(verbs.connect({ vmId, channel: "api" }), { reason: "WRONG_STATE" });
+    assert.deepEqual(await verbs.place({ vmId }), { kvmPit: "none" });
+    await verbs.stop({ vmId });
+    assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "prepared" }] });
+    await verbs.start(request);
     await verbs.remove({ vmId });
     assert.deepEqual(await verbs.list({}), { vms: [] });
   });

@@ -1,8 +1,8 @@
 /**
  * Measures side by side in one run: a bare QEMU boot of the image to its first HTTP answer, and SpawnTenant to the first HTTPS
  * answer; how much of a spawn is the control plane's own; and how fast an eviction cuts a tenant off. Rounds alternate, so that
- * a busy machine slows both down. Before that, what a record of the audit log costs, `audit.ts`, and what a tenant's network costs among
- * others, `network/measure.ts`.
+ * a busy machine slows both down. Before that, what a record of the audit log costs, `audit.ts`, and what a tenant's network and route cost
+ * among others: `network/measure.ts`, `front/measure.ts`.
  *
  * The control plane's own share is all of a spawn but waiting for the guest's boot. QEMU's own start, from its exec until its vCPU
  * could run, is part of that boot: the bare one takes it too. Building the jail before it and reading it back after it are not.
@@ -16,16 +16,18 @@ import { renderTraceTree } from "../dev/trace-tree.ts";
 import { measureAudit } from "./audit.ts";
 import { measureBareBoot } from "./bare-boot.ts";
 import { measureEvict } from "./evict.ts";
+import { measureFront } from "./front/measure.ts";
 import { describeMachine } from "./machine.ts";
 import { measureNetwork } from "./network/measure.ts";
 import { type Goal, judge, report } from "./report.ts";
 import { measureSpawn, type SpawnTimes } from "./spawn.ts";
 import { median } from "./statistics.ts";
 
-const usage = `usage: main.ts [--only spawn|network|audit] [--rounds N] [--trace] [--tenants N]
+const parts = ["audit", "network", "front", "spawn"] as const;
+const usage = `usage: main.ts [--only ${parts.join("|")}] [--rounds N] [--trace] [--tenants N]
 
   --only PART  spawn: spawns and evictions of real guests; network: what a network costs among many;
-               audit: appends to the audit log (default: all)
+               front: what TLS to a guest adds, and a route among many; audit: appends to the audit log (default: all)
   --rounds N   alternating rounds of spawn (default: 7)
   --trace      print the trace of the spawn with the median own share
   --tenants N  most tenants of network (default: 1000)
@@ -49,22 +51,18 @@ async function main(): Promise<number> {
     return 0;
   }
   const [rounds, tenants] = [Number(values.rounds), Number(values.tenants)];
-  const isWanted = (part: string): boolean => values.only === undefined || values.only === part;
-  if (
-    !["spawn", "network", "audit"].some(isWanted) ||
-    !Number.isInteger(rounds) ||
-    rounds < 1 ||
-    !Number.isInteger(tenants) ||
-    tenants < 10
-  ) {
+  const isWanted = (part: (typeof parts)[number]): boolean => values.only === undefined || values.only === part;
+  const isUsable = Number.isInteger(rounds) && rounds >= 1 && Number.isInteger(tenants) && tenants >= 10;
+  if (!parts.some(isWanted) || !isUsable) {
     process.stderr.write(usage);
     return 2;
   }
   process.stdout.write(`${describeMachine()}\n`);
-  const audit = isWanted("audit") ? judge(await measureAudit(progress)) : true;
-  const network = isWanted("network") ? judge(await measureNetwork(tenants, progress)) : true;
-  const spawn = isWanted("spawn") ? await measureSpawns(rounds) : true;
-  return audit && network && spawn ? 0 : 1;
+  const audit = !isWanted("audit") || judge(await measureAudit(progress));
+  const network = !isWanted("network") || judge(await measureNetwork(tenants, progress));
+  const front = !isWanted("front") || judge(await measureFront(progress));
+  const spawn = !isWanted("spawn") || (await measureSpawns(rounds));
+  return audit && network && front && spawn ? 0 : 1;
 }
 
 async function measureSpawns(rounds: number): Promise<boolean> {

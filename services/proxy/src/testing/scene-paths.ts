@@ -14,13 +14,13 @@ export const strangerUid = 63_103;
 
 export type ScenePaths = ReturnType<typeof scenePaths>;
 
-/** The part of an instance's layout that proxy and Caddy share, below `root`. */
-export function scenePaths(root: string) {
+/** The part of an instance's layout that proxy and Caddy share, below `root`; the names below `memory`, a tmpfs as in an instance. */
+export function scenePaths(root: string, memory: string) {
   const at = (name: string): string => join(root, name);
   return {
     adminDirectory: at("caddy-admin"),
     adminSocket: at("caddy-admin/admin.sock"),
-    namesDirectory: at("names"),
+    namesDirectory: join(memory, "names"),
     caddyDirectory: at("caddy"),
     httpsSocket: at("caddy/https.sock"),
     redirectSocket: at("caddy/redirect.sock"),
@@ -52,13 +52,13 @@ export function scenePaths(root: string) {
 }
 
 /** Makes the directories with the owners and modes that the development runner gives them. */
-export function makeSceneDirectories(root: string, paths: ScenePaths): void {
+export function makeSceneDirectories(roots: readonly string[], paths: ScenePaths): void {
   const make = (path: string, mode: number, uid: number, gid: number): void => {
     mkdirSync(path);
     chownSync(path, uid, gid);
     chmodSync(path, mode);
   };
-  chmodSync(root, 0o711);
+  for (const root of roots) chmodSync(root, 0o711);
   make(paths.adminDirectory, 0o2750, caddyUid, proxyUid);
   make(paths.namesDirectory, 0o2710, proxyUid, caddyUid);
   make(paths.caddyDirectory, 0o700, caddyUid, caddyUid);

@@ -64,7 +64,8 @@ export async function openScene(caddyPath: string, addresses: readonly string[])
   opened += 1;
   const netns = `lobproxy-${process.pid}-${opened}`;
   const root = mkdtempSync("/tmp/lobsterd-proxy-");
-  const paths = scenePaths(root);
+  const memory = mkdtempSync("/dev/shm/lobsterd-proxy-");
+  const paths = scenePaths(root, memory);
   const children: ChildProcess[] = [];
   const enter = ["nsenter", `--net=/run/netns/${netns}`, "--"];
   await run("ip", "netns", "add", netns);
@@ -72,12 +73,12 @@ export async function openScene(caddyPath: string, addresses: readonly string[])
   const close = async (): Promise<void> => {
     await Promise.all(children.map((child) => kill(child, "SIGKILL")));
     await run("ip", "netns", "delete", netns);
-    rmSync(root, { recursive: true, force: true });
+    for (const directory of [root, memory]) rmSync(directory, { recursive: true, force: true });
   };
   try {
     await run("ip", "-n", netns, "link", "set", "lo", "up");
     for (const address of addresses) await run("ip", "-n", netns, "address", "add", `${address}/32`, "dev", "lo");
-    makeSceneDirectories(root, paths);
+    makeSceneDirectories([root, memory], paths);
     return {
       paths,
       caddyPath,

@@ -28,6 +28,11 @@ images: packages ## build the guest images base and probe (reproducible, cached)
 	$(RUN) node deploy/guest/image/build.ts --image base
 	$(RUN) node deploy/guest/image/build.ts --image probe
 
+.PHONY: image-openclaw
+image-openclaw: packages ## build the guest images of OpenClaw, the real gateway: openclaw, and openclaw-emulated for development
+	$(RUN) node deploy/guest/image/build.ts --image openclaw
+	$(RUN) node deploy/guest/image/build.ts --image openclaw-emulated
+
 .PHONY: demo
 demo: images ## the main job: spawn a tenant in a real guest, use it, print trace and audit records
 	$(RUN) node deploy/demo/main.ts

@@ -3,7 +3,7 @@ import { build, type Plugin } from "esbuild";
 const guestRoot = new URL("..", import.meta.url).pathname;
 
 /** The programs of an image, by their entry file below deploy/guest. */
-export type Program = "agent/main.ts" | "gateway/main.ts" | "probe/main.ts";
+export type Program = "agent/main.ts" | "gateway/main.ts" | "probe/main.ts" | "openclaw/main.ts";
 
 /** FileDescriptorProto {name: "buf/validate/validate.proto", package: "buf.validate"} in base64. */
 const emptyValidateFile = "ChtidWYvdmFsaWRhdGUvdmFsaWRhdGUucHJvdG8SDGJ1Zi52YWxpZGF0ZQ";

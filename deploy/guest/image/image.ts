@@ -1,14 +1,15 @@
 import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { installOpenClaw } from "../openclaw/install.ts";
 import { fetchPackage } from "./archive.ts";
-import { bundleProgram } from "./bundle.ts";
+import { bundleProgram, type Program } from "./bundle.ts";
 import { extractVmlinux } from "./bzimage.ts";
 import { attackerFiles, packageFiles } from "./contents.ts";
 import { buildInitramfs } from "./initramfs.ts";
 import { inputsDigest } from "./inputs-digest.ts";
 import { type Lock, readLock, sha256Hex } from "./lock.ts";
-import { type ArtifactName, artifactNames, createManifest, type ImageName, workloadOf } from "./manifest.ts";
+import { type ArtifactName, artifactNames, createManifest, type ImageName, needs } from "./manifest.ts";
 import { nodeRuntime } from "./node-runtime.ts";
 import { assembleTree, type ImageFiles, packTree } from "./rootfs.ts";
 import { runTool } from "./tool.ts";
@@ -35,17 +36,30 @@ async function extractPackages(lock: Lock, options: BuildOptions, target: string
   }
 }
 
-async function filesOf(image: ImageName, lock: Lock): Promise<ImageFiles> {
-  const workloadProgram = image === "base" ? "gateway/main.ts" : "probe/main.ts";
-  const packaged = image === "base" ? packageFiles : [...packageFiles, ...attackerFiles];
+const workloadPrograms: Readonly<Record<ImageName, Program>> = {
+  base: "gateway/main.ts",
+  probe: "probe/main.ts",
+  openclaw: "openclaw/main.ts",
+  "openclaw-emulated": "openclaw/main.ts",
+};
+
+async function filesOf(image: ImageName, lock: Lock, work: string): Promise<ImageFiles> {
+  const packaged = image === "probe" ? [...packageFiles, ...attackerFiles] : packageFiles;
   const programs = [
     { path: "usr/bin/node", mode: 0o755, content: await nodeRuntime(lock) },
     // The directory is 0700: the workload's user can read neither the agent nor how it decides.
     { path: "opt/agent/agent.js", mode: 0o400, content: await bundleProgram("agent/main.ts") },
-    { path: "opt/agent/workload.json", mode: 0o400, content: JSON.stringify(workloadOf(image)) },
-    { path: "opt/workload/workload.js", mode: 0o444, content: await bundleProgram(workloadProgram) },
+    { path: "opt/agent/workload.json", mode: 0o400, content: JSON.stringify(needs[image].workload) },
+    { path: "opt/workload/workload.js", mode: 0o444, content: await bundleProgram(workloadPrograms[image]) },
   ];
-  return { packaged, programs };
+  return { packaged, programs, trees: await treesOf(image, join(work, "npm")) };
+}
+
+/** What the workload's program loads at run time and cannot be bundled into it. */
+async function treesOf(image: ImageName, target: string): Promise<ImageFiles["trees"]> {
+  if (!image.startsWith("openclaw")) return [];
+  await installOpenClaw(target, { emulated: image === "openclaw-emulated" });
+  return [{ from: join(target, "node_modules"), to: "opt/workload/node_modules" }];
 }
 
 async function buildArtifacts(
@@ -69,7 +83,7 @@ async function buildArtifacts(
   );
   options.progress(`${image}: root file system`);
   const root = join(work, "root");
-  await assembleTree(root, extracted, await filesOf(image, lock));
+  await assembleTree(root, extracted, await filesOf(image, lock, work));
   await packTree(root, join(target, "rootfs.erofs"));
 }
 

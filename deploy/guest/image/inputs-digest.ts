@@ -3,7 +3,9 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 /** What decides an image's bytes besides the digests in the lock file: sources, and the versions of libraries and esbuild. */
-const sources = ["deploy/guest/agent", "deploy/guest/gateway", "deploy/guest/probe", "deploy/guest/image", "proto/gen"];
+const sources = ["agent", "gateway", "probe", "openclaw", "image"]
+  .map((name) => `deploy/guest/${name}`)
+  .concat("proto/gen");
 const files = ["package-lock.json"];
 
 function isInput(name: string): boolean {

@@ -11,7 +11,8 @@ export type WorkloadManifest = {
   readonly configurationPath: string;
 };
 
-export const imageNames = ["base", "probe"] as const;
+/** `openclaw-emulated` is `openclaw` with more patience for its own helpers, for guests that are emulated; in development only. */
+export const imageNames = ["base", "probe", "openclaw", "openclaw-emulated"] as const;
 export type ImageName = (typeof imageNames)[number];
 
 export const artifactNames = ["vmlinux", "initrd.cpio", "rootfs.erofs"] as const;
@@ -23,6 +24,8 @@ export type Manifest = {
   readonly workload: WorkloadManifest;
   readonly minimumMemoryMib: number;
   readonly defaultMemoryMib: number;
+  /** How long the workload may take to be healthy; absent: as long as the host allows any. */
+  readonly startLimitMs?: number;
   readonly sha256: Readonly<Record<ArtifactName, string>>;
 };
 
@@ -43,11 +46,22 @@ const probeWorkload: WorkloadManifest = {
   environment: { ...gatewayWorkload.environment, HOME: "/root" },
 };
 
-/** Every image runs one file, /opt/workload/workload.js; what it is differs, and who runs it. */
-export function workloadOf(image: ImageName): WorkloadManifest {
-  return image === "probe" ? probeWorkload : gatewayWorkload;
-}
+/** Ready, and not only alive: its channels and helpers are up. */
+const openClawWorkload: WorkloadManifest = { ...gatewayWorkload, healthPath: "/readyz" };
+
+type Needs = Pick<Manifest, "workload" | "minimumMemoryMib" | "defaultMemoryMib" | "startLimitMs">;
+
+const small = { minimumMemoryMib: 192, defaultMemoryMib: 256 };
+const large = { minimumMemoryMib: 1536, defaultMemoryMib: 2048 };
+
+/** Every image runs one file, /opt/workload/workload.js; what it is differs, who runs it, and what it takes. */
+export const needs: Readonly<Record<ImageName, Needs>> = {
+  base: { workload: gatewayWorkload, ...small },
+  probe: { workload: probeWorkload, ...small },
+  openclaw: { workload: openClawWorkload, ...large, startLimitMs: 120_000 },
+  "openclaw-emulated": { workload: openClawWorkload, ...large, startLimitMs: 900_000 },
+};
 
 export function createManifest(name: ImageName, sha256: Record<ArtifactName, string>): Manifest {
-  return { name, workload: workloadOf(name), minimumMemoryMib: 192, defaultMemoryMib: 256, sha256 };
+  return { name, ...needs[name], sha256 };
 }

@@ -1,4 +1,4 @@
-import { chmod, copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { configurationFiles, directories, type PackageFile, symlinks } from "./contents.ts";
 import { runTool } from "./tool.ts";
@@ -7,7 +7,12 @@ import { runTool } from "./tool.ts";
 export type ProgramFile = { readonly path: string; readonly mode: number; readonly content: Uint8Array | string };
 
 /** What differs between images. */
-export type ImageFiles = { readonly packaged: readonly PackageFile[]; readonly programs: readonly ProgramFile[] };
+export type ImageFiles = {
+  readonly packaged: readonly PackageFile[];
+  readonly programs: readonly ProgramFile[];
+  /** Directories on the builder, and where their regular files go; nothing of them is executable. */
+  readonly trees: readonly { readonly from: string; readonly to: string }[];
+};
 
 /** Equal trees must give equal images, and mkfs.erofs makes up a random UUID unless it is told one. */
 const fileSystemUuid = "6c6f6273-7465-7264-6775-657374000001";
@@ -39,6 +44,21 @@ export async function assembleTree(root: string, extracted: string, files: Image
   for (const program of files.programs) {
     await mkdir(dirname(join(root, program.path)), { recursive: true });
     await place(join(root, program.path), program.mode, program.content);
+  }
+  for (const { from, to } of files.trees) await copyTree(from, join(root, to));
+}
+
+/** A link or device in it is an error, not something to follow or to leave out. */
+async function copyTree(from: string, to: string): Promise<void> {
+  await mkdir(to);
+  await chmod(to, 0o755);
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    const [source, target] = [join(from, entry.name), join(to, entry.name)];
+    if (entry.isDirectory()) await copyTree(source, target);
+    else if (entry.isFile()) {
+      await copyFile(source, target);
+      await chmod(target, 0o644);
+    } else throw new Error(`${source} is neither a file nor a directory`);
   }
 }
 

@@ -1,7 +1,12 @@
 import { execFile } from "node:child_process";
 
-/** How long and how much a tool may run and print: ms, bytes. */
-export type ToolLimits = { readonly cwd?: string; readonly timeoutMs?: number; readonly maxOutputBytes?: number };
+/** Where a tool runs and is looked for, and how long and how much it may run and print: ms, bytes. */
+export type ToolLimits = {
+  readonly cwd?: string;
+  readonly path?: string;
+  readonly timeoutMs?: number;
+  readonly maxOutputBytes?: number;
+};
 
 /** A tool ended with a failure; the message holds the last of what it printed. */
 export class ToolError extends Error {
@@ -15,7 +20,7 @@ export function runTool(argv: readonly [string, ...string[]], limits: ToolLimits
     timeout: limits.timeoutMs ?? 120_000,
     maxBuffer: limits.maxOutputBytes ?? 4 * 1024 * 1024,
     // Without a fixed locale apt and mkfs translate their messages and sort by the caller's rules.
-    env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" },
+    env: { PATH: limits.path ?? "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" },
     ...(limits.cwd === undefined ? {} : { cwd: limits.cwd }),
   };
   return new Promise((resolve, reject) => {

@@ -58,14 +58,24 @@ export const configSchema = commonConfigSchema.extend({
     .describe("boots at once; more of them only slow one another down (default: number of cores)"),
   maxQueuedBoots: z.number().int().min(0).default(64).describe("boots that may wait; more are refused"),
   bootLimitMs: z.number().int().min(1000).default(60_000).describe("a guest that has not answered by then is killed"),
-  workloadLimitMs: z.number().int().min(1000).default(60_000).describe("a workload must be healthy by then"),
-  spawnLimitMs: z.number().int().min(1000).default(240_000).describe("a whole spawn, waiting in the queue included"),
   renewalIntervalMs: z
     .number()
     .int()
     .min(100)
     .default(30_000)
     .describe("how often it is asked which guests' certificates are due, which is at half of their life"),
+  workloadLimitMs: z
+    .number()
+    .int()
+    .min(1000)
+    .default(60_000)
+    .describe("a workload must be healthy by then, unless its image says otherwise"),
+  spawnLimitMs: z
+    .number()
+    .int()
+    .min(1000)
+    .default(240_000)
+    .describe("a whole spawn, waiting in the queue included, beside what the image itself asks for"),
   reconcileIntervalMs: z.number().int().min(100).default(10_000).describe("how often actual and desired are compared"),
 });
 

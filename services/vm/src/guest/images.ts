@@ -8,6 +8,8 @@ const manifestSchema = z.object({
   name: z.string(),
   minimumMemoryMib: z.number().int().min(32),
   defaultMemoryMib: z.number().int().min(32),
+  /** How long the workload may take to be healthy; absent: as long as the host allows any. */
+  startLimitMs: z.number().int().min(1000).max(3_600_000).optional(),
 });
 
 /** What `vm` needs of an image's manifest. */

@@ -35,7 +35,7 @@ export async function spawnTenant(life: Lifecycle, wish: SpawnWish, signal: Abor
 
 async function bringUp(life: Lifecycle, planned: TenantRecord, signal: AbortSignal): Promise<TenantRecord> {
   const { journal } = life;
-  const { bootLimitMs, workloadLimitMs } = life.config;
+  const { bootLimitMs } = life.config;
   using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(signal));
   journal.startSteps(planned, ["attach-network", "issue-identity", "prepare-jail"]);
   const [tenant, identity] = await together([
@@ -51,6 +51,7 @@ async function bringUp(life: Lifecycle, planned: TenantRecord, signal: AbortSign
     journal.step(tenant, "inject-secrets", () => injectSecrets(life, tenant, signal)),
   ]);
   await journal.step(tenant, "await-workload", async () => {
+    const workloadLimitMs = (await life.images.find(tenant.image))?.startLimitMs ?? life.config.workloadLimitMs;
     life.reportGuestSpans(await life.parts.guests.awaitWorkload(tenant, workloadLimitMs, signal));
   });
   await journal.step(tenant, "publish-route", () => publishRoute(life, tenant, signal));

@@ -101,7 +101,7 @@ test: images ## run every test: unit, host, e2e
 	$(RUN) node deploy/test/main.ts unit host e2e
 
 .PHONY: test-nightly
-test-nightly: images ## everything in `test`, and the slow tiers
+test-nightly: images image-openclaw ## everything in `test`, and the slow tiers
 	$(RUN) node deploy/test/main.ts unit host e2e nightly
 
 .PHONY: ablation

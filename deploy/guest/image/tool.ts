@@ -1,9 +1,9 @@
 import { execFile } from "node:child_process";
 
-/** Where a tool runs and is looked for, and how long and how much it may run and print: ms, bytes. */
+/** Where a tool runs, its environment in place of a fixed one, and how long and how much it may run and print: ms, bytes. */
 export type ToolLimits = {
   readonly cwd?: string;
-  readonly path?: string;
+  readonly environment?: NodeJS.ProcessEnv;
   readonly timeoutMs?: number;
   readonly maxOutputBytes?: number;
 };
@@ -20,7 +20,11 @@ export function runTool(argv: readonly [string, ...string[]], limits: ToolLimits
     timeout: limits.timeoutMs ?? 120_000,
     maxBuffer: limits.maxOutputBytes ?? 4 * 1024 * 1024,
     // Without a fixed locale apt and mkfs translate their messages and sort by the caller's rules.
-    env: { PATH: limits.path ?? "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" },
+    env: limits.environment ?? {
+      PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+      LC_ALL: "C",
+      DEBIAN_FRONTEND: "noninteractive",
+    },
     ...(limits.cwd === undefined ? {} : { cwd: limits.cwd }),
   };
   return new Promise((resolve, reject) => {

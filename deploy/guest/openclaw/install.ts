@@ -28,8 +28,8 @@ export async function installOpenClaw(target: string, options: OpenClawOptions):
   await mkdir(target, { recursive: true });
   for (const name of ["package.json", "package-lock.json"]) await copyFile(join(here, name), join(target, name));
   const flags = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
-  // Wherever the caller's npm is: it is the one program here that does not come from Debian.
-  await runTool(["npm", "ci", ...flags], { cwd: target, timeoutMs: 600_000, ...pathOf(process.env.PATH) });
+  // The caller's npm with the caller's settings: where the registry is, and whose certificates it has. The lock file says what comes of it.
+  await runTool(["npm", "ci", ...flags], { cwd: target, timeoutMs: 600_000, environment: process.env });
   const modules = join(target, "node_modules");
   for (const name of [".bin", ".package-lock.json", ...unusedDirectories]) await remove(join(modules, name));
   for (const root of ["", "openclaw/node_modules"]) {
@@ -57,10 +57,6 @@ async function patch(path: string): Promise<void> {
   const text = await readFile(path, "utf8");
   const patched = text.replace(emulationPatch.from, emulationPatch.to);
   if (patched !== text) await writeFile(path, patched);
-}
-
-function pathOf(path: string | undefined): { path?: string } {
-  return path === undefined ? {} : { path };
 }
 
 async function remove(path: string): Promise<void> {

@@ -31,7 +31,7 @@ export async function installOpenClaw(target: string, options: OpenClawOptions):
   // The caller's npm with the caller's settings: where the registry is, and whose certificates it has. The lock file says what comes of it.
   await runTool(["npm", "ci", ...flags], { cwd: target, timeoutMs: 600_000, environment: process.env });
   const modules = join(target, "node_modules");
-  for (const name of [".bin", ".package-lock.json", ...unusedDirectories]) await remove(join(modules, name));
+  for (const name of [".package-lock.json", ...unusedDirectories]) await remove(join(modules, name));
   for (const root of ["", "openclaw/node_modules"]) {
     for (const name of unusedPackages) await remove(join(modules, root, name));
   }
@@ -41,7 +41,9 @@ export async function installOpenClaw(target: string, options: OpenClawOptions):
 async function prune(directory: string, emulated: boolean): Promise<void> {
   for (const entry of await readdir(directory, { withFileTypes: true })) {
     const path = join(directory, entry.name);
-    if (entry.isDirectory()) await prune(path, emulated);
+    // Links to programs, for a shell that is not there.
+    if (entry.name === ".bin") await remove(path);
+    else if (entry.isDirectory()) await prune(path, emulated);
     else if (isUnused(path)) await remove(path);
     else if (emulated && /openclaw\/dist\/.*\.m?js$/.test(path)) await patch(path);
   }

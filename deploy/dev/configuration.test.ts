@@ -9,7 +9,7 @@ import { configSchema as proxySchema } from "@lobsterd/proxy/config.ts";
 import { configSchema as secretsSchema } from "@lobsterd/secrets/config.ts";
 import { configSchema as vmSchema } from "@lobsterd/vm/config.ts";
 import { launcherConfigSchema } from "@lobsterd/vm/launcher/config.ts";
-import { configurations, hostIdOf } from "./configuration.ts";
+import { configurations, hostIdOf, instanceFiles } from "./configuration.ts";
 import { describeInstance, instanceNames } from "./instance.ts";
 import { uplink } from "./outside.ts";
 import { readAccounts } from "./users.ts";
@@ -50,9 +50,10 @@ test("vm, net and the launcher agree on slots and jail uids", () => {
 });
 
 test("a stack of the runner is one for development, and says where its root key is", () => {
-  const { vm, secrets } = configurations(describeInstance("test", "/checkout"), accounts);
+  const instance = describeInstance("test", "/checkout");
+  const { vm, secrets } = configurations(instance, accounts);
   assert.equal(vm?.["mode"], "development");
-  assert.deepEqual(vm["rootKey"], { keyPath: secrets?.["rootKeyPath"], storeDir: secrets?.["stateDir"] });
+  assert.deepEqual(vm["rootKey"], { keyPath: instanceFiles(instance).rootKeyPath, storeDir: secrets?.["stateDir"] });
 });
 
 test("what stands for the internet is where guests may go, and cannot be where the slots are", () => {

@@ -196,7 +196,13 @@ const ablations: readonly Ablation[] = [
   },
   {
     control: "key file: mode",
-    removals: [secrets("root-key/private-file.ts", "if (!privateModes.has(mode)) {", "if (false) {")],
+    removals: [
+      secrets(
+        "root-key/private-file.ts",
+        "if (!(isRoots ? credentialModes : privateModes).has(mode)) {",
+        "if (false) {",
+      ),
+    ],
     test: modes,
   },
   {

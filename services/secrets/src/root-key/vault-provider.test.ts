@@ -38,7 +38,16 @@ async function startVault() {
   return { server, tokenPath, open, [Symbol.asyncDispose]: () => server.close() };
 }
 
-const reasonFrom = (result: Promise<unknown>) => result.then(() => "OK", reasonOf);
+/** A call that does not end is told by name, rather than by the end of the whole run. */
+async function reasonFrom(result: Promise<unknown>): Promise<string | undefined> {
+  const { promise: late, resolve } = Promise.withResolvers<string>();
+  const timer = setTimeout(() => resolve("it does not end"), 20_000);
+  try {
+    return await Promise.race([result.then(() => "OK", reasonOf), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 rootKeyProviderConforms("Vault transit", async () => {
   const { server, open } = await startVault();
@@ -119,10 +128,12 @@ test("every way in which the server can be out of order is ROOT_KEY_UNAVAILABLE 
   assert.equal(await reasonFrom(provider.unwrap(wrapped, target)), "OK");
 });
 
-test("an answer without end is cut by its size, whatever the time allows", { timeout: 20_000 }, async () => {
+test("an answer without end is cut by its size, whatever the time allows", async () => {
   await using vault = await startVault();
   vault.server.fault = "endless";
-  assert.equal(await reasonFrom(vault.open({ timeoutMs: 60_000 }).create(target)), "ROOT_KEY_UNAVAILABLE");
+  assert.equal(await reasonFrom(vault.open({ timeoutMs: 5_000 }).create(target)), "ROOT_KEY_UNAVAILABLE");
+  // What the sockets of both ends hold is sent and not read.
+  assert.ok(vault.server.endlessBytes < 32 * 1024 * 1024, `${vault.server.endlessBytes} bytes were taken`);
 });
 
 test("a server of another authority, or none, and a wrong, absent or open token are refused", async () => {

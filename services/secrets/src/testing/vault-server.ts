@@ -20,6 +20,8 @@ export interface VaultServer {
   readonly keys: ReadonlyMap<string, unknown>;
   /** Every request, as `METHOD path`. */
   readonly requests: readonly string[];
+  /** Bytes of endless answers that were taken, of which each has 64 MiB at most. */
+  readonly endlessBytes: number;
   /** While it is set every request gets it. */
   fault: VaultFault | undefined;
   /** Deletions are taken and done nothing about, as by a server that only marks. */
@@ -29,6 +31,9 @@ export interface VaultServer {
   makeKey(name: string): void;
   close(): Promise<void>;
 }
+
+const endlessPiece = Buffer.alloc(64 * 1024, "x");
+const maxEndlessBytes = 64 * 1024 * 1024;
 
 type Body = Readonly<Record<string, unknown>>;
 class Refusal extends Error {
@@ -53,7 +58,9 @@ export async function vaultServer(options: {
   const keys = new Map<string, TransitKey>();
   const requests: string[] = [];
   const sockets = new Set<TLSSocket>();
-  const state: { fault: VaultFault | undefined; deletesSoftly: boolean } = { fault: undefined, deletesSoftly: false };
+  const state: { fault: VaultFault | undefined; deletesSoftly: boolean; endlessBytes: number } = {
+    ...{ fault: undefined, deletesSoftly: false, endlessBytes: 0 },
+  };
   let clock = Date.now();
 
   const material = () => {
@@ -220,8 +227,12 @@ export async function vaultServer(options: {
     if (fault === "hang") return;
     if (fault === "endless") {
       response.writeHead(200);
+      let left = maxEndlessBytes;
       const write = () => {
-        if (!response.destroyed && response.write("x".repeat(64 * 1024))) setImmediate(write);
+        if (response.destroyed || left <= 0) return;
+        left -= endlessPiece.length;
+        state.endlessBytes += endlessPiece.length;
+        if (response.write(endlessPiece)) setImmediate(write);
         else response.once("drain", write);
       };
       write();

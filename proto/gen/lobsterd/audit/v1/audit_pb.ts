@@ -105,7 +105,7 @@ export type RecordDraft = Message<"lobsterd.audit.v1.RecordDraft"> & {
   serviceVersion: string;
 
   /**
-   * SPIFFE URI of whoever the actor called for, as the writer verified it. Empty if the actor acts for itself.
+   * SPIFFE URI of the person that the actor, a service, called for by its own word. Empty if the actor acts for itself.
    *
    * @generated from field: string on_behalf_of = 14;
    */

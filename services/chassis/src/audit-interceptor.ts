@@ -9,6 +9,7 @@ import { callerKey } from "./caller.ts";
 import { codeName, defineErrors, reasonOf, toConnectError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
 import { createCounter } from "./metrics.ts";
+import { onBehalfOfKey } from "./on-behalf-of.ts";
 import { withoutSecrets } from "./redacted-message.ts";
 import { hookMessages } from "./streams.ts";
 import { currentTraceId } from "./tracing.ts";
@@ -160,7 +161,7 @@ function describeCall(rule: AuditRule, request: Request, message: Message | unde
   }
   return {
     actor: request.contextValues.get(callerKey)?.uri ?? "",
-    onBehalfOf: "",
+    onBehalfOf: request.contextValues.get(onBehalfOfKey),
     action: request.method.name,
     tenant: target.tenant,
     resource: target.resource,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { type AuditEntry, openAuditSpool, ownOutcome } from "./audit.ts";
+import { type AuditEntry, openAuditSpool, ownOutcome, recordRuns } from "./audit.ts";
 import { openAuditCalls } from "./audit-open-calls.ts";
 import { defineErrors, toConnectError } from "./errors.ts";
 import { openDatabase } from "./sqlite.ts";
@@ -114,4 +114,31 @@ test("an error that is not audit's word keeps every record", async (t) => {
   await spool.append(entry());
   await assert.rejects(spool.deliver());
   assert.equal(database.prepare("SELECT count(*) AS n FROM chassis_audit_spool").get()?.n, 1);
+});
+
+test("a run of a service has a record at its start and at its end, so that a crash is a start without an end before it", async () => {
+  const database = openDatabase(":memory:", []);
+  const target = fakeAuditSink();
+  const { logger } = captureLogs();
+  const run = () => {
+    const steps: Array<() => void> = [];
+    const spool = openAuditSpool(database, target, logger);
+    recordRuns(spool, { onClose: (step) => void steps.push(step) }, logger);
+    steps.push(() => spool.close());
+    return {
+      stop: () => {
+        for (const step of steps) step();
+      },
+      crash: () => spool.close(),
+    };
+  };
+  run().crash();
+  run().stop();
+  const last = run();
+  await settled();
+  last.crash();
+  assert.deepEqual(
+    target.entries.map(({ action }) => action),
+    ["StartService", "StartService", "StopService", "StartService"],
+  );
 });

@@ -24,7 +24,7 @@ export interface AuditEntry {
   readonly time: Date;
   /** SPIFFE URI of the verified caller, or `""` when the service acts by itself. */
   readonly actor: string;
-  /** SPIFFE URI of whoever the actor called for, as the service verified it, or `""`. */
+  /** SPIFFE URI of the person that the actor, a service, called for by its own word, or `""`. */
   readonly onBehalfOf: string;
   /** The RPC or a named internal action, such as `SpawnTenant`. */
   readonly action: string;
@@ -53,6 +53,19 @@ export function ownOutcome(
 ): AuditEntry {
   const own = { actor: "", onBehalfOf: "", requestDigest: "", traceId: currentTraceId(), ...nextNumber() };
   return { ...facts, ...own, eventId: uuidv7(), time: new Date(), phase: "outcome" };
+}
+
+/** Records that this run of the service began, and registers the record that it ended: a start after a start without it is a crash. */
+export function recordRuns(spool: AuditSpool, scope: { onClose(close: () => void): void }, logger: Logger): void {
+  const record = (action: "StartService" | "StopService"): void => {
+    try {
+      spool.enqueue(ownOutcome({ action, tenant: "", resource: "", generation: 0, outcome: "success", reason: "" }));
+    } catch (error) {
+      logger.error({ err: error, action }, "audit record of a run could not be kept");
+    }
+  };
+  record("StartService");
+  scope.onClose(() => record("StopService"));
 }
 
 /** What an audited request acts on. */

@@ -5,6 +5,7 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 import { AgentService } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { lostServerIsUnavailable, onlyCodeOfAnswer, retryIdempotent, withBearer } from "./client-interceptors.ts";
 import type { TlsFiles } from "./listener.ts";
+import { namePerson } from "./on-behalf-of.ts";
 import { connectEvenExpired, connectPeer, type PeerAddress } from "./peer-connection.ts";
 import { clientTracing } from "./trace-interceptors.ts";
 import { onlyValidAnswers } from "./valid-answers.ts";
@@ -149,7 +150,7 @@ export function createPeerTransport(
       clientTracing,
       ...(limits.retry ? [retryIdempotent] : []),
       ...(limits.bearer === undefined ? [] : [withBearer(limits.bearer)]),
-      ...(limits.hostile === true ? [onlyCodeOfAnswer, onlyValidAnswers] : []),
+      ...(limits.hostile === true ? [onlyCodeOfAnswer, onlyValidAnswers] : [namePerson]),
       lostServerIsUnavailable,
     ],
   });

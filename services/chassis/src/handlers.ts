@@ -17,6 +17,7 @@ import { codeName, reasonOf, toConnectError } from "./errors.ts";
 import { createGate, type Gate } from "./gate.ts";
 import { logCalls, translateErrors, validateRequests } from "./interceptors.ts";
 import type { Logger } from "./logger.ts";
+import { keepPerson } from "./on-behalf-of.ts";
 import type { RoleTable } from "./roles.ts";
 import type { Routes } from "./routes.ts";
 import { serverTracing } from "./trace-interceptors.ts";
@@ -66,6 +67,7 @@ export function createHandlers(options: HandlerOptions): {
       logCalls(options.logger),
       translateErrors(options.domain),
       enforceDeadline,
+      keepPerson,
       ...(options.audit === undefined ? [] : [auditCalls(options.audit, options.logger)]),
       validateRequests(services, options.domain),
     ],

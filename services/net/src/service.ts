@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
-import { type AuditSink, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
+import { type AuditSink, createAuditClient, openAuditSpool, recordRuns } from "@lobsterd/chassis/audit.ts";
 import { connectEvents } from "@lobsterd/chassis/events.ts";
 import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import type { ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
@@ -65,5 +65,6 @@ function openAudit(config: NetConfig, database: DatabaseSync, logger: Logger, sc
   });
   const spool = openAuditSpool(database, sink, logger);
   scope.onClose(() => spool.close());
+  recordRuns(spool, scope, logger);
   return spool;
 }

@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { type AuditPolicy, createAuditClient, openAuditSpool } from "@lobsterd/chassis/audit.ts";
+import { type AuditPolicy, createAuditClient, openAuditSpool, recordRuns } from "@lobsterd/chassis/audit.ts";
 import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
 import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
@@ -92,6 +92,7 @@ function openAudit(config: Config, database: DatabaseSync, logger: Logger, scope
   });
   const spool = openAuditSpool(database, sink, logger);
   scope.onClose(() => spool.close());
+  recordRuns(spool, scope, logger);
   return { sink, spool, methods: {} };
 }
 

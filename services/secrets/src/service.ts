@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { openAgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
-import { type AuditSink, createAuditClient, openAuditSpool, ownOutcome } from "@lobsterd/chassis/audit.ts";
+import { type AuditSink, createAuditClient, openAuditSpool, ownOutcome, recordRuns } from "@lobsterd/chassis/audit.ts";
 import { openAuditCalls } from "@lobsterd/chassis/audit-open-calls.ts";
 import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
 import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
@@ -95,6 +95,7 @@ export async function startSecrets(
     });
   const spool = openAuditSpool(database, sink, logger);
   scope.onClose(() => spool.close());
+  recordRuns(spool, scope, logger);
   const openCalls = openAuditCalls(database, spool, logger);
   scope.onClose(() => openCalls.close());
   const now = overrides.now ?? Date.now;

@@ -8,6 +8,7 @@ import {
   createAuditClient,
   openAuditSpool,
   ownOutcome,
+  recordRuns,
 } from "@lobsterd/chassis/audit.ts";
 import { openAuditCalls } from "@lobsterd/chassis/audit-open-calls.ts";
 import { createServiceClient } from "@lobsterd/chassis/client.ts";
@@ -186,5 +187,6 @@ function openAudit(
   });
   const spool = openAuditSpool(database, sink, logger);
   scope.onClose(() => spool.close());
+  recordRuns(spool, scope, logger);
   return { sink, spool };
 }

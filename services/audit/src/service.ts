@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
-import { createLogger } from "@lobsterd/chassis/logger.ts";
+import { createLogger, type Logger } from "@lobsterd/chassis/logger.ts";
 import { type RunningServer, startServer } from "@lobsterd/chassis/server.ts";
 import { uuidv7 } from "uuidv7";
 import { access } from "./access.ts";
@@ -18,11 +18,9 @@ import { createRoutes } from "./routes.ts";
 import { openSigningKey, originOf } from "./signing-key.ts";
 import { createHashFile } from "./tree/hash-store.ts";
 import { MerkleTree } from "./tree/merkle-tree.ts";
-import { openDirectoryStore } from "./witness/directory.ts";
-import { openHttpsStore } from "./witness/https.ts";
-import { openNewestFile, readNewestFile } from "./witness/newest-file.ts";
-import { createPublisher, type Publisher, type PublisherObserver } from "./witness/publisher.ts";
-import type { CheckpointStore } from "./witness/store.ts";
+import { readNewestFile } from "./witness/newest-file.ts";
+import type { Publisher } from "./witness/publisher.ts";
+import { createPublishers } from "./witness/publishers.ts";
 
 /** What the RPCs work with. */
 export interface AuditContext {
@@ -42,7 +40,6 @@ const mebibyte = 1024 * 1024;
 const reserveIntervalMs = 1000;
 const checkpointIntervalMs = 500;
 const publishIntervalMs = 1000;
-const lateNewestFileMs = 60_000;
 
 /** Composition root: recovers the log, then starts serving. The socket exists only once the whole log is verified. */
 export async function startAudit(
@@ -110,32 +107,27 @@ export async function startAudit(
   });
   scope.onClose(() => server.close());
   server.setServing(log.accepting);
-  const signGrown = async (): Promise<void> => void signed.signIfGrown();
-  every(checkpointIntervalMs, "sign checkpoint", signGrown, { signal: scope.signal, logger });
-  for (const publisher of publishers) {
-    const step = () => publisher.step(scope.signal);
-    every(publishIntervalMs, "publish checkpoints", step, { signal: scope.signal, logger });
-  }
-  every(reserveIntervalMs, "measure disk", () => log.refreshReserve(), { signal: scope.signal, logger });
+  keepUp({ log, checkpointer: signed }, publishers, { signal: scope.signal, logger });
   return server;
+}
+
+/** What audit does by itself, beside answering: sign what is new, bring it to the witness, look how much disk is left. */
+function keepUp(
+  { log, checkpointer }: AuditContext,
+  publishers: readonly Publisher[],
+  options: { readonly signal: AbortSignal; readonly logger: Logger },
+): void {
+  const sign = async (): Promise<void> => void checkpointer.signIfGrown();
+  every(checkpointIntervalMs, "sign checkpoint", sign, options);
+  for (const publisher of publishers) {
+    every(publishIntervalMs, "publish checkpoints", () => publisher.step(options.signal), options);
+  }
+  every(reserveIntervalMs, "measure disk", () => log.refreshReserve(), options);
 }
 
 /** What a person waits for, and what gives rights, goes into a batch before routine work of the network and the routes. */
 function batchShare(writer: string): number {
   return /\/svc\/(?:vm|secrets)$/.test(writer) ? 4 : 1;
-}
-
-function createPublishers(config: Config, newestPath: string, observer: PublisherObserver): readonly Publisher[] {
-  const { witness } = config;
-  const publish = (store: CheckpointStore, lateMs: number) =>
-    createPublisher({ store, lateMs, now: Date.now, observer });
-  const publishers = [publish(openNewestFile(newestPath), lateNewestFileMs)];
-  if (witness === undefined) return publishers;
-  const lateMs = witness.lateSeconds * 1000;
-  if (witness.directory !== undefined)
-    publishers.push(publish(openDirectoryStore(witness.directory, Date.now), lateMs));
-  if (witness.url !== undefined) publishers.push(publish(openHttpsStore(witness.url, witness.caPath), lateMs));
-  return publishers;
 }
 
 async function endProcess(server: RunningServer | undefined, exit: (status: number) => void): Promise<void> {

@@ -173,7 +173,7 @@ test("a new generation refuses the token of the one before, and its connections 
   old.close();
 });
 
-test("a connection does not outlive the identity that it began with, busy or not", async () => {
+test("a connection does not outlive the identity that it began with, busy or not", { timeout: 20_000 }, async () => {
   const limits = { ...grpcLimits, oldIdentityMs: 50 };
   const started = Promise.withResolvers<void>();
   const stuck = createGrpcServer(

@@ -14,6 +14,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import type { AgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
 import { connectExpiredGuest, createGuestAgentClient, type GuestAgent } from "@lobsterd/chassis/client.ts";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
+import { createCounter } from "@lobsterd/chassis/metrics.ts";
 import { currentTraceId } from "@lobsterd/chassis/tracing.ts";
 import {
   type CreateIdentityKeyResponse,
@@ -178,7 +179,10 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
   };
 }
 
+const misbehaviours = createCounter("lobsterd.vm.guest_misbehaviours", "answers of guests outside their contract");
+
 function misbehaved(cause?: unknown) {
+  misbehaviours.add(1);
   return fail("GUEST_MISBEHAVED", "the guest's agent gave an answer outside its contract", { cause });
 }
 

@@ -1,0 +1,106 @@
+/**
+ * Takes one control of the agent away at a time, in a copy of its sources, and shows that its test goes red:
+ * `node --test deploy/guest/agent/controls.ablation.ts`. A row whose test still passes is a control that nothing tests.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Removal, runWithout } from "./control-removal.ts";
+
+type Ablation = {
+  readonly control: string;
+  readonly removal: Removal;
+  readonly test: readonly [file: string, name: string];
+};
+
+const server = "grpc-server.test.ts";
+const attacks = "attacks.host.test.ts";
+const early = "a certificate of the future is refused before a handler begins, even with the token";
+const forged =
+  "a certificate of the future that the platform did not sign is refused before a handler begins, even with the token";
+
+const ablations: readonly Ablation[] = [
+  {
+    control: "token",
+    removal: { file: "access.ts", find: 'return hasToken ? "allowed" : "wrong-token";', replace: 'return "allowed";' },
+    test: [server, "no token, another service's and another guest's are refused before a handler begins"],
+  },
+  {
+    control: "only the clock for a certificate of the future",
+    removal: { file: "access.ts", find: 'standing === "early" &&', replace: "false &&" },
+    test: [server, early],
+  },
+  {
+    control: "the signature apart from OpenSSL's verdict",
+    removal: { file: "caller.ts", find: "certificate.verify(authority.publicKey) &&", replace: "" },
+    test: [server, forged],
+  },
+  {
+    control: "no session tickets",
+    removal: { file: "tls-options.ts", find: "constants.SSL_OP_NO_TICKET", replace: "0" },
+    test: [server, "of a hundred connections none resumes the session of an earlier one"],
+  },
+  {
+    control: "nobody from the guest's own address",
+    removal: { file: "admission.ts", find: "|| socket.remoteAddress === socket.localAddress", replace: "" },
+    test: [server, "who dials from the guest's own address is not the host"],
+  },
+  {
+    control: "the end of connections of an old identity",
+    removal: {
+      file: "grpc-server.ts",
+      find: "for (const session of sessions) endSession(session, limits.oldIdentityMs);",
+      replace: "",
+    },
+    test: [server, "a connection does not outlive the identity that it began with, busy or not"],
+  },
+  {
+    control: "the bound of headers",
+    removal: {
+      file: "grpc-server.ts",
+      find: "if (headerBytes(request.rawHeaders) > maximumHeaderBytes)",
+      replace: "if (false)",
+    },
+    test: [attacks, "headers beyond 8 KiB are not answered"],
+  },
+  {
+    control: "no unknown field",
+    removal: { file: "grpc-server.ts", find: "interceptors: [onlyKnownFields],", replace: "" },
+    test: [attacks, "deep nesting, JSON and unknown fields are refused"],
+  },
+  {
+    control: "the bound of messages",
+    removal: { file: "grpc-server.ts", find: "readMaxBytes: maximumMessageBytes,", replace: "" },
+    test: [attacks, "a message is counted in bytes, before it is decoded"],
+  },
+  {
+    control: "room that the oldest connection makes, as a bound that cuts the newest one",
+    removal: {
+      file: "admission.ts",
+      find: "this.#sockets.set(key, socket);",
+      replace: "if (this.#sockets.size >= 16) return void socket.destroy(); this.#sockets.set(key, socket);",
+    },
+    test: [attacks, "a thousand sockets that never finish a handshake keep nobody out"],
+  },
+  {
+    control: "no time before the last one",
+    removal: { file: "clock.ts", find: "if (hostMs < this.#floorMs)", replace: "if (false)" },
+    test: ["clock.test.ts", "a time before the last one that was told is refused and changes nothing"],
+  },
+  {
+    control: "only the certificate of the guest's own new key",
+    removal: { file: "identity-renewal.ts", find: "if (!itsKey.equals(pending.publicKey))", replace: "if (false)" },
+    test: ["identity-renewal.test.ts", "whatever is wrong with a new identity, the guest keeps the one it has"],
+  },
+];
+
+for (const {
+  control,
+  removal,
+  test: [file, name],
+} of ablations) {
+  test(`without ${control}, "${name}" fails`, async () => {
+    assert.deepEqual(await runWithout(undefined, file, name), { passed: 1, failed: 0 }, "with it the test passes");
+    const { passed, failed } = await runWithout(removal, file, name);
+    assert.deepEqual({ passed, failed }, { passed: 0, failed: 1 });
+  });
+}

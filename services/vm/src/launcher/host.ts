@@ -1,4 +1,5 @@
 import { lstatSync, statfsSync } from "node:fs";
+import type { Artifacts } from "./artifacts/artifacts.ts";
 import type { BootTurn } from "./boot-turn.ts";
 import type { VmCgroups } from "./cgroup.ts";
 import type { openChannels } from "./channels.ts";
@@ -15,6 +16,7 @@ const nsfsMagic = 0x6e736673;
 export interface LauncherHost {
   readonly config: LauncherConfig;
   readonly cgroups: VmCgroups;
+  readonly artifacts: Artifacts;
   readonly jailer: Jailer;
   readonly openChannel: ReturnType<typeof openChannels>;
   readonly bootTurn: BootTurn;

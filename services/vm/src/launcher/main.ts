@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { loadConfig } from "@lobsterd/chassis/config.ts";
 import { runService } from "@lobsterd/chassis/lifecycle.ts";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
+import { type Artifacts, openArtifacts } from "./artifacts/artifacts.ts";
 import { openBootTurn } from "./boot-turn.ts";
 import { VmCgroups } from "./cgroup.ts";
 import { openChannels } from "./channels.ts";
@@ -29,11 +30,13 @@ export async function openHost(config: LauncherConfig): Promise<LauncherHost> {
     requireRootOnly(directory);
   }
   requireRootOnly(config.imagesDir);
+  const artifacts = openArtifacts(config);
   const cgroups = new VmCgroups(config.cgroupRoot, config.cgroupParent, config.stateDir);
   const host: LauncherHost = {
     config,
     cgroups,
-    jailer: await openJailer(config, cgroups),
+    artifacts,
+    jailer: await openJailer(config, cgroups, artifacts),
     openChannel: openChannels(),
     // Its end is seen by whoever waits for it: the VM is listed as exited, its channels close.
     bootTurn: openBootTurn(bootWithinMs, (vmId) => cgroups.kill(vmId)),
@@ -43,9 +46,9 @@ export async function openHost(config: LauncherConfig): Promise<LauncherHost> {
   return host;
 }
 
-function openJailer(config: LauncherConfig, cgroups: VmCgroups): Promise<Jailer> {
+function openJailer(config: LauncherConfig, cgroups: VmCgroups, artifacts: Artifacts): Promise<Jailer> {
   const { vmm } = config;
-  if (vmm.kind === "qemu") return openQemuJailer(config, vmm);
+  if (vmm.kind === "qemu") return openQemuJailer(config, vmm, artifacts);
   return openFirecrackerJailer(config, vmm, {
     verify: verifyByManifest(config.imagesDir),
     cgroupVersion: cgroups.version,
@@ -62,6 +65,7 @@ if (import.meta.main) {
     const server = await serve(config.socketPath, config.socketGroupId, launcherVerbs(host), logger);
     // Guests stay: nothing here stops them.
     scope.onClose(() => server.close());
+    void host.artifacts.copyInstalled((image, error) => logger.error({ image, err: error }, "image refused"));
     logger.info({ vmm: host.jailer.description, cgroup: host.cgroups.version }, "launcher ready");
   });
 }

@@ -109,13 +109,13 @@ export const reasons = [
   "NOT_FOUND", // no such VM, or nothing of it that runs
   "WRONG_STATE", // it runs already, or its record says otherwise
   "IMAGE_MISSING", // a file of the image is absent or not root's alone
+  "ARTIFACT_MISMATCH", // a file of the image or of the VMM is not the one whose digest is known
   "NETWORK_MISSING", // the slot has no network namespace
   "HOST_UNSAFE", // somebody other than root can write where the launcher builds
   "VMM_FAILED", // the VMM ended or did not answer while it started
   "JAIL_MISMATCH", // the process differs from its jail's description; it was killed
   "KVM_PIT_UNPLACED", // the VM's timer thread is not in its cgroup; the VM was killed
   "CHANNEL_BUSY", // somebody else has the VM's channel
-  "ARTIFACT_MISMATCH", // a file that would run differs from what was installed
   "INTERNAL",
 ] as const;
 

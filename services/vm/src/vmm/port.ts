@@ -88,8 +88,8 @@ export interface VmmPort {
   /**
    * Starts a prepared or exited VM and returns when it runs, confined as its jail describes; the guest boots from then on. A failed
    * call leaves the VM as it was, without its identity drive. Not idempotent: on a running VM it is WRONG_STATE.
-   * Errors: NOT_FOUND, WRONG_STATE, IMAGE_MISSING, NETWORK_MISSING, HOST_UNSAFE, VMM_FAILED, JAIL_MISMATCH, and
-   * MACHINE_MISMATCH when the VMM's own account of the machine is not what was ordered.
+   * Errors: NOT_FOUND, WRONG_STATE, IMAGE_MISSING, ARTIFACT_MISMATCH, NETWORK_MISSING, HOST_UNSAFE, VMM_FAILED, JAIL_MISMATCH,
+   * and MACHINE_MISMATCH when the VMM's own account of the machine is not what was ordered.
    */
   start(start: VmStart): Promise<VmStartReport>;
 
@@ -117,6 +117,7 @@ export const vmmFail = defineErrors("vmm.lobsterd", {
   NOT_FOUND: Code.NotFound,
   WRONG_STATE: Code.FailedPrecondition,
   IMAGE_MISSING: Code.FailedPrecondition,
+  ARTIFACT_MISMATCH: Code.DataLoss,
   NETWORK_MISSING: Code.FailedPrecondition,
   HOST_UNSAFE: Code.FailedPrecondition,
   VMM_FAILED: Code.Unavailable,
@@ -124,7 +125,6 @@ export const vmmFail = defineErrors("vmm.lobsterd", {
   MACHINE_MISMATCH: Code.Internal,
   KVM_PIT_UNPLACED: Code.Internal,
   CHANNEL_BUSY: Code.Aborted,
-  ARTIFACT_MISMATCH: Code.FailedPrecondition,
   INTERNAL: Code.Internal,
   UNAVAILABLE: Code.Unavailable,
   TIMED_OUT: Code.DeadlineExceeded,

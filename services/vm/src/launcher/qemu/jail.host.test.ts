@@ -109,7 +109,7 @@ suite("read-back of the jail", { skip }, () => {
     // Each test writes the script that it wants to see fail.
     jailScript = `${testHost.config.runDir}/jail.sh`;
     copyFileSync(originalScript, jailScript);
-    host = { ...opened, jailer: await openQemuJailer(opened.config, opened.config.vmm, jailScript) };
+    host = { ...opened, jailer: await openQemuJailer(opened.config, opened.config.vmm, opened.artifacts, jailScript) };
     await launcherVerbs(host).prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
   });
   after(() => testHost?.close());

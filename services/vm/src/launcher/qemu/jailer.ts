@@ -1,4 +1,5 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import type { Artifacts } from "../artifacts/artifacts.ts";
 import type { LauncherConfig, VmPaths } from "../config.ts";
 import { startJailScript } from "../jail-script.ts";
 import type { Jailer } from "../jailer.ts";
@@ -29,9 +30,10 @@ const descriptors =
 export async function openQemuJailer(
   config: LauncherConfig,
   vmm: QemuConfig,
+  artifacts: Artifacts,
   script = `${import.meta.dirname}/jail.sh`,
 ): Promise<Jailer> {
-  const tree = await buildVmmTree(config, vmm);
+  const tree = await buildVmmTree(config, vmm, artifacts.digests);
   const version = /version (\S+)/.exec(await run([vmm.binaryPath, "--version"], 5_000))?.[1] ?? "unknown";
   const tscKhz = config.tscKhz ?? tscKhzFromCpuinfo(readFileSync("/proc/cpuinfo", "utf8"));
   const { translationCacheMib } = config;
@@ -45,10 +47,13 @@ export async function openQemuJailer(
     renew(paths: VmPaths) {
       if (!existsSync(paths.jail)) createJail(paths.jail); // the host was restarted: jails are on a tmpfs
     },
-    check: async () => {},
+    async check(_paths, image) {
+      await artifacts.image(image);
+      await artifacts.requireTree(tree);
+    },
     async build(plan, requireMember) {
       const { paths, uid } = plan;
-      const places = [paths.jail, plan.network, tree, `${config.imagesDir}/${plan.image}`, paths.overlay];
+      const places = [paths.jail, plan.network, tree, await artifacts.image(plan.image), paths.overlay];
       const blocks = fileSizeBytes(plan.overlayMib) / 512;
       const command = qemuCommand({ ...plan, translationCacheMib, tscKhz });
       const parameters = [...places, String(uid), String(blocks), plan.joinFiles.join(":"), ...command];

@@ -1,15 +1,7 @@
-import { createHash } from "node:crypto";
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-} from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, realpathSync, renameSync } from "node:fs";
 import { basename, dirname } from "node:path";
+import type { FileDigests } from "../artifacts/file-digests.ts";
+import { treeDigest } from "../artifacts/vmm-tree-digest.ts";
 import type { LauncherConfig } from "../config.ts";
 import { removeTree, requireRootOnly } from "../files.ts";
 import { run } from "../processes.ts";
@@ -22,11 +14,12 @@ const firmware = ["bios-microvm.bin", "pvh.bin"];
 /**
  * Copies exactly what the VMM needs (program, module, firmware, shared objects as the loader resolves them) into
  * `state/vmm/<digest>` and returns that directory: every jail mounts it read-only as its /usr. The digest is over the copies, and the
- * copies are what runs, so nothing can change in between. Trees of earlier versions are deleted; a running VMM keeps its own open.
+ * copies are what runs; it is compared again before each start. Trees of earlier versions are deleted; a running VMM keeps its own open.
  */
 export async function buildVmmTree(
   config: LauncherConfig,
   vmm: Extract<LauncherConfig["vmm"], { kind: "qemu" }>,
+  digests: FileDigests,
 ): Promise<string> {
   const programs = [vmm.binaryPath, ...setUpPrograms, ...vmm.modulePaths];
   const libraries = [
@@ -44,16 +37,14 @@ export async function buildVmmTree(
   mkdirSync(base, { recursive: true, mode: 0o755 });
   chmodSync(base, 0o755);
   removeTree(building);
-  const digest = createHash("sha256");
-  for (const [target, source] of [...copies].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  for (const [target, source] of copies) {
     requireRootOnly(realpathSync(source));
     const copy = `${building}${target.slice("/usr".length)}`;
     makeDirectories(dirname(copy));
     copyFileSync(source, copy);
     chmodSync(copy, 0o555);
-    digest.update(`${target}\0${createHash("sha256").update(readFileSync(copy)).digest("hex")}\n`);
   }
-  const tree = `${base}/${digest.digest("hex")}`;
+  const tree = `${base}/${await treeDigest(building, digests)}`;
   if (existsSync(tree)) removeTree(building);
   else renameSync(building, tree);
   for (const name of readdirSync(base)) if (name !== basename(tree)) removeTree(`${base}/${name}`);

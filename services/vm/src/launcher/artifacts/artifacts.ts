@@ -1,0 +1,33 @@
+import type { LauncherConfig } from "../config.ts";
+import { openArtifactStore } from "./artifact-store.ts";
+import { createFileDigests, type FileDigests } from "./file-digests.ts";
+import { imageArtifacts, installedImages } from "./images.ts";
+import { requireTree } from "./vmm-tree-digest.ts";
+
+/** What is checked before each start, whatever the VMM. Every refusal is ARTIFACT_MISMATCH with the file's name. */
+export interface Artifacts {
+  readonly digests: FileDigests;
+  /** Directory with the verified vmlinux, initrd.cpio and rootfs.erofs of an installed image; IMAGE_MISSING when it is not installed. */
+  image(name: string): Promise<string>;
+  /** Makes the copies of all installed images, one after the other, so that the first start need not. `refused` hears of each that is bad. */
+  copyInstalled(refused: (image: string, error: unknown) => void): Promise<void>;
+  /** Compares a tree of `buildVmmTree` with the digest in its name. */
+  requireTree(directory: string): Promise<void>;
+}
+
+/** Opens the launcher's store of verified copies below `state/artifacts` and deletes what no installed image needs any more. */
+export function openArtifacts({ stateDir, imagesDir }: Pick<LauncherConfig, "stateDir" | "imagesDir">): Artifacts {
+  const digests = createFileDigests();
+  const images = openArtifactStore(`${stateDir}/artifacts/images`, digests);
+  images.prune(installedImages(imagesDir));
+  return {
+    digests,
+    image: async (name) => images.verified(imageArtifacts(imagesDir, name)),
+    async copyInstalled(refused) {
+      for (const set of installedImages(imagesDir)) {
+        await images.verified(set).catch((error: unknown) => refused(set.label, error));
+      }
+    },
+    requireTree: (directory) => requireTree(directory, digests),
+  };
+}

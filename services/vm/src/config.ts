@@ -46,6 +46,19 @@ export const configSchema = commonConfigSchema.extend({
     .min(0)
     .default(60_000)
     .describe("a freed slot's address is not reused for so long"),
+  vcpuOvercommit: z
+    .number()
+    .min(0.1)
+    .max(64)
+    .default(8)
+    .describe("vCPUs that tenants may have together, for each core of the host"),
+  reservedMemoryMib: z
+    .number()
+    .int()
+    .min(0)
+    .default(1024)
+    .describe("memory of the host that no tenant is given: the services and the kernel need it"),
+  reservedDiskMib: z.number().int().min(0).default(1024).describe("disk below the overlays that no tenant is given"),
   maxVcpuCount: z.number().int().min(1).max(32).default(2).describe("most vCPUs a tenant may ask for"),
   maxMemoryMib: z.number().int().min(128).default(4096).describe("most memory a tenant may ask for"),
   defaultDiskMib: z.number().int().min(64).default(1024).describe("writable disk of a tenant that names no size"),

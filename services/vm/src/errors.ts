@@ -8,6 +8,7 @@ export const fail = defineErrors("vm.lobsterd", {
   TENANT_BUSY: Code.Aborted,
   UNKNOWN_IMAGE: Code.InvalidArgument,
   RESOURCES_OUT_OF_RANGE: Code.InvalidArgument,
+  HOST_FULL: Code.ResourceExhausted,
   NO_FREE_SLOT: Code.ResourceExhausted,
   HOST_POSTURE: Code.FailedPrecondition,
   BOOT_QUEUE_FULL: Code.ResourceExhausted,

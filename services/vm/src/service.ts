@@ -31,6 +31,7 @@ import { type ImageCatalogue, openImageCatalogue } from "./guest/images.ts";
 import { createRenewals } from "./guest/renewals.ts";
 import { reportGuestSpans } from "./guest/spans.ts";
 import { type BootQueue, createBootQueue } from "./lifecycle/boot-queue.ts";
+import { readConnectionMax } from "./lifecycle/capacity.ts";
 import type { HostParts } from "./lifecycle/host-parts.ts";
 import { openJournal, type StepObserver } from "./lifecycle/journal.ts";
 import { createLifecycle } from "./lifecycle/lifecycle.ts";
@@ -171,6 +172,7 @@ function connectParts(config: Config, vmm: LaunchedVmm, tokens: AgentTokens): Ho
     secrets: createServiceClient(SecretService, { service: "secrets", unixPath: peers.secrets }, tls, {
       timeoutMs: 30_000,
     }),
+    readConnectionMax,
     guests: openGuestAgents({ ...tls, guestCaPath: config.guestCaPath, tokens }),
   };
 }

@@ -37,6 +37,8 @@ export interface Jailer {
     readonly version: string;
     readonly accelerator: string;
     readonly productionBoundary: boolean;
+    /** Why this VMM and this accelerator, for people. */
+    readonly reason: string;
   };
   /** Memory that the VMM needs beside 1.5 x the guest's. */
   readonly overheadMib: number;

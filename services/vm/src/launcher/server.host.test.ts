@@ -15,7 +15,8 @@ const refuse = () => Promise.reject(new Error("a host path /var/lib/secret"));
 const verbs: Verbs = {
   describe: async () => ({
     ...{ name: "none", version: "0", accelerator: "none", productionBoundary: false },
-    ...{ cores: 1, memoryMib: 1 },
+    ...{ reason: "a test", cores: 1, memoryMib: 1, overlayCapacityMib: 1, slotCount: 1 },
+    memoryLimit: { perGuestMib: 1, besideMib: 0 },
   }),
   list: async () => ({ vms: [] }),
   prepare: refuse,

@@ -15,6 +15,6 @@ test("the launcher's core with Firecracker stays within its budget, and QEMU's j
   const core = codeLines("{*.ts,firecracker/*.{ts,sh}}");
   const qemu = codeLines("qemu/*.{ts,sh}");
   context.diagnostic(`${core} lines of core and Firecracker, ${qemu} of QEMU's jail`);
-  assert.ok(core <= 1_750, `${core} lines of core and Firecracker`);
+  assert.ok(core <= 1_775, `${core} lines of core and Firecracker`);
   assert.ok(qemu <= 280, `${qemu} lines of QEMU's jail`);
 });

@@ -1,6 +1,6 @@
 import { chmodSync, chownSync, closeSync, ftruncateSync, lstatSync, mkdirSync, openSync } from "node:fs";
-import { availableParallelism, totalmem } from "node:os";
 import type { Duplex } from "node:stream";
+import { hostCapacity } from "./capacity.ts";
 import { vmPaths } from "./config.ts";
 import { removeTree, requireRootOnly, zeroIdentityDrive } from "./files.ts";
 import { isRunning, type LauncherHost, processesIn, requireImage, requireRecord } from "./host.ts";
@@ -28,8 +28,7 @@ export function launcherVerbs(host: LauncherHost): Verbs {
   return {
     describe: async () => ({
       ...host.jailer.description,
-      cores: availableParallelism(),
-      memoryMib: Math.floor(totalmem() / mib),
+      ...hostCapacity(host.config, host.jailer.overheadMib),
     }),
     list: async () => ({ vms: listVms(host) }),
     prepare: (request) => inTurn(request.vmId, () => prepare(host, request)),

@@ -29,7 +29,7 @@ import {
   ShredTenantResponseSchema,
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
-import { createFakeVmm } from "../vmm/fake.ts";
+import { createFakeVmm, type FakeVmmOptions } from "../vmm/fake.ts";
 import type { HostParts } from "./host-parts.ts";
 
 /** What can be made to fail: the name of an RPC or of a wait. */
@@ -76,7 +76,11 @@ export interface FakeHost {
   inventory(): Promise<readonly string[]>;
 }
 
-export function createFakeHost(): FakeHost {
+export interface FakeHostOptions extends FakeVmmOptions {
+  readonly connectionMax?: number;
+}
+
+export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const networks = new Map<string, FakeNetwork>();
   const routes = new Map<string, string>();
   const identities = new Set<string>();
@@ -89,7 +93,7 @@ export function createFakeHost(): FakeHost {
   const requireWilling = (vmId: string) => {
     if (stubborn.has(vmId)) throw new Error(`told to fail for ${vmId}`);
   };
-  const vmm = createFakeVmm();
+  const vmm = createFakeVmm(options);
   const attempt = (what: Failure) => {
     if (failing.has(what)) throw new Error(`told to fail: ${what}`);
   };
@@ -180,6 +184,7 @@ export function createFakeHost(): FakeHost {
   });
   const parts: HostParts = {
     vmm,
+    readConnectionMax: async () => options.connectionMax,
     net: createClient(NetworkService, transport),
     proxy: createClient(RouteService, transport),
     secrets: createClient(SecretService, transport),

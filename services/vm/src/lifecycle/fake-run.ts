@@ -4,7 +4,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { AuditEntry } from "@lobsterd/chassis/audit.ts";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
-import { configSchema } from "../config.ts";
+import { type Config, configSchema } from "../config.ts";
 import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
 import { createPosture, type HostPosture } from "../posture/posture.ts";
@@ -56,21 +56,23 @@ export interface RunOptions {
   readonly observe?: StepObserver;
   readonly findImage?: ImageCatalogue["find"];
   readonly posture?: HostPosture;
+  readonly config?: Partial<Config>;
 }
 
 /** Starts a run over a host and a store that outlive it. */
 export function startRun(host: FakeHost, database: DatabaseSync, options: RunOptions = {}) {
   const { observe, findImage = findBase, posture = findNothing } = options;
+  const runConfig = { ...config, ...options.config };
   const clock = { nowMs: 1_000_000 };
   const told: string[] = [];
   const tenants = openTenantStore(database);
-  const slots = openSlotStore(database, config.slotCount, config.slotQuarantineMs);
+  const slots = openSlotStore(database, runConfig.slotCount, runConfig.slotQuarantineMs);
   const now = () => clock.nowMs;
   const journal = openJournal({ database, tenants, slots, now, ...(observe === undefined ? {} : { observe }) });
   const images: ImageCatalogue = { find: findImage, names: async () => ["base"] };
-  const bootQueue = createBootQueue(2, 8);
+  const bootQueue = createBootQueue(2, options.config?.maxQueuedBoots ?? 8);
   const life = createLifecycle({
-    ...{ config, logger: silent, tenants, slots, journal, images, bootQueue, now },
+    ...{ config: runConfig, logger: silent, tenants, slots, journal, images, bootQueue, now },
     parts: host.parts,
     posture,
     ...listen(told),

@@ -12,4 +12,6 @@ export interface HostParts {
   readonly proxy: Client<typeof RouteService>;
   readonly secrets: Client<typeof SecretService>;
   readonly guests: GuestAgents;
+  /** How many connections the kernel tracks at most; undefined where it tracks none. */
+  readonly readConnectionMax: () => Promise<number | undefined>;
 }

@@ -5,6 +5,7 @@ import type { ImageCatalogue } from "../guest/images.ts";
 import type { Egress, NetworkLimits } from "../network-policy.ts";
 import type { SlotStore } from "../store/slots.ts";
 import type { Resources, TenantRecord } from "../store/tenants.ts";
+import { type HostCapacity, requireJailUid } from "./capacity.ts";
 
 /** What a caller asks for. 0 in `resources` means the default. */
 export interface SpawnWish {
@@ -29,8 +30,11 @@ export async function planResources(wish: SpawnWish, images: ImageCatalogue, lim
     throw fail("UNKNOWN_IMAGE", `image ${wish.image} is not installed on this host`, { metadata: { field: "image" } });
   }
   const { resources } = wish;
+  const vcpuCount = within("vcpu_count", resources.vcpuCount || 1, 1, limits.maxVcpuCount);
+  // Two vCPUs share a core's threads: Firecracker takes one alone, or pairs.
+  if (vcpuCount !== 1 && vcpuCount % 2 !== 0) throw outOfRange("vcpu_count", "1 or an even number", vcpuCount);
   return {
-    vcpuCount: within("vcpu_count", resources.vcpuCount || 1, 1, limits.maxVcpuCount),
+    vcpuCount,
     memoryMib: within(
       "memory_mib",
       resources.memoryMib || image.defaultMemoryMib,
@@ -42,11 +46,20 @@ export async function planResources(wish: SpawnWish, images: ImageCatalogue, lim
 }
 
 /** Makes every choice of a spawn. Called inside the journal's transaction, so that the slot is still free when it is taken. */
-export function planTenant(wish: SpawnWish, resources: Resources, slots: SlotStore, nowMs: number): TenantRecord {
+export function planTenant(
+  wish: SpawnWish,
+  resources: Resources,
+  slots: SlotStore,
+  capacity: HostCapacity,
+  nowMs: number,
+): TenantRecord {
   const slot = slots.choose(nowMs);
   if (slot === undefined) {
-    throw fail("NO_FREE_SLOT", "every slot of this host is taken or was freed less than a minute ago");
+    throw fail("NO_FREE_SLOT", "every slot of this host is taken or was freed less than a minute ago", {
+      metadata: { resource: "slots", wanted: "1", left: "0" },
+    });
   }
+  requireJailUid(capacity, slot);
   return {
     name: wish.name,
     vmId: randomBytes(16).toString("hex"),
@@ -69,7 +82,11 @@ export function planTenant(wish: SpawnWish, resources: Resources, slots: SlotSto
 
 function within(field: string, value: number, minimum: number, maximum: number): number {
   if (value >= minimum && value <= maximum) return value;
-  throw fail("RESOURCES_OUT_OF_RANGE", `resources.${field} must be between ${minimum} and ${maximum}, not ${value}`, {
+  throw outOfRange(field, `between ${minimum} and ${maximum}`, value);
+}
+
+function outOfRange(field: string, wanted: string, value: number) {
+  return fail("RESOURCES_OUT_OF_RANGE", `resources.${field} must be ${wanted}, not ${value}`, {
     metadata: { field: `resources.${field}` },
   });
 }

@@ -5,6 +5,7 @@ import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secret
 import { fail } from "../errors.ts";
 import { composeIdentityDrive } from "../guest/identity-drive.ts";
 import type { TenantRecord } from "../store/tenants.ts";
+import { measureCapacity, requireRoom } from "./capacity.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { planResources, planTenant, type SpawnWish } from "./plan.ts";
 import { attachTenantNetwork } from "./tenant-network.ts";
@@ -16,9 +17,11 @@ import { attachTenantNetwork } from "./tenant-network.ts";
 export async function spawnTenant(life: Lifecycle, wish: SpawnWish, signal: AbortSignal): Promise<TenantRecord> {
   await life.posture.admitSpawn();
   const resources = await planResources(wish, life.images, life.config);
+  const capacity = await measureCapacity(life.parts, life.config);
   const planned = life.journal.beginSpawn(() => {
     refuseTakenName(life, wish);
-    return planTenant(wish, resources, life.slots, life.now());
+    requireRoom(capacity, life.tenants.resources(), resources);
+    return planTenant(wish, resources, life.slots, capacity, life.now());
   });
   try {
     const tenant = await bringUp(life, planned, signal);

@@ -1,6 +1,6 @@
-import { availableParallelism, totalmem } from "node:os";
 import { create } from "@bufbuild/protobuf";
 import { type GetHostResponse, GetHostResponseSchema } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
+import { amountsOf, capacityOf } from "../lifecycle/capacity.ts";
 import { toHostMode, toPostureSummary } from "../posture-message.ts";
 import type { VmContext } from "../service.ts";
 
@@ -12,14 +12,23 @@ export function getHost({ config, tenants, bootQueue, images, vmm, posture }: Vm
     // A tenant keeps its slot until nothing of it is left, so there are as many slots in use as tenants.
     const tenantCount = tenants.count();
     const report = posture.latest();
+    const capacity = capacityOf(description, config, undefined);
+    const committed = amountsOf(tenants.resources(), capacity);
     return create(GetHostResponseSchema, {
       host: {
         hostId: config.hostId,
         vmm: `${description.vmm} ${description.version}`,
         accelerator: description.accelerator,
         productionBoundary: description.productionBoundary,
-        cpuCount: availableParallelism(),
-        memoryMib: Math.floor(totalmem() / 1024 ** 2),
+        vmmReason: description.reason,
+        cpuCount: description.cores,
+        memoryMib: description.memoryMib,
+        vcpuCapacity: capacity.vcpus,
+        vcpusCommitted: committed.vcpus,
+        memoryCapacityMib: capacity.memoryMib,
+        memoryCommittedMib: committed.memoryMib,
+        diskCapacityMib: capacity.diskMib,
+        diskCommittedMib: committed.diskMib,
         slotCount: config.slotCount,
         slotsInUse: tenantCount,
         tenantCount,

@@ -40,6 +40,8 @@ export interface TenantStore {
   /** In the order of names, after `afterName`. */
   page(afterName: string, limit: number): readonly TenantRecord[];
   all(): readonly TenantRecord[];
+  /** What each tenant was promised, in no order. */
+  resources(): readonly Resources[];
   count(): number;
   insert(tenant: TenantRecord): void;
   setGuestAddress(vmId: string, guestAddress: string): void;
@@ -104,6 +106,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const byVm = database.prepare("SELECT * FROM tenant WHERE vm_id = ?");
   const after = database.prepare("SELECT * FROM tenant WHERE name > ? ORDER BY name LIMIT ?");
   const every = database.prepare("SELECT * FROM tenant ORDER BY name");
+  const promised = database.prepare("SELECT vcpu_count, memory_mib, disk_mib FROM tenant");
   const counted = database.prepare("SELECT count(*) AS tenants FROM tenant");
   const add = database.prepare(
     `INSERT INTO tenant (name, vm_id, request_id, state, slot, generation, image, vcpu_count, memory_mib, disk_mib, labels,
@@ -127,6 +130,12 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     findByVm: (vmId) => one(byVm.get(vmId)),
     page: (afterName, limit) => after.all(afterName, limit).map(toRecord),
     all: () => every.all().map(toRecord),
+    resources: () =>
+      promised.all().map((row) => ({
+        vcpuCount: Number(row["vcpu_count"]),
+        memoryMib: Number(row["memory_mib"]),
+        diskMib: Number(row["disk_mib"]),
+      })),
     count: () => Number(counted.get()?.["tenants"] ?? 0),
     insert: (tenant) => {
       const { vcpuCount, memoryMib, diskMib } = tenant.resources;

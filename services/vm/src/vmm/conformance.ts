@@ -40,6 +40,8 @@ export function vmmConformance(name: string, open: () => Promise<VmmUnderTest>):
       assert.ok(
         description.vmm !== "" && description.version !== "" && description.cores > 0 && description.memoryMib > 0,
       );
+      assert.ok(description.reason !== "" && description.overlayCapacityMib > 0 && description.slotCount > 0);
+      assert.ok(description.memoryLimit.perGuestMib >= 1 && description.memoryLimit.besideMib >= 0);
     });
 
     test("prepare never reuses a VM or a slot, and a refused one leaves nothing", async () => {

@@ -1,5 +1,5 @@
 import { verbArguments } from "../launcher/protocol.ts";
-import { type VmInspection, type VmmPort, type VmPreparation, vmmFail } from "./port.ts";
+import { type VmInspection, type VmmDescription, type VmmPort, type VmPreparation, vmmFail } from "./port.ts";
 
 interface FakeVm extends VmPreparation {
   state: "prepared" | "running" | "exited";
@@ -23,11 +23,13 @@ export interface FakeVmmOptions {
   readonly slotCount?: number;
   /** Slots without a network namespace. */
   readonly slotsWithoutNetwork?: readonly number[];
+  /** What `describe` says instead of its own: by default a host with room for everything. */
+  readonly description?: Partial<VmmDescription>;
 }
 
 /** Behaves as the conformance suite says; nothing is started. */
 export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
-  const { images, slotCount = 65_536, slotsWithoutNetwork = [] } = options;
+  const { images, slotCount = 65_536, slotsWithoutNetwork = [], description = {} } = options;
   const vms = new Map<string, FakeVm>();
   let lastPid = 1000;
   const find = (vmId: string): FakeVm => {
@@ -39,7 +41,9 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
   return {
     describe: async () => ({
       ...{ vmm: "fake", version: "0", accelerator: "none", productionBoundary: false },
-      ...{ cores: 1, memoryMib: 1024 },
+      ...{ reason: "a test", cores: 1024, memoryMib: 1_048_576, overlayCapacityMib: 1_048_576, slotCount },
+      memoryLimit: { perGuestMib: 1.5, besideMib: 256 },
+      ...description,
     }),
     async prepare(preparation) {
       requireValid(verbArguments.prepare.safeParse(preparation).success && preparation.slot < slotCount);

@@ -12,8 +12,16 @@ export interface VmmDescription {
   readonly accelerator: string;
   /** False when hostile tenants need a stronger boundary than this one; the reader must be told. */
   readonly productionBoundary: boolean;
+  /** Why this VMM and this accelerator. */
+  readonly reason: string;
   readonly cores: number;
   readonly memoryMib: number;
+  /** A VM's memory limit in MiB: so much for each MiB of its guest's, and so much beside them. */
+  readonly memoryLimit: { readonly perGuestMib: number; readonly besideMib: number };
+  /** What is free for overlays, and what they have taken already. */
+  readonly overlayCapacityMib: number;
+  /** Slots 0 to slotCount - 1 have a uid. */
+  readonly slotCount: number;
 }
 
 export interface VmPreparation {

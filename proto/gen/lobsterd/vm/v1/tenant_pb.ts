@@ -130,6 +130,8 @@ export const TenantSchema: GenMessage<Tenant> = /*@__PURE__*/
  */
 export type TenantResources = Message<"lobsterd.vm.v1.TenantResources"> & {
   /**
+   * 1 or an even number.
+   *
    * @generated from field: uint32 vcpu_count = 1;
    */
   vcpuCount: number;

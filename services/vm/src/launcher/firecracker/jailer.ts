@@ -47,7 +47,13 @@ export async function openFirecrackerJailer(
   const bounding = /^CapBnd:\s*(\S+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "";
   const rootOf = (paths: VmPaths, vmId: string) => `${paths.jail}/${execName}/${vmId}/root`;
   return {
-    description: { name: "firecracker", version, accelerator: "kvm", productionBoundary: cgroupVersion === 2 },
+    description: {
+      name: "firecracker",
+      version,
+      accelerator: "kvm",
+      productionBoundary: cgroupVersion === 2,
+      reason: "Firecracker, as configured",
+    },
     overheadMib: 0,
     channels,
     hasKernelTimer: true,

@@ -38,7 +38,13 @@ export async function openQemuJailer(
   const tscKhz = config.tscKhz ?? tscKhzFromCpuinfo(readFileSync("/proc/cpuinfo", "utf8"));
   const { translationCacheMib } = config;
   return {
-    description: { name: "qemu", version, accelerator: "tcg", productionBoundary: false },
+    description: {
+      name: "qemu",
+      version,
+      accelerator: "tcg",
+      productionBoundary: false,
+      reason: "QEMU emulates, as configured",
+    },
     overheadMib: translationCacheMib + 128,
     channels: [],
     hasKernelTimer: false,

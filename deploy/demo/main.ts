@@ -103,6 +103,7 @@ async function main(): Promise<void> {
   const clients = connectStack(env);
   const { host } = await clients.host.getHost({});
   say(`host ${host?.hostId}: ${host?.vmm} on ${host?.accelerator}, ${host?.cpuCount} cores`);
+  say(`  why: ${host?.vmmReason}`);
   if (host?.productionBoundary !== true) say("  this VMM is for development: it is not a boundary for hostile tenants");
   await evictIfThere(clients, values.tenant);
 

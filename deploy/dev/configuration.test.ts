@@ -56,6 +56,18 @@ test("a stack of the runner is one for development, and says where its root key 
   assert.deepEqual(vm["rootKey"], { keyPath: instanceFiles(instance).rootKeyPath, storeDir: secrets?.["stateDir"] });
 });
 
+test("only dev looks for the best VMM of the machine: what is tested and measured is the same everywhere", () => {
+  const settings = instanceNames.map((name) => {
+    const written = configurations(describeInstance(name, "/checkout"), accounts);
+    return [name, written["vm-launcher"]?.["vmm"]];
+  });
+  assert.deepEqual(Object.fromEntries(settings), {
+    dev: { kind: "auto", accelerator: "auto" },
+    test: { kind: "qemu", accelerator: "tcg" },
+    bench: { kind: "qemu", accelerator: "tcg" },
+  });
+});
+
 test("what stands for the internet is where guests may go, and cannot be where the slots are", () => {
   const { net } = configurations(describeInstance("test", "/checkout"), accounts);
   assert.equal(net?.["uplinkInterface"], uplink.link);

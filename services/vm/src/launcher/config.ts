@@ -2,19 +2,6 @@ import { z } from "zod";
 
 const path = z.string().startsWith("/").max(200);
 
-const qemu = z.strictObject({
-  kind: z.literal("qemu").default("qemu"),
-  binaryPath: path.default("/usr/bin/qemu-system-x86_64"),
-  modulePaths: z.array(path).max(16).default(["/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"]),
-  firmwareDir: path.default("/usr/share/qemu").describe("QEMU's files are copied into a tree of their own at start-up"),
-});
-
-const firecracker = z.strictObject({
-  kind: z.literal("firecracker"),
-  firecrackerPath: path.regex(/\/firecracker[^/]*$/).describe("the VMM; the jailer copies it into each jail"),
-  jailerPath: path.describe("Firecracker's jailer of the same release"),
-});
-
 /** Configuration of the launcher. Everything that its caller may not choose is here. */
 export const launcherConfigSchema = z.strictObject({
   instance: z
@@ -41,9 +28,28 @@ export const launcherConfigSchema = z.strictObject({
     .optional()
     .describe("host TSC frequency, where cpuinfo does not tell it"),
   vmm: z
-    .union([qemu, firecracker])
+    .strictObject({
+      kind: z
+        .enum(["auto", "firecracker", "qemu"])
+        .default("auto")
+        .describe("auto takes Firecracker when it is installed, verified and runs a guest; else QEMU"),
+      accelerator: z
+        .enum(["auto", "kvm", "tcg"])
+        .default("auto")
+        .describe(
+          "of QEMU: auto takes KVM when a guest runs under it within 5 s, asked once a boot; else tcg (emulation)",
+        ),
+      firecrackerDir: path
+        .default("/usr/local/lib/lobsterd/firecracker")
+        .describe("firecracker and jailer, as `make firecracker` installs them"),
+      binaryPath: path.default("/usr/bin/qemu-system-x86_64"),
+      modulePaths: z.array(path).max(16).default(["/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"]),
+      firmwareDir: path.default("/usr/share/qemu"),
+    })
     .prefault({})
-    .describe("what runs the microVMs: Firecracker in production, QEMU where KVM cannot run guests"),
+    .describe(
+      "what runs the microVMs: Firecracker in production, QEMU where KVM cannot run guests; the files are copied",
+    ),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least severe line to print"),
 });
 

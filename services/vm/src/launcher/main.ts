@@ -6,6 +6,7 @@ import { type Artifacts, openArtifacts } from "./artifacts/artifacts.ts";
 import { openBootTurn } from "./boot-turn.ts";
 import { VmCgroups } from "./cgroup.ts";
 import { openChannels } from "./channels.ts";
+import { chooseHostVmm } from "./choice/host-choice.ts";
 import { type LauncherConfig, launcherConfigSchema } from "./config.ts";
 import { requireRootOnly } from "./files.ts";
 import { verifyByManifest } from "./firecracker/artifacts.ts";
@@ -14,6 +15,7 @@ import type { LauncherHost } from "./host.ts";
 import type { Jailer } from "./jailer.ts";
 import { closeInheritedDescriptors } from "./processes.ts";
 import { openQemuJailer } from "./qemu/jailer.ts";
+import { buildVmmTree } from "./qemu/vmm-tree.ts";
 import { serve } from "./server.ts";
 import { rememberNamespaces } from "./start.ts";
 import { launcherVerbs } from "./verbs.ts";
@@ -21,8 +23,16 @@ import { launcherVerbs } from "./verbs.ts";
 /** From the first API channel to `place`: configuring a VMM, loading a snapshot and starting its guest. */
 const bootWithinMs = 15_000;
 
-/** Makes the launcher's directories and cgroups and reads what it needs to know of the host. Throws HOST_UNSAFE. */
-export async function openHost(config: LauncherConfig): Promise<LauncherHost> {
+export type OpenJailer = (config: LauncherConfig, cgroups: VmCgroups, artifacts: Artifacts) => Promise<Jailer>;
+
+/**
+ * Makes the launcher's directories and cgroups, reads what it needs to know of the host and chooses its VMM. Throws HOST_UNSAFE,
+ * VmmUnavailableError. Tests open a jailer of their own, whose programs no lock knows.
+ */
+export async function openHost(
+  config: LauncherConfig,
+  openJailer: OpenJailer = openChosenJailer,
+): Promise<LauncherHost> {
   closeInheritedDescriptors();
   for (const directory of [`${config.runDir}/jails`, `${config.stateDir}/vms`]) {
     mkdirSync(directory, { recursive: true });
@@ -46,22 +56,31 @@ export async function openHost(config: LauncherConfig): Promise<LauncherHost> {
   return host;
 }
 
-function openJailer(config: LauncherConfig, cgroups: VmCgroups, artifacts: Artifacts): Promise<Jailer> {
-  const { vmm } = config;
-  if (vmm.kind === "qemu") return openQemuJailer(config, vmm, artifacts);
-  return openFirecrackerJailer(config, vmm, {
+/** The VMM that this host gets: see `chooseVmm`. Throws VmmUnavailableError. */
+async function openChosenJailer(config: LauncherConfig, cgroups: VmCgroups, artifacts: Artifacts): Promise<Jailer> {
+  let tree: Promise<string> | undefined;
+  const vmmTree = () => {
+    tree ??= buildVmmTree(config, artifacts.digests);
+    return tree;
+  };
+  const choice = await chooseHostVmm({ config, cgroups, artifacts, vmmTree });
+  if (choice.vmm === "qemu") return openQemuJailer(config, { artifacts, tree: await vmmTree(), choice });
+  return openFirecrackerJailer(config, {
+    programsDir: await artifacts.firecracker(),
+    reason: choice.reason,
     verify: verifyByManifest(config.imagesDir),
     cgroupVersion: cgroups.version,
   });
 }
 
-if (import.meta.main) {
+/** The launcher's process, until it is told to end. */
+export function runLauncher(openJailer?: OpenJailer): void {
   runService(async (scope) => {
     const config = loadConfig(launcherConfigSchema);
     process.umask(0o077);
     const logger = createLogger({ service: "vm-launcher", level: config.logLevel });
     scope.useLogger(logger);
-    const host = await openHost(config);
+    const host = await openHost(config, openJailer);
     const server = await serve(config.socketPath, config.socketGroupId, launcherVerbs(host), logger);
     // Guests stay: nothing here stops them.
     scope.onClose(() => server.close());
@@ -69,3 +88,5 @@ if (import.meta.main) {
     logger.info({ vmm: host.jailer.description, cgroup: host.cgroups.version }, "launcher ready");
   });
 }
+
+if (import.meta.main) runLauncher();

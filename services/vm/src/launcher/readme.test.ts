@@ -6,12 +6,15 @@ import { channels, reasons, verbArguments } from "./protocol.ts";
 const page = readFileSync(`${import.meta.dirname}/README.md`, "utf8");
 const architecture = readFileSync(`${import.meta.dirname}/../../../../docs/architecture.md`, "utf8");
 
-/** The names in back quotes of the first two cells of each row of the page's first table. */
+const [, verbsSection = ""] = page.split(/^## Verbs$/m);
+/** The names in back quotes of the first two cells of each row of the table of verbs. */
 const table = new Map(
-  [...page.matchAll(/^\| `(\w+)` \|([^|]*)\|/gm)].map(([, verb = "", cell = ""]) => [
-    verb,
-    [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name),
-  ]),
+  [
+    ...verbsSection
+      .split(/^## /m, 1)
+      .join()
+      .matchAll(/^\| `(\w+)` \|([^|]*)\|/gm),
+  ].map(([, verb = "", cell = ""]) => [verb, [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name)]),
 );
 
 test("the page has a row for every verb, with exactly its arguments", () => {

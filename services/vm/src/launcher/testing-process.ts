@@ -14,8 +14,8 @@ export interface Launcher {
   readonly port: LauncherClient;
 }
 
-/** Starts main.ts as the deployment does: exactly its capabilities, no new privileges, an empty network namespace. */
-export async function startLauncher({ config }: LauncherTestHost): Promise<Launcher> {
+/** Starts `main` as the deployment does: exactly its capabilities, no new privileges, an empty network namespace. */
+export async function startLauncher({ config }: LauncherTestHost, main = "main.ts"): Promise<Launcher> {
   const file = `${config.runDir}/launcher.json`;
   writeFileSync(file, JSON.stringify(config), { mode: 0o400 });
   const child = spawn(
@@ -23,7 +23,7 @@ export async function startLauncher({ config }: LauncherTestHost): Promise<Launc
     [
       ...["--net", "setpriv", "--no-new-privs", "--inh-caps=-all", "--clear-groups"],
       `--bounding-set=-all,${capabilities.map((name) => `+${name}`).join(",")}`,
-      ...["--", process.execPath, `${import.meta.dirname}/main.ts`, "--config", file],
+      ...["--", process.execPath, `${import.meta.dirname}/${main}`, "--config", file],
     ],
     { stdio: ["ignore", "ignore", "inherit"] },
   );

@@ -18,10 +18,8 @@ export interface LauncherTestHost {
 
 let hosts = 0;
 
-/** `installVmm` installs what runs the VMs in a directory and returns its configuration; QEMU without it. */
-export function launcherTestHost(
-  installVmm: (directory: string) => Record<string, string> = () => ({}),
-): LauncherTestHost {
+/** `installFirecracker` installs `firecracker` and `jailer` in the configuration's `firecrackerDir`; without it the VMM is QEMU, emulated. */
+export function launcherTestHost(installFirecracker?: (directory: string) => void): LauncherTestHost {
   const name = `lobsterd-launcher-test-${process.pid}${hosts === 0 ? "" : `-${hosts}`}`;
   hosts += 1;
   const runDir = `/run/${name}`;
@@ -31,6 +29,8 @@ export function launcherTestHost(
   sh(["mount", "-t", "tmpfs", "-o", "mode=0755,size=256m,nosuid,nodev,noexec", name, runDir]);
   sh(["mount", "--make-private", runDir]);
   for (const directory of [`${runDir}/netns`, `${stateDir}/images`]) mkdirSync(directory, { mode: 0o755 });
+  const firecrackerDir = `${stateDir}/programs`;
+  installFirecracker?.(firecrackerDir);
   const config = launcherConfigSchema.parse({
     instance: "test",
     runDir,
@@ -41,7 +41,7 @@ export function launcherTestHost(
     cgroupParent: name,
     socketPath: `${runDir}/vm-launcher/launcher.sock`,
     socketGroupId: 0,
-    vmm: installVmm(`${stateDir}/programs`),
+    vmm: { kind: installFirecracker === undefined ? "qemu" : "firecracker", accelerator: "tcg", firecrackerDir },
   });
   const slots = new Set<number>();
   return {
@@ -144,24 +144,17 @@ function sh(argv: readonly [string, ...string[]]): string {
   return execFileSync(program, rest, { encoding: "utf8", timeout: 20_000 });
 }
 
-const firecrackerDir = `${import.meta.dirname}/firecracker`;
+const stubsDir = `${import.meta.dirname}/firecracker`;
 
 /** Installs the stub VMM and the stub jailer in a directory that is root's alone. `edit` changes the jailer's text. */
-export function installStubs(
-  directory: string,
-  edit: (jailer: string) => string = (text) => text,
-): { readonly kind: "firecracker"; readonly firecrackerPath: string; readonly jailerPath: string } {
+export function installStubs(directory: string, edit: (jailer: string) => string = (text) => text): void {
   mkdirSync(directory, { recursive: true, mode: 0o755 });
   const install = (name: string, text: string) => {
     writeFileSync(`${directory}/${name}`, text);
     chmodSync(`${directory}/${name}`, 0o755);
-    return `${directory}/${name}`;
   };
-  return {
-    kind: "firecracker",
-    firecrackerPath: install("firecracker", readFileSync(`${firecrackerDir}/stub-firecracker.pl`, "utf8")),
-    jailerPath: install("jailer", edit(readFileSync(`${firecrackerDir}/stub-jailer.pl`, "utf8"))),
-  };
+  install("firecracker", readFileSync(`${stubsDir}/stub-firecracker.pl`, "utf8"));
+  install("jailer", edit(readFileSync(`${stubsDir}/stub-jailer.pl`, "utf8")));
 }
 
 /** Mount points as the machine's own mount table shows them now, without those of other stacks and tests that come and go meanwhile. */

@@ -21,11 +21,10 @@ import { after, afterEach, before, beforeEach, suite, test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { vmPaths } from "../config.ts";
 import type { LauncherHost } from "../host.ts";
-import { openHost } from "../main.ts";
 import type { Channel, Verbs } from "../protocol.ts";
 import { installStubs, type LauncherTestHost, launcherTestHost } from "../testing.ts";
 import { launcherVerbs } from "../verbs.ts";
-import { askVmm } from "./stub-subject.ts";
+import { askVmm, openUnlockedHost } from "./stub-subject.ts";
 
 /** Ids of which one is the beginning of the others as far as two ids of one length can be. */
 const [a, ab, a_b] = ["a".repeat(32), `${"a".repeat(31)}b`, `${"a".repeat(30)}0b`] as const;
@@ -43,7 +42,7 @@ suite("what a taken-over VMM or a planted file can make the launcher do", { skip
     testHost = launcherTestHost(installStubs);
     testHost.installHaltingImage("base");
     for (const slot of [0, 1, 2]) testHost.addSlot(slot);
-    host = await openHost(testHost.config);
+    host = await openUnlockedHost(testHost.config);
     verbs = launcherVerbs(host);
     home = mkdtempSync("/root/lobsterd-canary-");
   });

@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { cpSync, existsSync, mkdirSync } from "node:fs";
 import { test } from "node:test";
-import { openHost } from "../main.ts";
 import { launcherTestHost } from "../testing.ts";
 import { launcherVerbs } from "../verbs.ts";
-import { askVmm } from "./stub-subject.ts";
+import { askVmm, openUnlockedHost } from "./stub-subject.ts";
 
 const { LOBSTERD_FIRECRACKER: firecracker = "", LOBSTERD_JAILER: jailer = "" } = process.env;
 const missing = [
@@ -16,11 +15,10 @@ const missing = [
 const skip = missing.length > 0 ? `needs ${missing.join(", ")}` : false;
 
 /** Copies, because the programs' directory has to be root's alone. */
-function install(directory: string) {
+function install(directory: string): void {
   mkdirSync(directory, { mode: 0o755 });
   cpSync(firecracker, `${directory}/firecracker`);
   cpSync(jailer, `${directory}/jailer`);
-  return { kind: "firecracker", firecrackerPath: `${directory}/firecracker`, jailerPath: `${directory}/jailer` };
 }
 
 test("the real jailer's jail reads back without a difference, and the real VMM answers in it", { skip }, async () => {
@@ -28,7 +26,7 @@ test("the real jailer's jail reads back without a difference, and the real VMM a
   try {
     testHost.installHaltingImage("base");
     testHost.addSlot(0);
-    const verbs = launcherVerbs(await openHost(testHost.config));
+    const verbs = launcherVerbs(await openUnlockedHost(testHost.config));
     const vmId = "3a".repeat(16);
     await verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 32 });
     await verbs.start({ vmId, slot: 0, image: "base", vcpuCount: 1, memoryMib: 128, identityDrive: "e30=" });

@@ -5,11 +5,10 @@ import { after, before, suite, test } from "node:test";
 import { vmPaths } from "../config.ts";
 import type { LauncherHost } from "../host.ts";
 import { placedPits } from "../kvm-pit.ts";
-import { openHost } from "../main.ts";
 import { imageFiles, type Verbs } from "../protocol.ts";
 import { hostMounts, installStubs, type LauncherTestHost, launcherTestHost } from "../testing.ts";
 import { launcherVerbs } from "../verbs.ts";
-import { askVmm, bootStub, kvmMissing } from "./stub-subject.ts";
+import { askVmm, bootStub, kvmMissing, openUnlockedHost } from "./stub-subject.ts";
 
 const [first, second] = ["0a".repeat(16), "0b".repeat(16)] as const;
 const startOf = (vmId: string, slot: number) => ({
@@ -26,7 +25,7 @@ suite("Firecracker's jail, with a stub for its jailer", { skip }, () => {
     testHost = launcherTestHost(installStubs);
     testHost.installHaltingImage("base");
     for (const slot of [0, 1]) testHost.addSlot(slot);
-    host = await openHost(testHost.config);
+    host = await openUnlockedHost(testHost.config);
     verbs = launcherVerbs(host);
   });
   after(() => testHost?.close());
@@ -105,7 +104,7 @@ suite("Firecracker's jail, with a stub for its jailer", { skip }, () => {
     await started(first, 0);
     await bootStub(verbs, first);
     const before = await verbs.inspect({ vmId: first });
-    const next = launcherVerbs(await openHost(testHost.config));
+    const next = launcherVerbs(await openUnlockedHost(testHost.config));
     assert.deepEqual(await next.list({}), { vms: [{ vmId: first, slot: 0, state: "running" }] });
     assert.deepEqual(await next.inspect({ vmId: first }), before);
     assert.match(await askVmm(next, first, "GET", "/"), /^200/);

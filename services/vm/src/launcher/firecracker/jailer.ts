@@ -1,5 +1,4 @@
 import { chmodSync, constants, copyFileSync, lstatSync, mkdirSync, readFileSync } from "node:fs";
-import { basename } from "node:path";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { apiSocketExists } from "../channels.ts";
 import type { LauncherConfig, VmPaths } from "../config.ts";
@@ -12,7 +11,8 @@ import type { VerifyArtifacts } from "./artifacts.ts";
 
 const mib = 1024 * 1024;
 const listensWithinMs = 5_000;
-type FirecrackerConfig = Extract<LauncherConfig["vmm"], { kind: "firecracker" }>;
+/** The jailer names its directories after the program that it starts. */
+const execName = "firecracker";
 
 /** All the mounts a VMM sees: its root, which is its own, and the VM's files. */
 const mounts = [
@@ -28,6 +28,10 @@ const descriptors =
   /^((\/dev)?\/null|\/dev\/(kvm|urandom|net\/tun)|\/(initrd\.cpio|identity\.img|overlay\.ext4|rootfs\.erofs|vmlinux)|\/(log|metrics|serial)\.fifo|\/(memory|state)|\/memfd:\S+ \(deleted\)|socket:\[\d+\]|anon_inode:\S+)$/;
 
 export interface FirecrackerOptions {
+  /** Directory of `firecracker` and `jailer`, root's alone. The jailer copies the one into each jail. */
+  readonly programsDir: string;
+  /** Why it is Firecracker, for people. */
+  readonly reason: string;
   /** Called before each start with every file that is about to run. */
   readonly verify: VerifyArtifacts;
   readonly cgroupVersion: 1 | 2;
@@ -35,15 +39,11 @@ export interface FirecrackerOptions {
 }
 
 /** Firecracker in the jail of its own jailer. */
-export async function openFirecrackerJailer(
-  config: LauncherConfig,
-  vmm: FirecrackerConfig,
-  options: FirecrackerOptions,
-): Promise<Jailer> {
-  const { script = `${import.meta.dirname}/jail.sh`, cgroupVersion } = options;
-  for (const program of [vmm.firecrackerPath, vmm.jailerPath]) requireRootOnly(program);
-  const version = /v?(\d+\.\d+\.\d+\S*)/.exec(await run([vmm.firecrackerPath, "--version"], 5_000))?.[1] ?? "unknown";
-  const execName = basename(vmm.firecrackerPath);
+export async function openFirecrackerJailer(config: LauncherConfig, options: FirecrackerOptions): Promise<Jailer> {
+  const { script = `${import.meta.dirname}/jail.sh`, cgroupVersion, programsDir, reason } = options;
+  const programs = { firecracker: `${programsDir}/${execName}`, jailer: `${programsDir}/jailer` };
+  for (const program of Object.values(programs)) requireRootOnly(program);
+  const version = /v?(\d+\.\d+\.\d+\S*)/.exec(await run([programs.firecracker, "--version"], 5_000))?.[1] ?? "unknown";
   const bounding = /^CapBnd:\s*(\S+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "";
   const rootOf = (paths: VmPaths, vmId: string) => `${paths.jail}/${execName}/${vmId}/root`;
   return {
@@ -52,7 +52,7 @@ export async function openFirecrackerJailer(
       version,
       accelerator: "kvm",
       productionBoundary: cgroupVersion === 2,
-      reason: "Firecracker, as configured",
+      reason,
     },
     overheadMib: 0,
     channels,
@@ -70,15 +70,15 @@ export async function openFirecrackerJailer(
       // The jailer would use a directory that exists, and follow a link in its place.
       const there = lstatSync(`${paths.jail}/${execName}`, { throwIfNoEntry: false });
       if (there !== undefined) throw new LauncherError("HOST_UNSAFE", `${paths.jail}/${execName} exists`);
-      for (const path of [vmm.firecrackerPath, vmm.jailerPath, paths.jail, paths.image]) requireRootOnly(path);
+      for (const path of [...Object.values(programs), paths.jail, paths.image]) requireRootOnly(path);
       const copies = Object.fromEntries(imageFiles.map((name) => [name, `${paths.image}/${name}`]));
-      await options.verify(image, { ...copies, firecracker: vmm.firecrackerPath, jailer: vmm.jailerPath });
+      await options.verify(image, { ...copies, ...programs });
     },
     async build(plan, requireMember) {
       const { paths, uid } = plan;
       const root = rootOf(paths, plan.vmId);
       const places = [paths.jail, root, paths.image, paths.overlay, String(uid), plan.joinFiles.join(":")];
-      const command = jailerCommand(vmm, config.cgroupParent, cgroupVersion, plan);
+      const command = jailerCommand(programsDir, config.cgroupParent, cgroupVersion, plan);
       const running = await startJailScript(script, [...places, ...command], requireMember);
       try {
         await running.expect("built");
@@ -107,11 +107,11 @@ export async function openFirecrackerJailer(
 }
 
 /** The jailer's complete command line. A value with "=" in it (io.max) is one that the jailer refuses; the cgroup has it already. */
-export function jailerCommand(vmm: FirecrackerConfig, parent: string, cgroupVersion: 1 | 2, plan: StartPlan): string[] {
+export function jailerCommand(programsDir: string, parent: string, cgroupVersion: 1 | 2, plan: StartPlan): string[] {
   const values = plan.cgroupValues.filter(({ value }) => !value.includes("="));
   return [
-    vmm.jailerPath,
-    ...["--id", plan.vmId, "--exec-file", vmm.firecrackerPath],
+    `${programsDir}/jailer`,
+    ...["--id", plan.vmId, "--exec-file", `${programsDir}/${execName}`],
     ...["--uid", String(plan.uid), "--gid", String(plan.uid), "--chroot-base-dir", plan.paths.jail],
     ...["--cgroup-version", String(cgroupVersion), "--parent-cgroup", parent],
     ...values.flatMap(({ file, value }) => ["--cgroup", `${file}=${value}`]),

@@ -31,10 +31,10 @@ async function withLauncher(
   const host = launcherTestHost(installStubs);
   host.installHaltingImage("base");
   for (const slot of [0, 1, 2]) host.addSlot(slot);
-  const current = { launcher: await startLauncher(host) };
+  const current = { launcher: await startLauncher(host, "firecracker/stub-launcher.ts") };
   const restart = async () => {
     await stopLauncher(current.launcher, "SIGKILL");
-    current.launcher = await startLauncher(host);
+    current.launcher = await startLauncher(host, "firecracker/stub-launcher.ts");
   };
   try {
     await work(current, restart, host.config.runDir);

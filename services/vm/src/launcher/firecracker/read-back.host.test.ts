@@ -2,11 +2,10 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, suite, test } from "node:test";
 import type { LauncherHost } from "../host.ts";
-import { openHost } from "../main.ts";
 import type { Verbs } from "../protocol.ts";
 import { installStubs, type LauncherTestHost, launcherTestHost } from "../testing.ts";
 import { launcherVerbs } from "../verbs.ts";
-import { askVmm, bootStub } from "./stub-subject.ts";
+import { askVmm, bootStub, openUnlockedHost } from "./stub-subject.ts";
 
 const vmId = "0c".repeat(16);
 const start = { vmId, slot: 0, image: "base", vcpuCount: 1, memoryMib: 64, identityDrive: "e30=" };
@@ -128,7 +127,7 @@ suite("read-back of Firecracker's jail", { skip }, () => {
     testHost.installHaltingImage("base");
     testHost.addSlot(0);
     testHost.addSlot(1, 0);
-    host = await openHost(testHost.config);
+    host = await openUnlockedHost(testHost.config);
     verbs = launcherVerbs(host);
     originals = {
       jailer: readFileSync(programPath("jailer"), "utf8"),

@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { qemuCommand, tscKhzFromCpuinfo } from "./command.ts";
+import { type QemuSpec, qemuCommand, tscKhzFromCpuinfo } from "./command.ts";
 
-const spec = { vmId: "0f".repeat(16), vcpuCount: 2, memoryMib: 256, translationCacheMib: 32, tscKhz: 2_445_428 };
+const spec: QemuSpec = {
+  ...{ vmId: "0f".repeat(16), vcpuCount: 2, memoryMib: 256 },
+  accelerator: "tcg",
+  ...{ translationCacheMib: 32, tscKhz: 2_445_428 },
+};
 
 /** The values of every occurrence of an option. */
 const values = (command: readonly string[], option: string) =>
@@ -18,6 +22,16 @@ test("the command line is the measured one", () => {
   assert.deepEqual(of("-sandbox"), ["on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
   assert.deepEqual(of("-qmp"), ["unix:/run/qmp.sock,server=on,wait=off"]);
   assert.ok(command.includes("-S") && command.includes("-nodefaults") && command.includes("-no-user-config"));
+});
+
+test("under KVM only the execution differs: the host's processor, and no word about the clock", () => {
+  const [emulated, hardware] = [qemuCommand(spec), qemuCommand({ ...spec, accelerator: "kvm" })];
+  const of = (option: string) => values(hardware, option);
+  assert.deepEqual([of("-accel"), of("-cpu")], [["kvm"], ["host,-vmx,-svm"]]);
+  assert.deepEqual(of("-M"), ["microvm,rtc=on,pit=off,pic=off,isa-serial=off"]);
+  assert.deepEqual(of("-append"), ["panic=-1 quiet 8250.nr_uarts=0"]);
+  const differing = emulated.flatMap((argument, index) => (argument === hardware[index] ? [] : [emulated[index - 1]]));
+  assert.deepEqual([emulated.length, differing], [hardware.length, ["-accel", "-cpu", "-append"]]);
 });
 
 test("there are three drives in order, one card and a random number device, and nothing else", () => {

@@ -1,10 +1,10 @@
+import { type Execution, executionArguments, kernelArguments } from "../choice/accelerator.ts";
+
 /** What the command line of one VMM depends on. Paths are the jail's own, so no host path and no tenant text is in it. */
-export interface QemuSpec {
+export interface QemuSpec extends Execution {
   readonly vmId: string;
   readonly vcpuCount: number;
   readonly memoryMib: number;
-  readonly translationCacheMib: number;
-  readonly tscKhz: number;
 }
 
 export const diskBytesPerSecond = 52_428_800;
@@ -15,10 +15,8 @@ const guestMac = "06:00:0a:4d:00:02";
 
 /**
  * The complete command line. The VMM starts with its CPUs stopped (`-S`): the launcher reads the jail back first and only then
- * lets guest code run. One throttle group over all drives, so that several drives do not add up to several limits.
- *
- * microvm under TCG has neither HPET nor PM timer, and calibrating the TSC against the PIT hangs on a loaded host: PIT and PIC are
- * off and the frequency is told (under TCG the guest's TSC is the host's). The drives' order is their name in the guest.
+ * lets guest code run. One throttle group over all drives, so that several drives do not add up to several limits. The drives' order
+ * is their name in the guest.
  */
 export function qemuCommand(spec: QemuSpec): string[] {
   const drive = (name: string, file: string, readOnly: boolean) => [
@@ -33,12 +31,11 @@ export function qemuCommand(spec: QemuSpec): string[] {
     "-sandbox",
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     ...["-name", spec.vmId, "-S", "-L", "/usr/share/qemu"],
-    ...["-M", "microvm,rtc=on,pit=off,pic=off,isa-serial=off"],
-    ...["-accel", `tcg,thread=multi,tb-size=${spec.translationCacheMib}`],
-    ...["-cpu", "max", "-smp", String(spec.vcpuCount), "-m", String(spec.memoryMib)],
+    ...executionArguments(spec),
+    ...["-smp", String(spec.vcpuCount), "-m", String(spec.memoryMib)],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "none", "-monitor", "none"],
     ...["-kernel", "/image/vmlinux", "-initrd", "/image/initrd.cpio"],
-    ...["-append", `panic=-1 quiet 8250.nr_uarts=0 tsc_early_khz=${spec.tscKhz} tsc=reliable`],
+    ...["-append", kernelArguments(spec)],
     "-object",
     `throttle-group,id=disk,x-bps-total=${diskBytesPerSecond},x-bps-total-max=${diskBytesPerSecond},x-bps-total-max-length=1,` +
       `x-iops-total=${diskOperationsPerSecond},x-iops-total-max=${diskOperationsPerSecond},x-iops-total-max-length=1`,

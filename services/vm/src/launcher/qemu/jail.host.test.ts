@@ -6,6 +6,7 @@ import { openHost } from "../main.ts";
 import { type LauncherTestHost, launcherTestHost } from "../testing.ts";
 import { launcherVerbs } from "../verbs.ts";
 import { openQemuJailer } from "./jailer.ts";
+import { buildVmmTree } from "./vmm-tree.ts";
 
 const originalScript = `${import.meta.dirname}/jail.sh`;
 
@@ -104,12 +105,15 @@ suite("read-back of the jail", { skip }, () => {
     testHost.installHaltingImage("base");
     testHost.addSlot(0);
     testHost.addSlot(1, 0);
-    const opened = await openHost(testHost.config);
-    assert.ok(opened.config.vmm.kind === "qemu");
     // Each test writes the script that it wants to see fail.
     jailScript = `${testHost.config.runDir}/jail.sh`;
     copyFileSync(originalScript, jailScript);
-    host = { ...opened, jailer: await openQemuJailer(opened.config, opened.config.vmm, opened.artifacts, jailScript) };
+    host = await openHost(testHost.config, async (config, _cgroups, artifacts) =>
+      openQemuJailer(config, {
+        ...{ artifacts, tree: await buildVmmTree(config, artifacts.digests), script: jailScript },
+        choice: { vmm: "qemu", accelerator: "tcg", reason: "a test" },
+      }),
+    );
     await launcherVerbs(host).prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
   });
   after(() => testHost?.close());

@@ -21,6 +21,8 @@ if [ "$stage" = enter ]; then
     unshare --mount --propagation private --pid --ipc --uts --cgroup -- /bin/sh "$0" build "$@"
 fi
 shift 9
+accelerator=$1
+shift
 
 devices() {
   mount -t tmpfs -o size=64k,nr_inodes=16,mode=0755,nosuid,noexec dev dev
@@ -29,6 +31,9 @@ devices() {
   mknod -m 0444 dev/urandom c 1 9
   mknod -m 0600 dev/net/tun c 10 200
   chown "$uid:$uid" dev/net/tun
+  [ "$accelerator" = kvm ] || return 0
+  mknod -m 0600 dev/kvm c 10 232
+  chown "$uid:$uid" dev/kvm
 }
 
 build() {

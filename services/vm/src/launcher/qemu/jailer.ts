@@ -1,16 +1,16 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import type { Artifacts } from "../artifacts/artifacts.ts";
+import type { Execution } from "../choice/accelerator.ts";
+import type { VmmChoice } from "../choice/choose.ts";
 import type { LauncherConfig, VmPaths } from "../config.ts";
 import { startJailScript } from "../jail-script.ts";
 import type { Jailer } from "../jailer.ts";
 import { namespaceNames, run } from "../processes.ts";
 import { bootQemu } from "./boot.ts";
 import { qemuCommand, tscKhzFromCpuinfo } from "./command.ts";
-import { buildVmmTree } from "./vmm-tree.ts";
 
 const mib = 1024 * 1024;
 const mountPoints = ["usr", "image", "dev", "proc", "run", "old"] as const;
-type QemuConfig = Extract<LauncherConfig["vmm"], { kind: "qemu" }>;
 
 /** All the mounts a VMM sees. Only the overlay, its sockets' tmpfs and the root-owned /dev are writable. */
 const mounts = [
@@ -23,29 +23,28 @@ const mounts = [
   "/usr ro,nosuid,nodev",
 ];
 /** A VMM inherits nothing but its start-up monitor and its error output, both sockets of the launcher's. */
-const descriptors =
-  /^(\/dev\/(null|urandom|net\/tun)|\/image\/[a-z.]+|\/overlay\.ext4|\/identity\.img|socket:\[\d+\]|anon_inode:\S+)$/;
+const descriptorsUnder = {
+  tcg: /^(\/dev\/(null|urandom|net\/tun)|\/image\/[a-z.]+|\/overlay\.ext4|\/identity\.img|socket:\[\d+\]|anon_inode:\S+)$/,
+  kvm: /^(\/dev\/(null|urandom|kvm|net\/tun)|\/image\/[a-z.]+|\/overlay\.ext4|\/identity\.img|socket:\[\d+\]|anon_inode:\S+)$/,
+} as const;
 
-/** QEMU under TCG in a jail that jail.sh builds: for development, and for hosts where KVM cannot run guests. */
-export async function openQemuJailer(
-  config: LauncherConfig,
-  vmm: QemuConfig,
-  artifacts: Artifacts,
-  script = `${import.meta.dirname}/jail.sh`,
-): Promise<Jailer> {
-  const tree = await buildVmmTree(config, vmm, artifacts.digests);
-  const version = /version (\S+)/.exec(await run([vmm.binaryPath, "--version"], 5_000))?.[1] ?? "unknown";
-  const tscKhz = config.tscKhz ?? tscKhzFromCpuinfo(readFileSync("/proc/cpuinfo", "utf8"));
-  const { translationCacheMib } = config;
+export interface QemuOptions {
+  readonly artifacts: Artifacts;
+  /** Of `buildVmmTree`. */
+  readonly tree: string;
+  readonly choice: Extract<VmmChoice, { vmm: "qemu" }>;
+  readonly script?: string;
+}
+
+/** QEMU in a jail that jail.sh builds: for development, and for hosts where KVM cannot run guests. */
+export async function openQemuJailer(config: LauncherConfig, options: QemuOptions): Promise<Jailer> {
+  const { artifacts, tree, choice, script = `${import.meta.dirname}/jail.sh` } = options;
+  const { accelerator, reason } = choice;
+  const version = /version (\S+)/.exec(await run([config.vmm.binaryPath, "--version"], 5_000))?.[1] ?? "unknown";
+  const execution = executionOf(config, accelerator);
   return {
-    description: {
-      name: "qemu",
-      version,
-      accelerator: "tcg",
-      productionBoundary: false,
-      reason: "QEMU emulates, as configured",
-    },
-    overheadMib: translationCacheMib + 128,
+    description: { name: "qemu", version, accelerator, productionBoundary: false, reason },
+    overheadMib: execution.translationCacheMib + 128,
     channels: [],
     hasKernelTimer: false,
     rootOf: (paths) => paths.jail,
@@ -61,8 +60,8 @@ export async function openQemuJailer(
       const { paths, uid } = plan;
       const places = [paths.jail, plan.network, tree, await artifacts.image(plan.image), paths.overlay];
       const blocks = fileSizeBytes(plan.overlayMib) / 512;
-      const command = qemuCommand({ ...plan, translationCacheMib, tscKhz });
-      const parameters = [...places, String(uid), String(blocks), plan.joinFiles.join(":"), ...command];
+      const command = qemuCommand({ ...plan, ...execution });
+      const parameters = [...places, String(uid), String(blocks), plan.joinFiles.join(":"), accelerator, ...command];
       return bootQemu(await startJailScript(script, parameters, requireMember));
     },
     describeJail: (plan) => ({
@@ -72,7 +71,7 @@ export async function openQemuJailer(
       noNewPrivileges: true,
       filteredThreads: "every",
       mounts,
-      descriptors,
+      descriptors: descriptorsUnder[accelerator],
       limits: {
         "open files": "256",
         "core file size": "0",
@@ -81,6 +80,13 @@ export async function openQemuJailer(
       },
     }),
   };
+}
+
+/** What only emulation needs is not there, and not accounted for, under KVM. */
+function executionOf(config: LauncherConfig, accelerator: "kvm" | "tcg"): Execution {
+  if (accelerator === "kvm") return { accelerator, translationCacheMib: 0, tscKhz: 0 };
+  const tscKhz = config.tscKhz ?? tscKhzFromCpuinfo(readFileSync("/proc/cpuinfo", "utf8"));
+  return { accelerator, translationCacheMib: config.translationCacheMib, tscKhz };
 }
 
 function fileSizeBytes(overlayMib: number): number {

@@ -17,8 +17,7 @@ const firmware = ["bios-microvm.bin", "pvh.bin"];
  * copies are what runs; it is compared again before each start. Trees of earlier versions are deleted; a running VMM keeps its own open.
  */
 export async function buildVmmTree(
-  config: LauncherConfig,
-  vmm: Extract<LauncherConfig["vmm"], { kind: "qemu" }>,
+  { stateDir, vmm }: Pick<LauncherConfig, "stateDir" | "vmm">,
   digests: FileDigests,
 ): Promise<string> {
   const programs = [vmm.binaryPath, ...setUpPrograms, ...vmm.modulePaths];
@@ -32,7 +31,7 @@ export async function buildVmmTree(
     ...firmware.map((name) => [`/usr/share/qemu/${name}`, `${vmm.firmwareDir}/${name}`] as const),
     ...libraries.map((path) => [path.startsWith("/usr/") ? path : `/usr${path}`, path] as const),
   ]);
-  const base = `${config.stateDir}/vmm`;
+  const base = `${stateDir}/vmm`;
   const building = `${base}/building`;
   mkdirSync(base, { recursive: true, mode: 0o755 });
   chmodSync(base, 0o755);

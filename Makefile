@@ -33,6 +33,10 @@ image-openclaw: packages ## build the guest images of OpenClaw, the real gateway
 	$(RUN) node deploy/guest/image/build.ts --image openclaw
 	$(RUN) node deploy/guest/image/build.ts --image openclaw-emulated
 
+.PHONY: firecracker
+firecracker: $(MODULES) ## install the locked release of Firecracker and its jailer (ARCHIVE=file.tgz without a network)
+	$(RUN) node deploy/host/firecracker.ts $(if $(ARCHIVE),--archive "$(ARCHIVE)")
+
 .PHONY: demo
 demo: images ## the main job: spawn a tenant in a real guest, use it, print trace and audit records
 	$(RUN) node deploy/demo/main.ts

@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { suite, test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { hostMounts, type LauncherTestHost, launcherTestHost } from "../launcher/testing.ts";
-import { startLauncher, stopLauncher } from "../launcher/testing-process.ts";
+import { type Launcher, startLauncher, stopLauncher } from "../launcher/testing-process.ts";
 import { newVmId, vmmConformance } from "./conformance.ts";
 import type { VmmPort } from "./port.ts";
 
@@ -62,6 +62,27 @@ if (root) {
 } else test("VMM port: QEMU through the launcher", { skip: notRoot }, () => {});
 
 suite("the launcher's process", { skip: notRoot }, () => {
+  test("with the launcher's capabilities a probe runs, and describe says what came of it", {
+    skip: noImage,
+  }, async () => {
+    const host = launcherTestHost();
+    let launcher: Launcher | undefined;
+    try {
+      host.installImage("base", image);
+      const vmm = { ...host.config.vmm, kind: "auto", accelerator: "auto" } as const;
+      launcher = await startLauncher({ ...host, config: { ...host.config, vmm } });
+      const { accelerator, reason } = await launcher.port.describe();
+      const seen =
+        accelerator === "kvm"
+          ? /QEMU under KVM: the guest's user space answered/
+          : /no \/dev\/kvm|gave no sign|no sign of life/;
+      assert.match(reason, seen);
+    } finally {
+      if (launcher !== undefined) await stopLauncher(launcher, "SIGTERM");
+      host.close();
+    }
+  });
+
   test("a killed launcher leaves its guests running, and the next one manages them", async () => {
     const { host, launcher } = await openHost((fresh) => fresh.installHaltingImage("base"));
     let current = launcher;

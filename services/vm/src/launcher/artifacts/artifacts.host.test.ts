@@ -32,6 +32,9 @@ import { createFileDigests } from "./file-digests.ts";
 const skip = process.getuid?.() === 0 ? false : "needs root";
 const mismatch = { reason: "ARTIFACT_MISMATCH" };
 
+/** The modification time of what is compared, so that it can be put back exactly. */
+const modifiedSeconds = 1;
+
 /** Writes one other byte in the middle, in place, and puts the modification time back: only the change time tells. */
 function flipByte(path: string): void {
   const { length } = readFileSync(path);
@@ -44,7 +47,7 @@ function flipByte(path: string): void {
   } finally {
     closeSync(descriptor);
   }
-  utimesSync(path, 1, 1);
+  utimesSync(path, modifiedSeconds, modifiedSeconds);
 }
 
 /** Bytes that this process has read from files until now. */
@@ -59,6 +62,7 @@ suite("digests of files", { skip }, () => {
     path = `${directory}/file`;
     writeFileSync(path, "", { mode: 0o444 });
     truncateSync(path, size);
+    utimesSync(path, modifiedSeconds, modifiedSeconds);
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 

@@ -9,7 +9,6 @@ import { openChannels } from "./channels.ts";
 import { chooseHostVmm } from "./choice/host-choice.ts";
 import { type LauncherConfig, launcherConfigSchema } from "./config.ts";
 import { requireRootOnly } from "./files.ts";
-import { verifyByManifest } from "./firecracker/artifacts.ts";
 import { openFirecrackerJailer } from "./firecracker/jailer.ts";
 import type { LauncherHost } from "./host.ts";
 import type { Jailer } from "./jailer.ts";
@@ -68,7 +67,7 @@ async function openChosenJailer(config: LauncherConfig, cgroups: VmCgroups, arti
   return openFirecrackerJailer(config, {
     programsDir: await artifacts.firecracker(),
     reason: choice.reason,
-    verify: verifyByManifest(config.imagesDir),
+    verify: artifacts.verifyFiles,
     cgroupVersion: cgroups.version,
   });
 }

@@ -86,14 +86,23 @@ export function digestOfAll(sha256: Readonly<Record<string, string>>, prefix = "
 
 async function requireDigests({ label, sha256 }: ArtifactSet, directory: string, digests: FileDigests): Promise<void> {
   for (const [name, expected] of Object.entries(sha256)) {
-    const path = `${directory}/${name}`;
-    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) {
-      throw new LauncherError("ARTIFACT_MISMATCH", `${label}: ${path} is gone`);
-    }
-    const actual = await digests.of(path);
-    if (actual === expected) continue;
-    throw new LauncherError("ARTIFACT_MISMATCH", `${label}: SHA-256 of ${path} is ${actual}, not ${expected}`);
+    await requireDigest(label, `${directory}/${name}`, expected, digests);
   }
+}
+
+/** Throws ARTIFACT_MISMATCH unless the file is there and has the digest; one of which no digest is known never has it. */
+export async function requireDigest(
+  label: string,
+  path: string,
+  expected: string | undefined,
+  digests: FileDigests,
+): Promise<void> {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) {
+    throw new LauncherError("ARTIFACT_MISMATCH", `${label}: ${path} is gone`);
+  }
+  const actual = await digests.of(path);
+  if (actual === expected) return;
+  throw new LauncherError("ARTIFACT_MISMATCH", `${label}: SHA-256 of ${path} is ${actual}, not ${expected ?? "known"}`);
 }
 
 /** A power cut must not leave a copy that is refused for ever, so it is on the disk before it has its name. */

@@ -86,6 +86,16 @@ suite("digests of files", { skip }, () => {
     assert.ok(bytesRead() - before >= size);
   });
 
+  test("only so many files are remembered: the one that was read first is read again", async () => {
+    const digests = createFileDigests(later, 1);
+    await digests.of(path);
+    writeFileSync(`${directory}/other`, "x", { mode: 0o444 });
+    await digests.of(`${directory}/other`);
+    const before = bytesRead();
+    await digests.of(path);
+    assert.ok(bytesRead() - before >= size);
+  });
+
   test("a file that is written to while it is read is refused", async () => {
     const writing = createFileDigests(() => {
       appendFileSync(path, "x");
@@ -222,6 +232,19 @@ suite("what a guest is started from", { skip }, () => {
     await assert.rejects(artifacts.image("base"), mismatch);
     writeFileSync(installed("manifest.json"), " ".repeat(70_000));
     await assert.rejects(artifacts.image("base"), mismatch);
+  });
+
+  test("files that are checked where they are must be there, known, and as known", async () => {
+    const image = { vmlinux: installed("vmlinux"), "rootfs.erofs": installed("rootfs.erofs") };
+    await artifacts.verifyFiles("base", image);
+    const odd = { ...image, other: installed("vmlinux") };
+    const gone = { ...image, "initrd.cpio": installed("none") };
+    const swapped = { ...image, vmlinux: installed("rootfs.erofs") };
+    const unlocked = { ...image, firecracker: installed("vmlinux") };
+    for (const files of [odd, gone, swapped, unlocked])
+      await assert.rejects(artifacts.verifyFiles("base", files), mismatch);
+    flipByte(installed("vmlinux"));
+    await assert.rejects(artifacts.verifyFiles("base", image), mismatch);
   });
 
   const changes: Record<string, (tree: string) => void> = {

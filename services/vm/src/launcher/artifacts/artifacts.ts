@@ -1,5 +1,5 @@
 import type { LauncherConfig } from "../config.ts";
-import { openArtifactStore } from "./artifact-store.ts";
+import { openArtifactStore, requireDigest } from "./artifact-store.ts";
 import { createFileDigests, type FileDigests } from "./file-digests.ts";
 import { imageArtifacts, installedImages } from "./images.ts";
 import { firecrackerArtifacts } from "./lock.ts";
@@ -10,6 +10,11 @@ export interface Artifacts {
   readonly digests: FileDigests;
   /** Directory with the verified vmlinux, initrd.cpio and rootfs.erofs of an installed image; IMAGE_MISSING when it is not installed. */
   image(name: string): Promise<string>;
+  /**
+   * Compares files that are about to be used where they are, by their names: an image's against its manifest, `firecracker` and `jailer` against
+   * the lock. For a VMM whose VMs have copies of their own; a name that neither knows is a mismatch.
+   */
+  verifyFiles(image: string, files: Readonly<Record<string, string>>): Promise<void>;
   /** Makes the copies of all installed images, one after the other, so that the first start need not. `refused` hears of each that is bad. */
   copyInstalled(refused: (image: string, error: unknown) => void): Promise<void>;
   /**
@@ -35,6 +40,13 @@ export function openArtifacts({
     digests,
     image: async (name) => images.verified(imageArtifacts(imagesDir, name)),
     firecracker: async () => programs.verified(firecrackerArtifacts(vmm.firecrackerDir)),
+    async verifyFiles(image, files) {
+      const expected: Readonly<Record<string, string>> = {
+        ...imageArtifacts(imagesDir, image).sha256,
+        ...firecrackerArtifacts(vmm.firecrackerDir).sha256,
+      };
+      for (const [name, path] of Object.entries(files)) await requireDigest(name, path, expected[name], digests);
+    },
     async copyInstalled(refused) {
       for (const set of installedImages(imagesDir)) {
         await images.verified(set).catch((error: unknown) => refused(set.label, error));

@@ -4,6 +4,8 @@ import { open } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { LauncherError } from "../protocol.ts";
 
+/** Files that are remembered at most, the newest: each VM has copies of its own, and those of removed VMs are never asked for again. */
+const maxKnown = 8_192;
 /** Coarsest step of a file's times: a write within it after a read can leave both times as they were. */
 const timeStepMs = 20;
 
@@ -22,9 +24,16 @@ export interface FileDigests {
   of(path: string): Promise<string>;
 }
 
-export function createFileDigests(now: () => number = Date.now): FileDigests {
+export function createFileDigests(now: () => number = Date.now, limit = maxKnown): FileDigests {
   const known = new Map<string, { readonly stamp: string; readonly sha256: string }>();
   const reading = new Map<string, Promise<string>>();
+
+  function remember(path: string, entry: { readonly stamp: string; readonly sha256: string }): void {
+    known.delete(path);
+    known.set(path, entry);
+    const [oldest] = known.keys();
+    if (known.size > limit && oldest !== undefined) known.delete(oldest);
+  }
 
   async function read(path: string): Promise<string> {
     const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -41,7 +50,7 @@ export function createFileDigests(now: () => number = Date.now): FileDigests {
         throw new LauncherError("ARTIFACT_MISMATCH", `${path} changes while it is read`);
       const sha256 = hash.digest("hex");
       // A file that was written just now is read again next time: a write in the same step of its times would not show.
-      if (began - Number(found.ctimeNs / 1_000_000n) > timeStepMs) known.set(path, { stamp: before, sha256 });
+      if (began - Number(found.ctimeNs / 1_000_000n) > timeStepMs) remember(path, { stamp: before, sha256 });
       return sha256;
     } finally {
       await file.close();

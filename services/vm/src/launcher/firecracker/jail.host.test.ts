@@ -5,9 +5,11 @@ import { after, before, suite, test } from "node:test";
 import { vmPaths } from "../config.ts";
 import type { LauncherHost } from "../host.ts";
 import { placedPits } from "../kvm-pit.ts";
+import { openHost } from "../main.ts";
 import { imageFiles, type Verbs } from "../protocol.ts";
 import { hostMounts, installStubs, type LauncherTestHost, launcherTestHost } from "../testing.ts";
 import { launcherVerbs } from "../verbs.ts";
+import { openFirecrackerJailer } from "./jailer.ts";
 import { askVmm, bootStub, kvmMissing, openUnlockedHost } from "./stub-subject.ts";
 
 const [first, second] = ["0a".repeat(16), "0b".repeat(16)] as const;
@@ -145,6 +147,21 @@ suite("Firecracker's jail, with a stub for its jailer", { skip }, () => {
     await assert.rejects(verbs.start(startOf(first, 0)), { reason: "ARTIFACT_MISMATCH" });
     flipByte(kernel);
     await verbs.start(startOf(first, 0));
+    await verbs.remove({ vmId: first });
+  });
+
+  test("programs that are not the locked release are not run", async () => {
+    const locked = await openHost(testHost.config, (config, cgroups, artifacts) =>
+      openFirecrackerJailer(config, {
+        ...{ programsDir: config.vmm.firecrackerDir, reason: "a test", cgroupVersion: cgroups.version },
+        verify: artifacts.verifyFiles,
+      }),
+    );
+    await verbs.prepare({ vmId: first, slot: 0, image: "base", overlayMib: 32 });
+    await assert.rejects(launcherVerbs(locked).start(startOf(first, 0)), {
+      ...{ reason: "ARTIFACT_MISMATCH", message: /^firecracker: SHA-256 of / },
+    });
+    assert.deepEqual(await verbs.list({}), { vms: [{ vmId: first, slot: 0, state: "prepared" }] });
     await verbs.remove({ vmId: first });
   });
 });

@@ -1,5 +1,6 @@
 import { chmodSync, constants, copyFileSync, lstatSync, mkdirSync, readFileSync } from "node:fs";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import type { Artifacts } from "../artifacts/artifacts.ts";
 import { apiSocketExists } from "../channels.ts";
 import type { LauncherConfig, VmPaths } from "../config.ts";
 import { removeTree, requireRootOnly } from "../files.ts";
@@ -7,7 +8,6 @@ import { startJailScript } from "../jail-script.ts";
 import type { Jailer, StartPlan } from "../jailer.ts";
 import { run } from "../processes.ts";
 import { channels, imageFiles, LauncherError } from "../protocol.ts";
-import type { VerifyArtifacts } from "./artifacts.ts";
 
 const mib = 1024 * 1024;
 const listensWithinMs = 5_000;
@@ -32,8 +32,8 @@ export interface FirecrackerOptions {
   readonly programsDir: string;
   /** Why it is Firecracker, for people. */
   readonly reason: string;
-  /** Called before each start with every file that is about to run. */
-  readonly verify: VerifyArtifacts;
+  /** Called before each start with every file that is about to run: the VM's copies of the image by their names, and both programs. */
+  readonly verify: Artifacts["verifyFiles"];
   readonly cgroupVersion: 1 | 2;
   readonly script?: string;
 }

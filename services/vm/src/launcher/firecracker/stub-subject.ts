@@ -6,15 +6,14 @@ import type { LauncherConfig } from "../config.ts";
 import type { LauncherHost } from "../host.ts";
 import { type OpenJailer, openHost } from "../main.ts";
 import type { Verbs } from "../protocol.ts";
-import { verifyByManifest } from "./artifacts.ts";
 import { openFirecrackerJailer } from "./jailer.ts";
 
 /** Takes the programs where they are, whatever they are: a test's are in no lock, and no guest boots under a stub. */
-export const openUnlockedJailer: OpenJailer = (config, cgroups) =>
+export const openUnlockedJailer: OpenJailer = (config, cgroups, artifacts) =>
   openFirecrackerJailer(config, {
     programsDir: config.vmm.firecrackerDir,
     reason: "a test",
-    verify: verifyByManifest(config.imagesDir),
+    verify: (image, { firecracker: _firecracker, jailer: _jailer, ...copies }) => artifacts.verifyFiles(image, copies),
     cgroupVersion: cgroups.version,
   });
 

@@ -27,7 +27,7 @@ export const workloadAttacks: readonly WorkloadAttack[] = [
   forRoot("signal the agent", "kill -0 $AGENT"),
   forRoot(
     "trace a process of its own",
-    perl(`my $c=fork; if(!$c){sleep 5;exit} exit(syscall(${ptrace},${attach},$c,0,0)==0?0:1)`),
+    perl(`my $c=fork; if(!$c){sleep 5;exit} my $r=syscall(${ptrace},${attach},$c,0,0); kill 9,$c; exit($r==0?0:1)`),
   ),
   forNobody("trace the agent", `${perl(`exit(syscall(${ptrace},${attach},$ENV{AGENT}+0,0,0)==0?0:1)`)}`),
   forRoot("read the agent's program", "head -c 1 /opt/agent/agent.js"),

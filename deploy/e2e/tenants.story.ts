@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
-import { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { TenantState, WorkloadHealth } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { askFront, hostOf } from "../client/front.ts";
 import {
   ask,
@@ -92,8 +92,9 @@ test("lists are paged in the order of names, and one tenant can be asked for", a
     pageToken = page?.nextPageToken ?? "";
   } while (pageToken !== "");
   assert.deepEqual(seen, [...names].sort());
-  const { tenant } = await clients.tenants.getTenant({ name: "beta" });
+  const { tenant, health } = await clients.tenants.getTenant({ name: "beta" });
   assert.equal(tenant?.state, TenantState.RUNNING);
+  assert.deepEqual([health?.agentAnswers, health?.workload], [true, WorkloadHealth.HEALTHY]);
   const { host } = await clients.host.getHost({});
   assert.equal(host?.tenantCount, names.length);
   assert.equal(host?.productionBoundary, false);

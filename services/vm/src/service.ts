@@ -26,7 +26,7 @@ import { access } from "./access.ts";
 import { createAuditPolicy } from "./audit-policy.ts";
 import type { Config } from "./config.ts";
 import { createHostEvents, createTenantEvents } from "./events.ts";
-import { openGuestAgents } from "./guest/agent.ts";
+import { type GuestAgents, openGuestAgents } from "./guest/agent.ts";
 import { type ImageCatalogue, openImageCatalogue } from "./guest/images.ts";
 import { createRenewals } from "./guest/renewals.ts";
 import { reportGuestSpans } from "./guest/spans.ts";
@@ -55,6 +55,7 @@ export interface VmContext {
   readonly bootQueue: BootQueue;
   readonly images: ImageCatalogue;
   readonly vmm: VmmPort;
+  readonly guests: GuestAgents;
   readonly posture: HostPosture;
 }
 
@@ -116,7 +117,17 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   });
   const operations = createTenantOperations(life);
   const requests = openRequestLog(database);
-  const context: VmContext = { config, tenants, operations, requests, bootQueue, images, vmm: parts.vmm, posture };
+  const context: VmContext = {
+    config,
+    tenants,
+    operations,
+    requests,
+    bootQueue,
+    images,
+    vmm: parts.vmm,
+    guests: parts.guests,
+    posture,
+  };
 
   every(config.reconcileIntervalMs, "attach to running microVMs", () => vmm.attachRunning(), {
     signal: scope.signal,

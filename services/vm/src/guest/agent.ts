@@ -38,6 +38,8 @@ const connectLimitMs = 250;
 const healthWaitSeconds = 5n;
 const entropyBytes = 64;
 const callLimitMs = 10_000;
+/** For a caller who wants to know how a guest is and not to wait for it. */
+const lookLimitMs = 2_000;
 
 /** The public half of a key that was made in a guest, with the proof that the guest has the other half. */
 export type GuestKey = Pick<CreateIdentityKeyResponse, "publicKey" | "proof">;
@@ -60,6 +62,8 @@ export interface GuestAgents {
     certify: (key: GuestKey) => Promise<Certified>,
     signal: AbortSignal,
   ): Promise<void>;
+  /** The state of the workload, as the agent says; undefined if it does not say within 2 s, whatever the reason. */
+  workloadState(tenant: TenantRecord, signal: AbortSignal): Promise<WorkloadState | undefined>;
   /** SHA-256 of the token with which this VM and generation is called. */
   tokenDigest(tenant: TenantRecord): Uint8Array;
   /** Closes the connection to a VM that is going away. */
@@ -169,6 +173,15 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
         await call(() => guest.client.installIdentity(request, { signal }));
       } finally {
         guest.close();
+      }
+    },
+    workloadState: async (tenant, signal) => {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(lookLimitMs)]);
+      try {
+        return (await health(tenant, { waitSeconds: 0n, traceId: "" }, limit)).workloadState;
+      } catch {
+        signal.throwIfAborted();
+        return undefined; // that it does not answer is the answer
       }
     },
     tokenDigest: (tenant) => tokens.digestFor(uriOf(tenant)),

@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { type ServiceError, toConnectError } from "@lobsterd/chassis/errors.ts";
-import type { FinishedSpan } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import { type FinishedSpan, WorkloadState } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { EgressPolicy, NetworkLimits } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import {
   AttachNetworkResponseSchema,
@@ -45,7 +45,8 @@ export type Failure =
   | "renewGuestIdentity"
   | "renewIdentity"
   | "awaitAgent"
-  | "awaitWorkload";
+  | "awaitWorkload"
+  | "workloadState";
 
 /** A network as it was asked for. */
 export interface FakeNetwork {
@@ -197,6 +198,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         attempt("awaitWorkload");
         return [];
       },
+      workloadState: async () => (failing.has("workloadState") ? undefined : WorkloadState.HEALTHY),
       tokenDigest: () => new Uint8Array(32),
       renewIdentity: async (tenant, certify) => {
         attempt("renewIdentity");

@@ -39,7 +39,13 @@ function open(mode: Mode, tree: Tree = bad) {
     maxAgeMs: 1000,
   });
   const run = startRun(host, database, { posture });
-  const context = { ...run, config, requests: openRequestLog(database), vmm: host.parts.vmm };
+  const context = {
+    ...run,
+    config,
+    requests: openRequestLog(database),
+    vmm: host.parts.vmm,
+    guests: host.parts.guests,
+  };
   const records = fakeAuditSink();
   const audit = createAuditPolicy(records, records);
   const harness = testHarness({ routes: createRoutes(context), access, service: "vm", audit });

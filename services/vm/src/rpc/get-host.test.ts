@@ -18,7 +18,13 @@ function open() {
   const description = { reason: "QEMU emulates, as configured", cores: 2, memoryMib: 3072, overlayCapacityMib: 4096 };
   const host = createFakeHost({ description });
   const database = openDatabase(":memory:", migrations);
-  const context = { ...startRun(host, database), config, requests: openRequestLog(database), vmm: host.parts.vmm };
+  const context = {
+    ...startRun(host, database),
+    config,
+    requests: openRequestLog(database),
+    vmm: host.parts.vmm,
+    guests: host.parts.guests,
+  };
   const records = fakeAuditSink();
   const audit = createAuditPolicy(records, records);
   const harness = testHarness({ routes: createRoutes(context), access, service: "vm", audit });

@@ -1,19 +1,42 @@
 import { create } from "@bufbuild/protobuf";
+import type { HandlerContext } from "@connectrpc/connect";
+import { WorkloadState } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import {
   type GetTenantRequest,
   type GetTenantResponse,
   GetTenantResponseSchema,
+  WorkloadHealth,
 } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { fail } from "../errors.ts";
 import type { VmContext } from "../service.ts";
 import { toTenantMessage } from "../tenant-message.ts";
 
-export function getTenant({ config, tenants }: VmContext) {
-  return ({ name }: GetTenantRequest): GetTenantResponse => {
+const healths: Readonly<Record<WorkloadState, WorkloadHealth>> = {
+  [WorkloadState.UNSPECIFIED]: WorkloadHealth.UNSPECIFIED,
+  [WorkloadState.WAITING_FOR_SECRETS]: WorkloadHealth.STARTING,
+  [WorkloadState.STARTING]: WorkloadHealth.STARTING,
+  [WorkloadState.HEALTHY]: WorkloadHealth.HEALTHY,
+  [WorkloadState.UNHEALTHY]: WorkloadHealth.UNHEALTHY,
+  [WorkloadState.FAILED]: WorkloadHealth.FAILED,
+};
+
+/** The agent is asked at the call, and the workload's health is what it says: one may be well without the other. */
+export function getTenant({ config, tenants, guests }: Pick<VmContext, "config" | "tenants" | "guests">) {
+  return async (
+    { name }: Pick<GetTenantRequest, "name">,
+    { signal }: Pick<HandlerContext, "signal">,
+  ): Promise<GetTenantResponse> => {
     const tenant = tenants.find(name);
     if (tenant === undefined) {
       throw fail("TENANT_NOT_FOUND", `there is no tenant ${name}`, { metadata: { tenant: name } });
     }
-    return create(GetTenantResponseSchema, { tenant: toTenantMessage(tenant, config) });
+    const message = toTenantMessage(tenant, config);
+    if (tenant.phase !== "running") return create(GetTenantResponseSchema, { tenant: message });
+    const state = await guests.workloadState(tenant, signal);
+    const workload = healths[state ?? WorkloadState.UNSPECIFIED] ?? WorkloadHealth.UNSPECIFIED;
+    return create(GetTenantResponseSchema, {
+      tenant: message,
+      health: { agentAnswers: state !== undefined, workload },
+    });
   };
 }

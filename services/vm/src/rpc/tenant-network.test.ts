@@ -36,7 +36,13 @@ function open() {
   const host = createFakeHost();
   const database = openDatabase(":memory:", migrations);
   const run = startRun(host, database);
-  const context = { ...run, config, requests: openRequestLog(database), vmm: host.parts.vmm };
+  const context = {
+    ...run,
+    config,
+    requests: openRequestLog(database),
+    vmm: host.parts.vmm,
+    guests: host.parts.guests,
+  };
   const records = fakeAuditSink();
   const audit = createAuditPolicy(records, records);
   const harness = testHarness({ routes: createRoutes(context), access, service: "vm", audit });

@@ -18,7 +18,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lobsterd/vm/v1/tenant.proto.
  */
 export const file_lobsterd_vm_v1_tenant: GenFile = /*@__PURE__*/
-  fileDesc("Chtsb2JzdGVyZC92bS92MS90ZW5hbnQucHJvdG8SDmxvYnN0ZXJkLnZtLnYxIp0ECgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIqCgVzdGF0ZRgCIAEoDjIbLmxvYnN0ZXJkLnZtLnYxLlRlbmFudFN0YXRlEg8KB2hvc3RfaWQYAyABKAkSDQoFdm1faWQYBCABKAkSEgoKZ2VuZXJhdGlvbhgFIAEoDRINCgVpbWFnZRgGIAEoCRIyCglyZXNvdXJjZXMYByABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSCwoDdXJsGAggASgJEjIKBmxhYmVscxgJIAMoCzIiLmxvYnN0ZXJkLnZtLnYxLlRlbmFudC5MYWJlbHNFbnRyeRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKcmVhZHlfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOZmFpbHVyZV9yZWFzb24YDCABKAkSDAoEc2xvdBgNIAEoDRIwCgZlZ3Jlc3MYDiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGA8gASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJqCg9UZW5hbnRSZXNvdXJjZXMSGwoKdmNwdV9jb3VudBgBIAEoDUIHukgEKgIYIBIdCgptZW1vcnlfbWliGAIgASgNQgm6SAYqBBiAgAQSGwoIZGlza19taWIYAyABKA1CCbpIBioEGICAQCLwAwoSU3Bhd25UZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSOgoFaW1hZ2UYAyABKAlCK7pIKHImMiReKFthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8pPyQSMgoJcmVzb3VyY2VzGAQgASgLMh8ubG9ic3RlcmQudm0udjEuVGVuYW50UmVzb3VyY2VzEngKBmxhYmVscxgFIAMoCzIuLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVxdWVzdC5MYWJlbHNFbnRyeUI4ukg1mgEyECAiJ3IlMiNeW2Etel0oW2EtejAtOS5fLV17MCw2MX1bYS16MC05XSk/JCoFcgMogAESMAoGZWdyZXNzGAYgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLkVncmVzc1BvbGljeRI5Cg5uZXR3b3JrX2xpbWl0cxgHIAEoCzIhLmxvYnN0ZXJkLmNvbW1vbi52MS5OZXR3b3JrTGltaXRzGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiPQoTU3Bhd25UZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiSgoQR2V0VGVuYW50UmVxdWVzdBI2CgRuYW1lGAEgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIjsKEUdldFRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJDChJMaXN0VGVuYW50c1JlcXVlc3QSLQoEcGFnZRgBIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVxdWVzdCJuChNMaXN0VGVuYW50c1Jlc3BvbnNlEicKB3RlbmFudHMYASADKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQSLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2UiLQoTV2F0Y2hUZW5hbnRzUmVxdWVzdBIWCg5zdGFydF9yZXZpc2lvbhgBIAEoBCJhChRXYXRjaFRlbmFudHNSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoBBImCgZ0ZW5hbnQYAiABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQSDwoHcmVtb3ZlZBgDIAEoCCKrAQoZVXBkYXRlVGVuYW50RWdyZXNzUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEjgKBmVncmVzcxgDIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5FZ3Jlc3NQb2xpY3lCBrpIA8gBASJEChpVcGRhdGVUZW5hbnRFZ3Jlc3NSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiagoSRXZpY3RUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiFQoTRXZpY3RUZW5hbnRSZXNwb25zZSJsChRTdXNwZW5kVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj8KFVN1c3BlbmRUZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiawoTUmVzdW1lVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFFJlc3VtZVRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJrChNSZXBhaXJUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQibwoUUmVwYWlyVGVuYW50UmVzcG9uc2USKwoGYmVmb3JlGAEgAygLMhsubG9ic3RlcmQudm0udjEuVGVuYW50Q2hlY2sSKgoFYWZ0ZXIYAiADKAsyGy5sb2JzdGVyZC52bS52MS5UZW5hbnRDaGVjayI7CgtUZW5hbnRDaGVjaxIMCgRuYW1lGAEgASgJEg4KBnBhc3NlZBgCIAEoCBIOCgZkZXRhaWwYAyABKAkiuAEKEUV4ZWNUZW5hbnRSZXF1ZXN0EjAKBXN0YXJ0GAEgASgLMh8ubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFN0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEi4KBnJlc2l6ZRgEIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBIp8BCg9FeGVjVGVuYW50U3RhcnQSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgdjb21tYW5kGAIgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEi4KCHRlcm1pbmFsGAMgASgLMhwubG9ic3RlcmQudm0udjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiWAoSRXhlY1RlbmFudFJlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UivAEKF1N0cmVhbVRlbmFudExvZ3NSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSOwoGc291cmNlGAIgASgOMh8ubG9ic3RlcmQudm0udjEuVGVuYW50TG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgDIAEoCBIcCgp0YWlsX2xpbmVzGAQgASgNQgi6SAUqAxiQTiJSChhTdHJlYW1UZW5hbnRMb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbGluZRgCIAEoCSKpAQoSQWNxdWlyZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSPQoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELpIDcgBAaoBByIDCJAcKgAiVwoTQWNxdWlyZUhvbGRSZXNwb25zZRIPCgdob2xkX2lkGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKSAQoSUmVsZWFzZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSJgoHaG9sZF9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhUKE1JlbGVhc2VIb2xkUmVzcG9uc2UihAEKBkJhY2t1cBIRCgliYWNrdXBfaWQYASABKAkSDgoGdGVuYW50GAIgASgJEhIKCmdlbmVyYXRpb24YAyABKA0SEgoKc2l6ZV9ieXRlcxgEIAEoBBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiawoTQ3JlYXRlQmFja3VwUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFENyZWF0ZUJhY2t1cFJlc3BvbnNlEiYKBmJhY2t1cBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cCJ7ChJMaXN0QmFja3Vwc1JlcXVlc3QSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBItCgRwYWdlGAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0Im4KE0xpc3RCYWNrdXBzUmVzcG9uc2USJwoHYmFja3VwcxgBIAMoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSKWAQoUUmVzdG9yZUJhY2t1cFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIoCgliYWNrdXBfaWQYAyABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCI/ChVSZXN0b3JlQmFja3VwUmVzcG9uc2USJgoGdGVuYW50GAEgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50IpUBChNEZWxldGVCYWNrdXBSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSKAoJYmFja3VwX2lkGAMgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQiFgoURGVsZXRlQmFja3VwUmVzcG9uc2Uq6AEKC1RlbmFudFN0YXRlEhwKGFRFTkFOVF9TVEFURV9VTlNQRUNJRklFRBAAEhkKFVRFTkFOVF9TVEFURV9TUEFXTklORxABEhgKFFRFTkFOVF9TVEFURV9SVU5OSU5HEAISGQoVVEVOQU5UX1NUQVRFX0VWSUNUSU5HEAMSGwoXVEVOQU5UX1NUQVRFX1NVU1BFTkRJTkcQBBIaChZURU5BTlRfU1RBVEVfU1VTUEVOREVEEAUSGQoVVEVOQU5UX1NUQVRFX1JFU1VNSU5HEAYSFwoTVEVOQU5UX1NUQVRFX0ZBSUxFRBAHKowBCg9UZW5hbnRMb2dTb3VyY2USIQodVEVOQU5UX0xPR19TT1VSQ0VfVU5TUEVDSUZJRUQQABIbChdURU5BTlRfTE9HX1NPVVJDRV9BR0VOVBABEh4KGlRFTkFOVF9MT0dfU09VUkNFX1dPUktMT0FEEAISGQoVVEVOQU5UX0xPR19TT1VSQ0VfVk1NEAMytQ0KDVRlbmFudFNlcnZpY2USXwoLU3Bhd25UZW5hbnQSIi5sb2JzdGVyZC52bS52MS5TcGF3blRlbmFudFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5TcGF3blRlbmFudFJlc3BvbnNlIgeQAgKIshkCElkKCUdldFRlbmFudBIgLmxvYnN0ZXJkLnZtLnYxLkdldFRlbmFudFJlcXVlc3QaIS5sb2JzdGVyZC52bS52MS5HZXRUZW5hbnRSZXNwb25zZSIHkAIBiLIZARJfCgtMaXN0VGVuYW50cxIiLmxvYnN0ZXJkLnZtLnYxLkxpc3RUZW5hbnRzUmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLkxpc3RUZW5hbnRzUmVzcG9uc2UiB5ACAYiyGQESYQoMV2F0Y2hUZW5hbnRzEiMubG9ic3RlcmQudm0udjEuV2F0Y2hUZW5hbnRzUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLldhdGNoVGVuYW50c1Jlc3BvbnNlIgSIshkBMAESdAoSVXBkYXRlVGVuYW50RWdyZXNzEikubG9ic3RlcmQudm0udjEuVXBkYXRlVGVuYW50RWdyZXNzUmVxdWVzdBoqLmxvYnN0ZXJkLnZtLnYxLlVwZGF0ZVRlbmFudEVncmVzc1Jlc3BvbnNlIgeQAgKIshkCEl8KC0V2aWN0VGVuYW50EiIubG9ic3RlcmQudm0udjEuRXZpY3RUZW5hbnRSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuRXZpY3RUZW5hbnRSZXNwb25zZSIHkAICiLIZAxJlCg1TdXNwZW5kVGVuYW50EiQubG9ic3RlcmQudm0udjEuU3VzcGVuZFRlbmFudFJlcXVlc3QaJS5sb2JzdGVyZC52bS52MS5TdXNwZW5kVGVuYW50UmVzcG9uc2UiB5ACAoiyGQMSYgoMUmVzdW1lVGVuYW50EiMubG9ic3RlcmQudm0udjEuUmVzdW1lVGVuYW50UmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLlJlc3VtZVRlbmFudFJlc3BvbnNlIgeQAgKIshkCEmIKDFJlcGFpclRlbmFudBIjLmxvYnN0ZXJkLnZtLnYxLlJlcGFpclRlbmFudFJlcXVlc3QaJC5sb2JzdGVyZC52bS52MS5SZXBhaXJUZW5hbnRSZXNwb25zZSIHkAICiLIZAhJdCgpFeGVjVGVuYW50EiEubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFJlcXVlc3QaIi5sb2JzdGVyZC52bS52MS5FeGVjVGVuYW50UmVzcG9uc2UiBIiyGQIoATABEm0KEFN0cmVhbVRlbmFudExvZ3MSJy5sb2JzdGVyZC52bS52MS5TdHJlYW1UZW5hbnRMb2dzUmVxdWVzdBooLmxvYnN0ZXJkLnZtLnYxLlN0cmVhbVRlbmFudExvZ3NSZXNwb25zZSIEiLIZBDABEl8KC0FjcXVpcmVIb2xkEiIubG9ic3RlcmQudm0udjEuQWNxdWlyZUhvbGRSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuQWNxdWlyZUhvbGRSZXNwb25zZSIHkAICiLIZARJfCgtSZWxlYXNlSG9sZBIiLmxvYnN0ZXJkLnZtLnYxLlJlbGVhc2VIb2xkUmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLlJlbGVhc2VIb2xkUmVzcG9uc2UiB5ACAoiyGQESYgoMQ3JlYXRlQmFja3VwEiMubG9ic3RlcmQudm0udjEuQ3JlYXRlQmFja3VwUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLkNyZWF0ZUJhY2t1cFJlc3BvbnNlIgeQAgKIshkCEl8KC0xpc3RCYWNrdXBzEiIubG9ic3RlcmQudm0udjEuTGlzdEJhY2t1cHNSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuTGlzdEJhY2t1cHNSZXNwb25zZSIHkAIBiLIZARJlCg1SZXN0b3JlQmFja3VwEiQubG9ic3RlcmQudm0udjEuUmVzdG9yZUJhY2t1cFJlcXVlc3QaJS5sb2JzdGVyZC52bS52MS5SZXN0b3JlQmFja3VwUmVzcG9uc2UiB5ACAoiyGQISYgoMRGVsZXRlQmFja3VwEiMubG9ic3RlcmQudm0udjEuRGVsZXRlQmFja3VwUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLkRlbGV0ZUJhY2t1cFJlc3BvbnNlIgeQAgKIshkDYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common, file_lobsterd_common_v1_network]);
+  fileDesc("Chtsb2JzdGVyZC92bS92MS90ZW5hbnQucHJvdG8SDmxvYnN0ZXJkLnZtLnYxIp0ECgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIqCgVzdGF0ZRgCIAEoDjIbLmxvYnN0ZXJkLnZtLnYxLlRlbmFudFN0YXRlEg8KB2hvc3RfaWQYAyABKAkSDQoFdm1faWQYBCABKAkSEgoKZ2VuZXJhdGlvbhgFIAEoDRINCgVpbWFnZRgGIAEoCRIyCglyZXNvdXJjZXMYByABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSCwoDdXJsGAggASgJEjIKBmxhYmVscxgJIAMoCzIiLmxvYnN0ZXJkLnZtLnYxLlRlbmFudC5MYWJlbHNFbnRyeRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKcmVhZHlfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOZmFpbHVyZV9yZWFzb24YDCABKAkSDAoEc2xvdBgNIAEoDRIwCgZlZ3Jlc3MYDiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGA8gASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJqCg9UZW5hbnRSZXNvdXJjZXMSGwoKdmNwdV9jb3VudBgBIAEoDUIHukgEKgIYIBIdCgptZW1vcnlfbWliGAIgASgNQgm6SAYqBBiAgAQSGwoIZGlza19taWIYAyABKA1CCbpIBioEGICAQCLwAwoSU3Bhd25UZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSOgoFaW1hZ2UYAyABKAlCK7pIKHImMiReKFthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8pPyQSMgoJcmVzb3VyY2VzGAQgASgLMh8ubG9ic3RlcmQudm0udjEuVGVuYW50UmVzb3VyY2VzEngKBmxhYmVscxgFIAMoCzIuLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVxdWVzdC5MYWJlbHNFbnRyeUI4ukg1mgEyECAiJ3IlMiNeW2Etel0oW2EtejAtOS5fLV17MCw2MX1bYS16MC05XSk/JCoFcgMogAESMAoGZWdyZXNzGAYgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLkVncmVzc1BvbGljeRI5Cg5uZXR3b3JrX2xpbWl0cxgHIAEoCzIhLmxvYnN0ZXJkLmNvbW1vbi52MS5OZXR3b3JrTGltaXRzGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiPQoTU3Bhd25UZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiSgoQR2V0VGVuYW50UmVxdWVzdBI2CgRuYW1lGAEgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kImkKEUdldFRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudBIsCgZoZWFsdGgYAiABKAsyHC5sb2JzdGVyZC52bS52MS5UZW5hbnRIZWFsdGgiVwoMVGVuYW50SGVhbHRoEhUKDWFnZW50X2Fuc3dlcnMYASABKAgSMAoId29ya2xvYWQYAiABKA4yHi5sb2JzdGVyZC52bS52MS5Xb3JrbG9hZEhlYWx0aCJDChJMaXN0VGVuYW50c1JlcXVlc3QSLQoEcGFnZRgBIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVxdWVzdCJuChNMaXN0VGVuYW50c1Jlc3BvbnNlEicKB3RlbmFudHMYASADKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQSLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2UiLQoTV2F0Y2hUZW5hbnRzUmVxdWVzdBIWCg5zdGFydF9yZXZpc2lvbhgBIAEoBCJhChRXYXRjaFRlbmFudHNSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoBBImCgZ0ZW5hbnQYAiABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQSDwoHcmVtb3ZlZBgDIAEoCCKrAQoZVXBkYXRlVGVuYW50RWdyZXNzUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEjgKBmVncmVzcxgDIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5FZ3Jlc3NQb2xpY3lCBrpIA8gBASJEChpVcGRhdGVUZW5hbnRFZ3Jlc3NSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiagoSRXZpY3RUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiFQoTRXZpY3RUZW5hbnRSZXNwb25zZSJsChRTdXNwZW5kVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj8KFVN1c3BlbmRUZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiawoTUmVzdW1lVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFFJlc3VtZVRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJrChNSZXBhaXJUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQibwoUUmVwYWlyVGVuYW50UmVzcG9uc2USKwoGYmVmb3JlGAEgAygLMhsubG9ic3RlcmQudm0udjEuVGVuYW50Q2hlY2sSKgoFYWZ0ZXIYAiADKAsyGy5sb2JzdGVyZC52bS52MS5UZW5hbnRDaGVjayI7CgtUZW5hbnRDaGVjaxIMCgRuYW1lGAEgASgJEg4KBnBhc3NlZBgCIAEoCBIOCgZkZXRhaWwYAyABKAkiuAEKEUV4ZWNUZW5hbnRSZXF1ZXN0EjAKBXN0YXJ0GAEgASgLMh8ubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFN0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEi4KBnJlc2l6ZRgEIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBIp8BCg9FeGVjVGVuYW50U3RhcnQSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgdjb21tYW5kGAIgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEi4KCHRlcm1pbmFsGAMgASgLMhwubG9ic3RlcmQudm0udjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiWAoSRXhlY1RlbmFudFJlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UivAEKF1N0cmVhbVRlbmFudExvZ3NSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSOwoGc291cmNlGAIgASgOMh8ubG9ic3RlcmQudm0udjEuVGVuYW50TG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgDIAEoCBIcCgp0YWlsX2xpbmVzGAQgASgNQgi6SAUqAxiQTiJSChhTdHJlYW1UZW5hbnRMb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbGluZRgCIAEoCSKpAQoSQWNxdWlyZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSPQoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELpIDcgBAaoBByIDCJAcKgAiVwoTQWNxdWlyZUhvbGRSZXNwb25zZRIPCgdob2xkX2lkGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKSAQoSUmVsZWFzZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSJgoHaG9sZF9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhUKE1JlbGVhc2VIb2xkUmVzcG9uc2UihAEKBkJhY2t1cBIRCgliYWNrdXBfaWQYASABKAkSDgoGdGVuYW50GAIgASgJEhIKCmdlbmVyYXRpb24YAyABKA0SEgoKc2l6ZV9ieXRlcxgEIAEoBBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiawoTQ3JlYXRlQmFja3VwUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFENyZWF0ZUJhY2t1cFJlc3BvbnNlEiYKBmJhY2t1cBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cCJ7ChJMaXN0QmFja3Vwc1JlcXVlc3QSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBItCgRwYWdlGAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0Im4KE0xpc3RCYWNrdXBzUmVzcG9uc2USJwoHYmFja3VwcxgBIAMoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSKWAQoUUmVzdG9yZUJhY2t1cFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIoCgliYWNrdXBfaWQYAyABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCI/ChVSZXN0b3JlQmFja3VwUmVzcG9uc2USJgoGdGVuYW50GAEgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50IpUBChNEZWxldGVCYWNrdXBSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSKAoJYmFja3VwX2lkGAMgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQiFgoURGVsZXRlQmFja3VwUmVzcG9uc2Uq6AEKC1RlbmFudFN0YXRlEhwKGFRFTkFOVF9TVEFURV9VTlNQRUNJRklFRBAAEhkKFVRFTkFOVF9TVEFURV9TUEFXTklORxABEhgKFFRFTkFOVF9TVEFURV9SVU5OSU5HEAISGQoVVEVOQU5UX1NUQVRFX0VWSUNUSU5HEAMSGwoXVEVOQU5UX1NUQVRFX1NVU1BFTkRJTkcQBBIaChZURU5BTlRfU1RBVEVfU1VTUEVOREVEEAUSGQoVVEVOQU5UX1NUQVRFX1JFU1VNSU5HEAYSFwoTVEVOQU5UX1NUQVRFX0ZBSUxFRBAHKqcBCg5Xb3JrbG9hZEhlYWx0aBIfChtXT1JLTE9BRF9IRUFMVEhfVU5TUEVDSUZJRUQQABIcChhXT1JLTE9BRF9IRUFMVEhfU1RBUlRJTkcQARIbChdXT1JLTE9BRF9IRUFMVEhfSEVBTFRIWRACEh0KGVdPUktMT0FEX0hFQUxUSF9VTkhFQUxUSFkQAxIaChZXT1JLTE9BRF9IRUFMVEhfRkFJTEVEEAQqjAEKD1RlbmFudExvZ1NvdXJjZRIhCh1URU5BTlRfTE9HX1NPVVJDRV9VTlNQRUNJRklFRBAAEhsKF1RFTkFOVF9MT0dfU09VUkNFX0FHRU5UEAESHgoaVEVOQU5UX0xPR19TT1VSQ0VfV09SS0xPQUQQAhIZChVURU5BTlRfTE9HX1NPVVJDRV9WTU0QAzK1DQoNVGVuYW50U2VydmljZRJfCgtTcGF3blRlbmFudBIiLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVzcG9uc2UiB5ACAoiyGQISWQoJR2V0VGVuYW50EiAubG9ic3RlcmQudm0udjEuR2V0VGVuYW50UmVxdWVzdBohLmxvYnN0ZXJkLnZtLnYxLkdldFRlbmFudFJlc3BvbnNlIgeQAgGIshkBEl8KC0xpc3RUZW5hbnRzEiIubG9ic3RlcmQudm0udjEuTGlzdFRlbmFudHNSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuTGlzdFRlbmFudHNSZXNwb25zZSIHkAIBiLIZARJhCgxXYXRjaFRlbmFudHMSIy5sb2JzdGVyZC52bS52MS5XYXRjaFRlbmFudHNSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuV2F0Y2hUZW5hbnRzUmVzcG9uc2UiBIiyGQEwARJ0ChJVcGRhdGVUZW5hbnRFZ3Jlc3MSKS5sb2JzdGVyZC52bS52MS5VcGRhdGVUZW5hbnRFZ3Jlc3NSZXF1ZXN0GioubG9ic3RlcmQudm0udjEuVXBkYXRlVGVuYW50RWdyZXNzUmVzcG9uc2UiB5ACAoiyGQISXwoLRXZpY3RUZW5hbnQSIi5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlc3BvbnNlIgeQAgKIshkDEmUKDVN1c3BlbmRUZW5hbnQSJC5sb2JzdGVyZC52bS52MS5TdXNwZW5kVGVuYW50UmVxdWVzdBolLmxvYnN0ZXJkLnZtLnYxLlN1c3BlbmRUZW5hbnRSZXNwb25zZSIHkAICiLIZAxJiCgxSZXN1bWVUZW5hbnQSIy5sb2JzdGVyZC52bS52MS5SZXN1bWVUZW5hbnRSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuUmVzdW1lVGVuYW50UmVzcG9uc2UiB5ACAoiyGQISYgoMUmVwYWlyVGVuYW50EiMubG9ic3RlcmQudm0udjEuUmVwYWlyVGVuYW50UmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLlJlcGFpclRlbmFudFJlc3BvbnNlIgeQAgKIshkCEl0KCkV4ZWNUZW5hbnQSIS5sb2JzdGVyZC52bS52MS5FeGVjVGVuYW50UmVxdWVzdBoiLmxvYnN0ZXJkLnZtLnYxLkV4ZWNUZW5hbnRSZXNwb25zZSIEiLIZAigBMAESbQoQU3RyZWFtVGVuYW50TG9ncxInLmxvYnN0ZXJkLnZtLnYxLlN0cmVhbVRlbmFudExvZ3NSZXF1ZXN0GigubG9ic3RlcmQudm0udjEuU3RyZWFtVGVuYW50TG9nc1Jlc3BvbnNlIgSIshkEMAESXwoLQWNxdWlyZUhvbGQSIi5sb2JzdGVyZC52bS52MS5BY3F1aXJlSG9sZFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5BY3F1aXJlSG9sZFJlc3BvbnNlIgeQAgKIshkBEl8KC1JlbGVhc2VIb2xkEiIubG9ic3RlcmQudm0udjEuUmVsZWFzZUhvbGRSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuUmVsZWFzZUhvbGRSZXNwb25zZSIHkAICiLIZARJiCgxDcmVhdGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5DcmVhdGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuQ3JlYXRlQmFja3VwUmVzcG9uc2UiB5ACAoiyGQISXwoLTGlzdEJhY2t1cHMSIi5sb2JzdGVyZC52bS52MS5MaXN0QmFja3Vwc1JlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5MaXN0QmFja3Vwc1Jlc3BvbnNlIgeQAgGIshkBEmUKDVJlc3RvcmVCYWNrdXASJC5sb2JzdGVyZC52bS52MS5SZXN0b3JlQmFja3VwUmVxdWVzdBolLmxvYnN0ZXJkLnZtLnYxLlJlc3RvcmVCYWNrdXBSZXNwb25zZSIHkAICiLIZAhJiCgxEZWxldGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5EZWxldGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuRGVsZXRlQmFja3VwUmVzcG9uc2UiB5ACAoiyGQNiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common, file_lobsterd_common_v1_network]);
 
 /**
  * One tenant.
@@ -249,6 +249,13 @@ export type GetTenantResponse = Message<"lobsterd.vm.v1.GetTenantResponse"> & {
    * @generated from field: lobsterd.vm.v1.Tenant tenant = 1;
    */
   tenant?: Tenant | undefined;
+
+  /**
+   * Asked of the guest at this call; absent unless the tenant is running.
+   *
+   * @generated from field: lobsterd.vm.v1.TenantHealth health = 2;
+   */
+  health?: TenantHealth | undefined;
 };
 
 /**
@@ -257,6 +264,34 @@ export type GetTenantResponse = Message<"lobsterd.vm.v1.GetTenantResponse"> & {
  */
 export const GetTenantResponseSchema: GenMessage<GetTenantResponse> = /*@__PURE__*/
   messageDesc(file_lobsterd_vm_v1_tenant, 5);
+
+/**
+ * How a running tenant is. The guest says so itself: it is a hint, and nothing is decided by it.
+ *
+ * @generated from message lobsterd.vm.v1.TenantHealth
+ */
+export type TenantHealth = Message<"lobsterd.vm.v1.TenantHealth"> & {
+  /**
+   * Whether the guest's agent answered within 2 s.
+   *
+   * @generated from field: bool agent_answers = 1;
+   */
+  agentAnswers: boolean;
+
+  /**
+   * Unspecified when the agent did not answer.
+   *
+   * @generated from field: lobsterd.vm.v1.WorkloadHealth workload = 2;
+   */
+  workload: WorkloadHealth;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.TenantHealth.
+ * Use `create(TenantHealthSchema)` to create a new message.
+ */
+export const TenantHealthSchema: GenMessage<TenantHealth> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 6);
 
 /**
  * @generated from message lobsterd.vm.v1.ListTenantsRequest
@@ -273,7 +308,7 @@ export type ListTenantsRequest = Message<"lobsterd.vm.v1.ListTenantsRequest"> & 
  * Use `create(ListTenantsRequestSchema)` to create a new message.
  */
 export const ListTenantsRequestSchema: GenMessage<ListTenantsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 6);
+  messageDesc(file_lobsterd_vm_v1_tenant, 7);
 
 /**
  * @generated from message lobsterd.vm.v1.ListTenantsResponse
@@ -295,7 +330,7 @@ export type ListTenantsResponse = Message<"lobsterd.vm.v1.ListTenantsResponse"> 
  * Use `create(ListTenantsResponseSchema)` to create a new message.
  */
 export const ListTenantsResponseSchema: GenMessage<ListTenantsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 7);
+  messageDesc(file_lobsterd_vm_v1_tenant, 8);
 
 /**
  * @generated from message lobsterd.vm.v1.WatchTenantsRequest
@@ -314,7 +349,7 @@ export type WatchTenantsRequest = Message<"lobsterd.vm.v1.WatchTenantsRequest"> 
  * Use `create(WatchTenantsRequestSchema)` to create a new message.
  */
 export const WatchTenantsRequestSchema: GenMessage<WatchTenantsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 8);
+  messageDesc(file_lobsterd_vm_v1_tenant, 9);
 
 /**
  * @generated from message lobsterd.vm.v1.WatchTenantsResponse
@@ -343,7 +378,7 @@ export type WatchTenantsResponse = Message<"lobsterd.vm.v1.WatchTenantsResponse"
  * Use `create(WatchTenantsResponseSchema)` to create a new message.
  */
 export const WatchTenantsResponseSchema: GenMessage<WatchTenantsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 9);
+  messageDesc(file_lobsterd_vm_v1_tenant, 10);
 
 /**
  * @generated from message lobsterd.vm.v1.UpdateTenantEgressRequest
@@ -370,7 +405,7 @@ export type UpdateTenantEgressRequest = Message<"lobsterd.vm.v1.UpdateTenantEgre
  * Use `create(UpdateTenantEgressRequestSchema)` to create a new message.
  */
 export const UpdateTenantEgressRequestSchema: GenMessage<UpdateTenantEgressRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 10);
+  messageDesc(file_lobsterd_vm_v1_tenant, 11);
 
 /**
  * @generated from message lobsterd.vm.v1.UpdateTenantEgressResponse
@@ -387,7 +422,7 @@ export type UpdateTenantEgressResponse = Message<"lobsterd.vm.v1.UpdateTenantEgr
  * Use `create(UpdateTenantEgressResponseSchema)` to create a new message.
  */
 export const UpdateTenantEgressResponseSchema: GenMessage<UpdateTenantEgressResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 11);
+  messageDesc(file_lobsterd_vm_v1_tenant, 12);
 
 /**
  * @generated from message lobsterd.vm.v1.EvictTenantRequest
@@ -409,7 +444,7 @@ export type EvictTenantRequest = Message<"lobsterd.vm.v1.EvictTenantRequest"> & 
  * Use `create(EvictTenantRequestSchema)` to create a new message.
  */
 export const EvictTenantRequestSchema: GenMessage<EvictTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 12);
+  messageDesc(file_lobsterd_vm_v1_tenant, 13);
 
 /**
  * @generated from message lobsterd.vm.v1.EvictTenantResponse
@@ -422,7 +457,7 @@ export type EvictTenantResponse = Message<"lobsterd.vm.v1.EvictTenantResponse"> 
  * Use `create(EvictTenantResponseSchema)` to create a new message.
  */
 export const EvictTenantResponseSchema: GenMessage<EvictTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 13);
+  messageDesc(file_lobsterd_vm_v1_tenant, 14);
 
 /**
  * @generated from message lobsterd.vm.v1.SuspendTenantRequest
@@ -444,7 +479,7 @@ export type SuspendTenantRequest = Message<"lobsterd.vm.v1.SuspendTenantRequest"
  * Use `create(SuspendTenantRequestSchema)` to create a new message.
  */
 export const SuspendTenantRequestSchema: GenMessage<SuspendTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 14);
+  messageDesc(file_lobsterd_vm_v1_tenant, 15);
 
 /**
  * @generated from message lobsterd.vm.v1.SuspendTenantResponse
@@ -461,7 +496,7 @@ export type SuspendTenantResponse = Message<"lobsterd.vm.v1.SuspendTenantRespons
  * Use `create(SuspendTenantResponseSchema)` to create a new message.
  */
 export const SuspendTenantResponseSchema: GenMessage<SuspendTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 15);
+  messageDesc(file_lobsterd_vm_v1_tenant, 16);
 
 /**
  * @generated from message lobsterd.vm.v1.ResumeTenantRequest
@@ -483,7 +518,7 @@ export type ResumeTenantRequest = Message<"lobsterd.vm.v1.ResumeTenantRequest"> 
  * Use `create(ResumeTenantRequestSchema)` to create a new message.
  */
 export const ResumeTenantRequestSchema: GenMessage<ResumeTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 16);
+  messageDesc(file_lobsterd_vm_v1_tenant, 17);
 
 /**
  * @generated from message lobsterd.vm.v1.ResumeTenantResponse
@@ -500,7 +535,7 @@ export type ResumeTenantResponse = Message<"lobsterd.vm.v1.ResumeTenantResponse"
  * Use `create(ResumeTenantResponseSchema)` to create a new message.
  */
 export const ResumeTenantResponseSchema: GenMessage<ResumeTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 17);
+  messageDesc(file_lobsterd_vm_v1_tenant, 18);
 
 /**
  * @generated from message lobsterd.vm.v1.RepairTenantRequest
@@ -522,7 +557,7 @@ export type RepairTenantRequest = Message<"lobsterd.vm.v1.RepairTenantRequest"> 
  * Use `create(RepairTenantRequestSchema)` to create a new message.
  */
 export const RepairTenantRequestSchema: GenMessage<RepairTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 18);
+  messageDesc(file_lobsterd_vm_v1_tenant, 19);
 
 /**
  * @generated from message lobsterd.vm.v1.RepairTenantResponse
@@ -544,7 +579,7 @@ export type RepairTenantResponse = Message<"lobsterd.vm.v1.RepairTenantResponse"
  * Use `create(RepairTenantResponseSchema)` to create a new message.
  */
 export const RepairTenantResponseSchema: GenMessage<RepairTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 19);
+  messageDesc(file_lobsterd_vm_v1_tenant, 20);
 
 /**
  * One check of a tenant, such as `vm.process` or `net.rules`.
@@ -573,7 +608,7 @@ export type TenantCheck = Message<"lobsterd.vm.v1.TenantCheck"> & {
  * Use `create(TenantCheckSchema)` to create a new message.
  */
 export const TenantCheckSchema: GenMessage<TenantCheck> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 20);
+  messageDesc(file_lobsterd_vm_v1_tenant, 21);
 
 /**
  * @generated from message lobsterd.vm.v1.ExecTenantRequest
@@ -614,7 +649,7 @@ export type ExecTenantRequest = Message<"lobsterd.vm.v1.ExecTenantRequest"> & {
  * Use `create(ExecTenantRequestSchema)` to create a new message.
  */
 export const ExecTenantRequestSchema: GenMessage<ExecTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 21);
+  messageDesc(file_lobsterd_vm_v1_tenant, 22);
 
 /**
  * @generated from message lobsterd.vm.v1.ExecTenantStart
@@ -643,7 +678,7 @@ export type ExecTenantStart = Message<"lobsterd.vm.v1.ExecTenantStart"> & {
  * Use `create(ExecTenantStartSchema)` to create a new message.
  */
 export const ExecTenantStartSchema: GenMessage<ExecTenantStart> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 22);
+  messageDesc(file_lobsterd_vm_v1_tenant, 23);
 
 /**
  * @generated from message lobsterd.vm.v1.TerminalSize
@@ -665,7 +700,7 @@ export type TerminalSize = Message<"lobsterd.vm.v1.TerminalSize"> & {
  * Use `create(TerminalSizeSchema)` to create a new message.
  */
 export const TerminalSizeSchema: GenMessage<TerminalSize> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 23);
+  messageDesc(file_lobsterd_vm_v1_tenant, 24);
 
 /**
  * @generated from message lobsterd.vm.v1.ExecTenantResponse
@@ -700,7 +735,7 @@ export type ExecTenantResponse = Message<"lobsterd.vm.v1.ExecTenantResponse"> & 
  * Use `create(ExecTenantResponseSchema)` to create a new message.
  */
 export const ExecTenantResponseSchema: GenMessage<ExecTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 24);
+  messageDesc(file_lobsterd_vm_v1_tenant, 25);
 
 /**
  * @generated from message lobsterd.vm.v1.StreamTenantLogsRequest
@@ -732,7 +767,7 @@ export type StreamTenantLogsRequest = Message<"lobsterd.vm.v1.StreamTenantLogsRe
  * Use `create(StreamTenantLogsRequestSchema)` to create a new message.
  */
 export const StreamTenantLogsRequestSchema: GenMessage<StreamTenantLogsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 25);
+  messageDesc(file_lobsterd_vm_v1_tenant, 26);
 
 /**
  * @generated from message lobsterd.vm.v1.StreamTenantLogsResponse
@@ -754,7 +789,7 @@ export type StreamTenantLogsResponse = Message<"lobsterd.vm.v1.StreamTenantLogsR
  * Use `create(StreamTenantLogsResponseSchema)` to create a new message.
  */
 export const StreamTenantLogsResponseSchema: GenMessage<StreamTenantLogsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 26);
+  messageDesc(file_lobsterd_vm_v1_tenant, 27);
 
 /**
  * @generated from message lobsterd.vm.v1.AcquireHoldRequest
@@ -781,7 +816,7 @@ export type AcquireHoldRequest = Message<"lobsterd.vm.v1.AcquireHoldRequest"> & 
  * Use `create(AcquireHoldRequestSchema)` to create a new message.
  */
 export const AcquireHoldRequestSchema: GenMessage<AcquireHoldRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 27);
+  messageDesc(file_lobsterd_vm_v1_tenant, 28);
 
 /**
  * @generated from message lobsterd.vm.v1.AcquireHoldResponse
@@ -803,7 +838,7 @@ export type AcquireHoldResponse = Message<"lobsterd.vm.v1.AcquireHoldResponse"> 
  * Use `create(AcquireHoldResponseSchema)` to create a new message.
  */
 export const AcquireHoldResponseSchema: GenMessage<AcquireHoldResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 28);
+  messageDesc(file_lobsterd_vm_v1_tenant, 29);
 
 /**
  * @generated from message lobsterd.vm.v1.ReleaseHoldRequest
@@ -830,7 +865,7 @@ export type ReleaseHoldRequest = Message<"lobsterd.vm.v1.ReleaseHoldRequest"> & 
  * Use `create(ReleaseHoldRequestSchema)` to create a new message.
  */
 export const ReleaseHoldRequestSchema: GenMessage<ReleaseHoldRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 29);
+  messageDesc(file_lobsterd_vm_v1_tenant, 30);
 
 /**
  * @generated from message lobsterd.vm.v1.ReleaseHoldResponse
@@ -843,7 +878,7 @@ export type ReleaseHoldResponse = Message<"lobsterd.vm.v1.ReleaseHoldResponse"> 
  * Use `create(ReleaseHoldResponseSchema)` to create a new message.
  */
 export const ReleaseHoldResponseSchema: GenMessage<ReleaseHoldResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 30);
+  messageDesc(file_lobsterd_vm_v1_tenant, 31);
 
 /**
  * A sealed copy of a tenant.
@@ -882,7 +917,7 @@ export type Backup = Message<"lobsterd.vm.v1.Backup"> & {
  * Use `create(BackupSchema)` to create a new message.
  */
 export const BackupSchema: GenMessage<Backup> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 31);
+  messageDesc(file_lobsterd_vm_v1_tenant, 32);
 
 /**
  * @generated from message lobsterd.vm.v1.CreateBackupRequest
@@ -904,7 +939,7 @@ export type CreateBackupRequest = Message<"lobsterd.vm.v1.CreateBackupRequest"> 
  * Use `create(CreateBackupRequestSchema)` to create a new message.
  */
 export const CreateBackupRequestSchema: GenMessage<CreateBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 32);
+  messageDesc(file_lobsterd_vm_v1_tenant, 33);
 
 /**
  * @generated from message lobsterd.vm.v1.CreateBackupResponse
@@ -921,7 +956,7 @@ export type CreateBackupResponse = Message<"lobsterd.vm.v1.CreateBackupResponse"
  * Use `create(CreateBackupResponseSchema)` to create a new message.
  */
 export const CreateBackupResponseSchema: GenMessage<CreateBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 33);
+  messageDesc(file_lobsterd_vm_v1_tenant, 34);
 
 /**
  * @generated from message lobsterd.vm.v1.ListBackupsRequest
@@ -943,7 +978,7 @@ export type ListBackupsRequest = Message<"lobsterd.vm.v1.ListBackupsRequest"> & 
  * Use `create(ListBackupsRequestSchema)` to create a new message.
  */
 export const ListBackupsRequestSchema: GenMessage<ListBackupsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 34);
+  messageDesc(file_lobsterd_vm_v1_tenant, 35);
 
 /**
  * @generated from message lobsterd.vm.v1.ListBackupsResponse
@@ -965,7 +1000,7 @@ export type ListBackupsResponse = Message<"lobsterd.vm.v1.ListBackupsResponse"> 
  * Use `create(ListBackupsResponseSchema)` to create a new message.
  */
 export const ListBackupsResponseSchema: GenMessage<ListBackupsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 35);
+  messageDesc(file_lobsterd_vm_v1_tenant, 36);
 
 /**
  * @generated from message lobsterd.vm.v1.RestoreBackupRequest
@@ -992,7 +1027,7 @@ export type RestoreBackupRequest = Message<"lobsterd.vm.v1.RestoreBackupRequest"
  * Use `create(RestoreBackupRequestSchema)` to create a new message.
  */
 export const RestoreBackupRequestSchema: GenMessage<RestoreBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 36);
+  messageDesc(file_lobsterd_vm_v1_tenant, 37);
 
 /**
  * @generated from message lobsterd.vm.v1.RestoreBackupResponse
@@ -1009,7 +1044,7 @@ export type RestoreBackupResponse = Message<"lobsterd.vm.v1.RestoreBackupRespons
  * Use `create(RestoreBackupResponseSchema)` to create a new message.
  */
 export const RestoreBackupResponseSchema: GenMessage<RestoreBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 37);
+  messageDesc(file_lobsterd_vm_v1_tenant, 38);
 
 /**
  * @generated from message lobsterd.vm.v1.DeleteBackupRequest
@@ -1036,7 +1071,7 @@ export type DeleteBackupRequest = Message<"lobsterd.vm.v1.DeleteBackupRequest"> 
  * Use `create(DeleteBackupRequestSchema)` to create a new message.
  */
 export const DeleteBackupRequestSchema: GenMessage<DeleteBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 38);
+  messageDesc(file_lobsterd_vm_v1_tenant, 39);
 
 /**
  * @generated from message lobsterd.vm.v1.DeleteBackupResponse
@@ -1049,7 +1084,7 @@ export type DeleteBackupResponse = Message<"lobsterd.vm.v1.DeleteBackupResponse"
  * Use `create(DeleteBackupResponseSchema)` to create a new message.
  */
 export const DeleteBackupResponseSchema: GenMessage<DeleteBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 39);
+  messageDesc(file_lobsterd_vm_v1_tenant, 40);
 
 /**
  * @generated from enum lobsterd.vm.v1.TenantState
@@ -1114,6 +1149,53 @@ export const TenantStateSchema: GenEnum<TenantState> = /*@__PURE__*/
   enumDesc(file_lobsterd_vm_v1_tenant, 0);
 
 /**
+ * @generated from enum lobsterd.vm.v1.WorkloadHealth
+ */
+export const WorkloadHealth = {
+  /**
+   * @generated from enum value: WORKLOAD_HEALTH_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It has not been healthy yet.
+   *
+   * @generated from enum value: WORKLOAD_HEALTH_STARTING = 1;
+   */
+  STARTING: 1,
+
+  /**
+   * @generated from enum value: WORKLOAD_HEALTH_HEALTHY = 2;
+   */
+  HEALTHY: 2,
+
+  /**
+   * It ran and does not answer its health path any more.
+   *
+   * @generated from enum value: WORKLOAD_HEALTH_UNHEALTHY = 3;
+   */
+  UNHEALTHY: 3,
+
+  /**
+   * Its process ended.
+   *
+   * @generated from enum value: WORKLOAD_HEALTH_FAILED = 4;
+   */
+  FAILED: 4,
+} as const;
+
+/**
+ * @generated from enum lobsterd.vm.v1.WorkloadHealth
+ */
+export type WorkloadHealth = (typeof WorkloadHealth)[keyof typeof WorkloadHealth] | UnknownEnum;
+
+/**
+ * Describes the enum lobsterd.vm.v1.WorkloadHealth.
+ */
+export const WorkloadHealthSchema: GenEnum<WorkloadHealth> = /*@__PURE__*/
+  enumDesc(file_lobsterd_vm_v1_tenant, 1);
+
+/**
  * @generated from enum lobsterd.vm.v1.TenantLogSource
  */
 export const TenantLogSource = {
@@ -1147,7 +1229,7 @@ export type TenantLogSource = (typeof TenantLogSource)[keyof typeof TenantLogSou
  * Describes the enum lobsterd.vm.v1.TenantLogSource.
  */
 export const TenantLogSourceSchema: GenEnum<TenantLogSource> = /*@__PURE__*/
-  enumDesc(file_lobsterd_vm_v1_tenant, 1);
+  enumDesc(file_lobsterd_vm_v1_tenant, 2);
 
 /**
  * The life of tenants. A write with a `request_id` seen before gives the same answer and has one effect.

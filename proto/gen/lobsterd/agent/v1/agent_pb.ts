@@ -271,7 +271,7 @@ export type ExecStart = Message<"lobsterd.agent.v1.ExecStart"> & {
   command: string[];
 
   /**
-   * Present: a terminal of this size. Absent: pipes.
+   * Present: a terminal of this size, which this agent does not offer. Absent: pipes.
    *
    * @generated from field: lobsterd.agent.v1.TerminalSize terminal = 2;
    */
@@ -357,6 +357,8 @@ export type StreamLogsRequest = Message<"lobsterd.agent.v1.StreamLogsRequest"> &
   follow: boolean;
 
   /**
+   * How many of the kept lines to begin with. 0: all.
+   *
    * @generated from field: uint32 tail_lines = 3;
    */
   tailLines: number;
@@ -878,7 +880,7 @@ export const AgentService: GenService<{
     output: typeof InjectSecretsResponseSchema;
   },
   /**
-   * Runs one command as the workload's user.
+   * Runs one command as the workload's user. The answer ends with the exit code.
    *
    * @generated from rpc lobsterd.agent.v1.AgentService.Exec
    */
@@ -888,7 +890,7 @@ export const AgentService: GenService<{
     output: typeof ExecResponseSchema;
   },
   /**
-   * Lines of the agent's or the workload's log.
+   * Lines of the agent's or the workload's log, the oldest that are kept first.
    *
    * @generated from rpc lobsterd.agent.v1.AgentService.StreamLogs
    */

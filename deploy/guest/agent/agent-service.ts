@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { create } from "@bufbuild/protobuf";
-import { durationMs, type Timestamp, TimestampSchema, timestampMs } from "@bufbuild/protobuf/wkt";
+import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import {
   type AgentService,
@@ -18,9 +18,11 @@ import {
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { GuestClock } from "./clock.ts";
 import type { CurrentIdentity } from "./current-identity.ts";
-import { fail } from "./errors.ts";
+import { fail, invalid } from "./errors.ts";
 import type { IdentityRenewal } from "./identity-renewal.ts";
 import type { Injected, InjectedSecrets } from "./injected-secrets.ts";
+import { streamLogs } from "./stream-logs.ts";
+import { toTimestamp } from "./timestamp.ts";
 import { type Finished, parseTraceparent, type SpanContext, type Tracer } from "./tracer.ts";
 import type { Workload, WorkloadState } from "./workload.ts";
 import { PointerError } from "./workload-configuration.ts";
@@ -56,22 +58,11 @@ const wireStates: Readonly<Record<WorkloadState, WireState>> = {
   failed: WireState.FAILED,
 };
 
-/** The clock's fractions of a millisecond are not whole nanoseconds, which is all that the wire can carry. */
-export function toTimestamp(ms: number): Timestamp {
-  const seconds = Math.floor(ms / 1000);
-  const nanos = Math.floor((ms - seconds * 1000) * 1_000_000);
-  return create(TimestampSchema, { seconds: BigInt(seconds), nanos });
-}
-
 function toWireSpan(span: Finished) {
   const { startMs, endMs, ...rest } = span;
   const startTime = toTimestamp(startMs);
   const endTime = toTimestamp(endMs);
   return create(FinishedSpanSchema, { ...rest, startTime, endTime });
-}
-
-function invalid(field: string, message: string) {
-  return fail("INVALID_FIELD", `${field}: ${message}`, { field });
 }
 
 /** The rules of the proto, by hand: the validation library would double what the agent loads. */
@@ -193,7 +184,7 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       return create(InstallIdentityResponseSchema);
     },
     exec: notImplementedStream,
-    streamLogs: notImplementedStream,
+    streamLogs: streamLogs(workload.output),
     getActivity: notImplemented,
     acquireHold: notImplemented,
     releaseHold: notImplemented,

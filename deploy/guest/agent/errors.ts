@@ -14,6 +14,7 @@ const reasons = {
   CLOCK_BACKWARDS: Code.FailedPrecondition,
   CLOCK_NOT_SET: Code.Internal,
   KEY_MISSING: Code.FailedPrecondition,
+  TOO_MANY_STREAMS: Code.ResourceExhausted,
   SHUTTING_DOWN: Code.Unavailable,
 } as const;
 
@@ -25,4 +26,9 @@ export function fail(reason: Reason, message: string, metadata: Readonly<Record<
   const error = new ConnectError(message, reasons[reason]);
   error.details.push({ desc: ErrorInfoSchema, value: info });
   return error;
+}
+
+/** INVALID_ARGUMENT for a field of a request, named as the proto names it. */
+export function invalid(field: string, message: string): ConnectError {
+  return fail("INVALID_FIELD", `${field}: ${message}`, { field });
 }

@@ -33,8 +33,10 @@ import { tokenMatches } from "./token.ts";
 export type GrpcLimits = {
   readonly connections: AdmissionLimits;
   readonly idleMs: number;
-  /** A whole call, the longest wait of Health included. */
+  /** A whole call with one answer, the longest wait of Health included. */
   readonly callMs: number;
+  /** A command or a log: longer than the host lets one last. */
+  readonly streamMs: number;
   /** How long a caller may go on sending after it was answered. */
   readonly answeredMs: number;
   /** How long a connection may outlive the identity that it began with. */
@@ -45,6 +47,7 @@ export const grpcLimits: GrpcLimits = {
   connections: { silent: 512, unproved: 32, proved: 16, handshakeMs: 3_000 },
   idleMs: 10_000,
   callMs: 30_000,
+  streamMs: 4 * 3_600_000 + 60_000,
   answeredMs: 1_000,
   oldIdentityMs: 4_000,
 };
@@ -169,7 +172,7 @@ function answering(
     const peer = session === undefined ? undefined : peers.get(session as ServerHttp2Session);
     const decision = peer === undefined ? "denied" : decide(request, peer, current);
     if (decision === "allowed") {
-      boundCall(request.stream, limits);
+      boundCall(request.stream, isStream(request.url) ? limits.streamMs : limits.callMs, limits.answeredMs);
       serve(request, response);
       return;
     }
@@ -178,13 +181,18 @@ function answering(
   };
 }
 
+function isStream(path: string): boolean {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  return AgentService.methods.some((method) => method.name === name && method.methodKind !== "unary");
+}
+
 /** The time of a call is over at `callMs`, or soon after its answer has left: what is still sent then is read by nobody. */
-function boundCall(stream: ServerHttp2Stream, limits: GrpcLimits): void {
+function boundCall(stream: ServerHttp2Stream, callMs: number, answeredMs: number): void {
   const cut = () => stream.close();
-  let timer = setTimeout(cut, limits.callMs);
+  let timer = setTimeout(cut, callMs);
   stream.once("finish", () => {
     clearTimeout(timer);
-    timer = setTimeout(cut, limits.answeredMs);
+    timer = setTimeout(cut, answeredMs);
   });
   stream.once("close", () => clearTimeout(timer));
 }

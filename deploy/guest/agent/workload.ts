@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
-import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { probeHealth } from "./health-probe.ts";
-import { log } from "./log.ts";
+import { LineSplitter } from "./line-splitter.ts";
+import { log, logOutput } from "./log.ts";
+import { LogRing } from "./log-ring.ts";
 import type { SpanContext, Tracer } from "./tracer.ts";
 import type { WorkloadManifest } from "./workload-manifest.ts";
 
@@ -16,12 +17,13 @@ const probeTimeoutMs = 2_000;
 /** One lost probe on a busy host is not an outage. */
 const failuresToUnhealthy = 3;
 
-/** Writes a workload's output to the agent's log, so that it never holds a descriptor of the agent's. */
-function relay(stream: Readable | null, name: string): void {
-  if (stream === null) return;
-  createInterface({ input: stream }).on("line", (line) =>
-    log("workload output", { stream: name, line: line.slice(0, 8192) }),
-  );
+/** Reads a workload's output line by line, so that it never holds a descriptor of the agent's. */
+function relay(stream: Readable | null, name: string, output: LogRing): void {
+  const lines = new LineSplitter((line) => {
+    output.append(line);
+    logOutput(name, line);
+  });
+  stream?.on("data", (chunk: Buffer) => lines.push(chunk)).on("end", () => lines.end());
 }
 
 /** One run of the workload's process. */
@@ -29,6 +31,8 @@ type Run = { readonly child: ChildProcess; readonly ended: AbortController };
 
 /** The image's workload: one process group under its own user. It is not restarted by itself, only when its secrets ask for it. */
 export class Workload {
+  /** The last lines of all its runs. */
+  readonly output = new LogRing();
   readonly #manifest: WorkloadManifest;
   readonly #tracer: Tracer;
   readonly #changes = new EventEmitter();
@@ -83,8 +87,8 @@ export class Workload {
     });
     const run = { child, ended: new AbortController() };
     this.#run = run;
-    relay(child.stdout, "stdout");
-    relay(child.stderr, "stderr");
+    relay(child.stdout, "stdout", this.output);
+    relay(child.stderr, "stderr", this.output);
     child.on("error", (error) => this.#ended(run, "workload cannot be run", { error: error.message }));
     child.on("exit", (code, signal) => this.#ended(run, "workload ended", { code: code ?? -1, signal: signal ?? "" }));
     void this.#watch(run, parent);

@@ -1,7 +1,7 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { AuditPolicy, AuditSink } from "@lobsterd/chassis/audit.ts";
 
-/** The tenant that a request names, if it names one. */
+/** The tenant that a request names, if it names one; of a stream, its first message. */
 function named(request: Message) {
   const tenant = "name" in request && typeof request.name === "string" ? request.name : "";
   return { tenant, resource: "" };
@@ -15,6 +15,7 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
     methods: {
       SpawnTenant: { kind: "widening", describe: named },
       UpdateTenantEgress: { kind: "widening", describe: named },
+      StreamTenantLogs: { kind: "widening", describe: named },
       EvictTenant: { kind: "narrowing", describe: named },
     },
   };

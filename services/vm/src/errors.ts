@@ -5,6 +5,7 @@ import { defineErrors } from "@lobsterd/chassis/errors.ts";
 export const fail = defineErrors("vm.lobsterd", {
   TENANT_EXISTS: Code.AlreadyExists,
   TENANT_NOT_FOUND: Code.NotFound,
+  TENANT_NOT_RUNNING: Code.FailedPrecondition,
   TENANT_BUSY: Code.Aborted,
   UNKNOWN_IMAGE: Code.InvalidArgument,
   RESOURCES_OUT_OF_RANGE: Code.InvalidArgument,
@@ -19,6 +20,8 @@ export const fail = defineErrors("vm.lobsterd", {
   WORKLOAD_FAILED: Code.Internal,
   GUEST_MISBEHAVED: Code.Internal,
   GUEST_UNREACHABLE: Code.Unavailable,
+  GUEST_BUSY: Code.ResourceExhausted,
+  VMM_LOG_NOT_OFFERED: Code.Unimplemented,
   EGRESS_UPDATE_INCOMPLETE: Code.Unavailable,
   EVICTION_INCOMPLETE: Code.Unavailable,
 });

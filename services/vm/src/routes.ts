@@ -7,6 +7,7 @@ import { getHost } from "./rpc/get-host.ts";
 import { getTenant } from "./rpc/get-tenant.ts";
 import { listTenants } from "./rpc/list-tenants.ts";
 import { spawnTenant } from "./rpc/spawn-tenant.ts";
+import { streamTenantLogs } from "./rpc/stream-tenant-logs.ts";
 import { updateTenantEgress } from "./rpc/update-tenant-egress.ts";
 import type { VmContext } from "./service.ts";
 
@@ -24,7 +25,7 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       resumeTenant: unimplemented,
       repairTenant: unimplemented,
       execTenant: unimplemented,
-      streamTenantLogs: unimplemented,
+      streamTenantLogs: streamTenantLogs(context),
       acquireHold: unimplemented,
       releaseHold: unimplemented,
       createBackup: unimplemented,

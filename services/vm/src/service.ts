@@ -66,6 +66,8 @@ export interface Overrides {
 
 /** How long a spawn may take, waiting in the queue included; what a caller may ask for instead is bounded by the configuration. */
 const slowCallsMs = 240_000;
+/** A log that is followed. */
+const streamsMs = 4 * 3_600_000;
 
 /** Composition root: makes everything once and starts serving. */
 export async function startVm(config: Config, scope: ServiceScope, overrides: Overrides = {}): Promise<RunningServer> {
@@ -148,7 +150,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     routes: createRoutes(context),
     access,
     audit: { ...createAuditPolicy(sink, spool), openCalls },
-    methodDeadlinesMs: { SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs },
+    methodDeadlinesMs: { SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs, StreamTenantLogs: streamsMs },
   });
   scope.onClose(() => server.close());
   return server;

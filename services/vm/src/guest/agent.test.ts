@@ -14,7 +14,9 @@ import {
   CreateIdentityKeyResponseSchema,
   HealthResponseSchema,
   InstallIdentityResponseSchema,
+  LogSource,
   SetClockResponseSchema,
+  StreamLogsResponseSchema,
   WorkloadState,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { TenantRecord } from "../store/tenants.ts";
@@ -232,4 +234,26 @@ test("a key of the wrong size is GUEST_MISBEHAVED, and is not certified", async 
   );
   const renewal = opened().renewIdentity(guest, () => assert.fail("it was certified"), signal);
   assert.equal(await reasonFrom(renewal), "GUEST_MISBEHAVED");
+});
+
+test("a log line that is longer than the contract allows is GUEST_MISBEHAVED, and what an error says is not passed on", async () => {
+  const guest = tenant("logger", "127.0.3.70");
+  const line = (text: string) => encode(StreamLogsResponseSchema, { line: text });
+  const trailers = { "grpc-status": "8", "grpc-message": "canary" };
+  const answers = [
+    (stream: ServerHttp2Stream) => answerWith(stream, line("fine")),
+    (stream: ServerHttp2Stream) => answerWith(stream, line("x".repeat(8193))),
+    (stream: ServerHttp2Stream) => answerWith(stream, line("one"), trailers),
+    (stream: ServerHttp2Stream) => answerWith(stream, line("one"), { ...trailers, "grpc-status": "13" }),
+  ];
+  await start(guest, (stream) => answers.shift()?.(stream));
+  const guests = opened();
+  const read = () => Array.fromAsync(guests.streamLogs(guest, { source: LogSource.WORKLOAD }, signal));
+  assert.deepEqual(
+    (await read()).map(({ line }) => line),
+    ["fine"],
+  );
+  for (const reason of ["GUEST_MISBEHAVED", "GUEST_BUSY", "GUEST_UNREACHABLE"]) {
+    assert.equal(await reasonFrom(read()), reason);
+  }
 });

@@ -8,13 +8,11 @@
 import { randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError } from "@connectrpc/connect";
 import type { AgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
 import { connectExpiredGuest, createGuestAgentClient, type GuestAgent } from "@lobsterd/chassis/client.ts";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
-import { createCounter } from "@lobsterd/chassis/metrics.ts";
 import { currentTraceId } from "@lobsterd/chassis/tracing.ts";
 import {
   type CreateIdentityKeyResponse,
@@ -23,11 +21,14 @@ import {
   type HealthResponse,
   InstallIdentityRequestSchema,
   SetClockRequestSchema,
+  type StreamLogsRequestSchema,
+  type StreamLogsResponse,
   WorkloadState,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { RenewGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
 import type { TenantRecord } from "../store/tenants.ts";
+import { misbehaved, reachable, streamOf, withinContract } from "./contract.ts";
 
 type GuestAgentClient = ReturnType<typeof createGuestAgentClient>;
 
@@ -64,6 +65,15 @@ export interface GuestAgents {
   ): Promise<void>;
   /** The state of the workload, as the agent says; undefined if it does not say within 2 s, whatever the reason. */
   workloadState(tenant: TenantRecord, signal: AbortSignal): Promise<WorkloadState | undefined>;
+  /**
+   * Lines of a log that the guest keeps. As they are asked for: what is not taken stays in the guest. Throws GUEST_MISBEHAVED, GUEST_BUSY,
+   * GUEST_UNREACHABLE.
+   */
+  streamLogs(
+    tenant: TenantRecord,
+    request: MessageInitShape<typeof StreamLogsRequestSchema>,
+    signal: AbortSignal,
+  ): AsyncIterable<StreamLogsResponse>;
   /** SHA-256 of the token with which this VM and generation is called. */
   tokenDigest(tenant: TenantRecord): Uint8Array;
   /** Closes the connection to a VM that is going away. */
@@ -184,38 +194,14 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
         return undefined; // that it does not answer is the answer
       }
     },
+    streamLogs: (tenant, request, signal) =>
+      streamOf((ended) => clientOf(tenant).client.streamLogs(request, { signal: ended }), signal),
     tokenDigest: (tenant) => tokens.digestFor(uriOf(tenant)),
     forget,
     close: () => {
       for (const vmId of [...clients.keys()]) forget(vmId);
     },
   };
-}
-
-const misbehaviours = createCounter("lobsterd.vm.guest_misbehaviours", "answers of guests outside their contract");
-
-function misbehaved(cause?: unknown) {
-  misbehaviours.add(1);
-  return fail("GUEST_MISBEHAVED", "the guest's agent gave an answer outside its contract", { cause });
-}
-
-/** Invariant 2: an answer that the client found outside its contract is the guest's fault, and no reason to ask again. */
-async function withinContract<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (cause) {
-    if (cause instanceof ConnectError && cause.code === Code.DataLoss) throw misbehaved(cause);
-    throw cause;
-  }
-}
-
-async function reachable<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (cause) {
-    if (cause instanceof ServiceError) throw cause;
-    throw fail("GUEST_UNREACHABLE", "the guest's agent did not do what it was asked", { cause });
-  }
 }
 
 async function setClock({ client }: GuestAgentClient, signal: AbortSignal): Promise<void> {

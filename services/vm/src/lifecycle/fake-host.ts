@@ -4,7 +4,11 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { type ServiceError, toConnectError } from "@lobsterd/chassis/errors.ts";
-import { type FinishedSpan, WorkloadState } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import {
+  type FinishedSpan,
+  StreamLogsResponseSchema,
+  WorkloadState,
+} from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { EgressPolicy, NetworkLimits } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import {
   AttachNetworkResponseSchema,
@@ -46,7 +50,8 @@ export type Failure =
   | "renewIdentity"
   | "awaitAgent"
   | "awaitWorkload"
-  | "workloadState";
+  | "workloadState"
+  | "streamLogs";
 
 /** A network as it was asked for. */
 export interface FakeNetwork {
@@ -199,6 +204,12 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         return [];
       },
       workloadState: async () => (failing.has("workloadState") ? undefined : WorkloadState.HEALTHY),
+      streamLogs: async function* (_tenant, { source, tailLines }) {
+        attempt("streamLogs");
+        for (const line of [`source ${source} tail ${tailLines}`, "\u001b[31mred\u001b[0m"]) {
+          yield create(StreamLogsResponseSchema, { time: { seconds: 1n, nanos: -1 }, line });
+        }
+      },
       tokenDigest: () => new Uint8Array(32),
       renewIdentity: async (tenant, certify) => {
         attempt("renewIdentity");

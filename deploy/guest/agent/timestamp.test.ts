@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { toBinary } from "@bufbuild/protobuf";
 import { TimestampSchema } from "@bufbuild/protobuf/wkt";
-import { toTimestamp } from "./agent-service.ts";
+import { toTimestamp } from "./timestamp.ts";
 
 test("a time with fractions of a millisecond can be sent", () => {
   const timestamp = toTimestamp(1_700_000_000_282.125);

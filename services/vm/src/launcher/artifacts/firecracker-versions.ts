@@ -61,11 +61,7 @@ export function judge(
     return refuse("MALFORMED", "not a version such as 1.16.1");
   }
   if (suffix !== undefined) return refuse("NOT_A_RELEASE", `${version}${suffix} is a build of its own, not a release`);
-  const defect = table.bad.find(
-    ({ onlyWithPci, ranges }) =>
-      (question.pci || !onlyWithPci) &&
-      ranges.some(({ first, last }) => compare(first, version) <= 0 && compare(version, last) <= 0),
-  );
+  const [defect] = defectsOf(version, question, table);
   if (defect !== undefined) return refuse("KNOWN_BAD", `${version} has ${defect.id}: ${defect.what}`);
   const { floor, pinned } = table;
   if (compare(version, floor.version) < 0) {
@@ -75,6 +71,19 @@ export function judge(
     return refuse("NOT_PINNED", `production runs ${pinned.version}, not ${version}`);
   }
   return { ok: true, version };
+}
+
+/** The published defects that a release such as 1.16.1 has. */
+export function defectsOf(
+  version: string,
+  { pci }: Pick<VersionQuestion, "pci">,
+  { bad }: VersionTable = readVersionTable(),
+): VersionTable["bad"] {
+  return bad.filter(
+    ({ onlyWithPci, ranges }) =>
+      (pci || !onlyWithPci) &&
+      ranges.some(({ first, last }) => compare(first, version) <= 0 && compare(version, last) <= 0),
+  );
 }
 
 function compare(a: string, b: string): number {

@@ -1,3 +1,4 @@
+import { defectsOf } from "../../launcher/artifacts/firecracker-versions.ts";
 import {
   type Control,
   daysSince,
@@ -46,13 +47,17 @@ async function readVersions({ files, nodeVersion, vmm }: HostView) {
 }
 
 function judgeVersion(component: Component, version: string, { advisories }: KnownVersions): Finding {
-  if (releaseOf(version) === undefined) return unknown(`${component} ${version} is no version`);
+  const release = releaseOf(version);
+  if (release === undefined) return unknown(`${component} ${version} is no version`);
   const hit = advisories.filter(
     (row) =>
       row.component === component &&
       compareReleases(version, row.from) >= 0 &&
       compareReleases(version, row.before) < 0,
   );
+  // The launcher's table of Firecracker is the one that it refuses by; an operator's newer table may add to it.
+  const refused = component === "firecracker" ? defectsOf(release.join("."), { pci: true }) : [];
+  const ids = new Set([...hit, ...refused].map(({ id }) => id));
   const measured = `${component} ${version}`;
-  return hit.length === 0 ? pass(measured) : failed(`${measured}: ${hit.map(({ id }) => id).join(", ")}`);
+  return ids.size === 0 ? pass(measured) : failed(`${measured}: ${[...ids].join(", ")}`);
 }

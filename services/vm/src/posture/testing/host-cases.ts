@@ -214,6 +214,15 @@ export const hostCases: readonly Case[] = [
       {},
       { vmm: { vmm: "firecracker", version: "1.15.0", accelerator: "kvm", productionBoundary: true } },
     ],
+    [
+      "a bad Firecracker of the launcher's table alone",
+      "fail",
+      {},
+      {
+        known: { ok: true, value: { ...soundKnown, advisories: [] } },
+        vmm: { vmm: "firecracker", version: "1.14.0", accelerator: "kvm", productionBoundary: true },
+      },
+    ],
     ["a bad Node", "fail", {}, { nodeVersion: "24.12.0" }],
     ["the first good Node", "pass", {}, { nodeVersion: "24.13.0" }],
     [

@@ -46,19 +46,8 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
     if (existing?.requestId === wish.requestId && existing.phase === "running") return Promise.resolve(existing);
     const cancel = new AbortController();
     const running = spawnTenant(life, wish, cancel.signal);
-    // An image that cannot be read fails the spawn itself.
-    limitSpawn(cancel, wish.image).catch((error: unknown) => cancel.abort(error));
     register(wish.name, { cancel, settled: running.catch(() => undefined) });
     return running;
-  }
-
-  /** An image whose workload may take long to start makes the whole spawn longer by as much. */
-  async function limitSpawn(cancel: AbortController, imageName: string): Promise<void> {
-    const image = await life.images.find(imageName);
-    const limitMs = life.config.spawnLimitMs + (image?.startLimitMs ?? 0);
-    AbortSignal.timeout(limitMs).addEventListener("abort", () =>
-      cancel.abort(fail("SPAWN_LIMIT_EXCEEDED", `the spawn took longer than ${limitMs} ms`)),
-    );
   }
 
   async function evict(requestId: string, name: string): Promise<void> {

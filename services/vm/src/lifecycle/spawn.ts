@@ -36,9 +36,12 @@ export async function spawnTenant(life: Lifecycle, wish: SpawnWish, signal: Abor
   }
 }
 
-async function bringUp(life: Lifecycle, planned: TenantRecord, signal: AbortSignal): Promise<TenantRecord> {
+async function bringUp(life: Lifecycle, planned: TenantRecord, cancelled: AbortSignal): Promise<TenantRecord> {
   const { journal } = life;
-  const { bootLimitMs } = life.config;
+  const { bootLimitMs, spawnLimitMs, workloadLimitMs } = life.config;
+  // An image whose workload may take long to start makes the whole spawn longer by as much.
+  const startLimitMs = (await life.images.find(planned.image))?.startLimitMs;
+  const signal = endingAfter(spawnLimitMs + (startLimitMs ?? 0), cancelled);
   using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(signal));
   journal.startSteps(planned, ["attach-network", "issue-identity", "prepare-jail"]);
   const [tenant, identity] = await together([
@@ -54,11 +57,18 @@ async function bringUp(life: Lifecycle, planned: TenantRecord, signal: AbortSign
     journal.step(tenant, "inject-secrets", () => injectSecrets(life, tenant, signal)),
   ]);
   await journal.step(tenant, "await-workload", async () => {
-    const workloadLimitMs = (await life.images.find(tenant.image))?.startLimitMs ?? life.config.workloadLimitMs;
-    life.reportGuestSpans(await life.parts.guests.awaitWorkload(tenant, workloadLimitMs, signal));
+    const limitMs = startLimitMs ?? workloadLimitMs;
+    life.reportGuestSpans(await life.parts.guests.awaitWorkload(tenant, limitMs, signal));
   });
   await journal.step(tenant, "publish-route", () => publishRoute(life, tenant, signal));
   return tenant;
+}
+
+function endingAfter(limitMs: number, signal: AbortSignal): AbortSignal {
+  const late = new AbortController();
+  const tooLate = fail("SPAWN_LIMIT_EXCEEDED", `the spawn took longer than ${limitMs} ms`);
+  AbortSignal.timeout(limitMs).addEventListener("abort", () => late.abort(tooLate));
+  return AbortSignal.any([signal, late.signal]);
 }
 
 function refuseTakenName({ tenants }: Lifecycle, { name }: SpawnWish): void {

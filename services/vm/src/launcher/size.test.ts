@@ -5,7 +5,9 @@ import { test } from "node:test";
 /** Lines that are neither blank nor comment, by file: what somebody who reviews the launcher has to read. */
 function codeLines(pattern: string): number {
   const files = globSync(pattern, { cwd: import.meta.dirname });
-  const own = files.filter((file) => !/(test|ablation|testing|testing-process|stub-subject|stub-launcher)\.ts$/.test(file));
+  const own = files.filter(
+    (file) => !/(test|ablation|testing|testing-process|stub-subject|stub-launcher)\.ts$/.test(file),
+  );
   assert.ok(own.length > 3, pattern);
   const lines = own.flatMap((file) => readFileSync(`${import.meta.dirname}/${file}`, "utf8").split("\n"));
   return lines.filter((line) => !/^\s*($|\/\/|\/?\*|#)/.test(line)).length;

@@ -160,6 +160,7 @@ async function startMicroVm(
         image,
         vcpuCount,
         memoryMib,
+        generation: tenant.generation,
         identityDrive: drive,
       });
       reportStages(Object.entries(stagesMs).map(([stage, durationMs]) => ({ name: `launcher ${stage}`, durationMs })));

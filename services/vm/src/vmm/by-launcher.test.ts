@@ -8,7 +8,10 @@ import { type VmmPort, vmmFail } from "./port.ts";
 
 const vmId = newVmId();
 const preparation = { vmId, slot: 0, image: "base", overlayMib: 64 };
-const start = { vmId, slot: 0, image: "base", vcpuCount: 2, memoryMib: 128, identityDrive: new Uint8Array(10) };
+const start = {
+  ...{ vmId, slot: 0, image: "base", vcpuCount: 2, memoryMib: 128, generation: 1 },
+  identityDrive: new Uint8Array(10),
+};
 const options = { onUnresponsive: () => {}, onEnded: () => {} };
 
 test("a launcher that runs Firecracker has its machines made over the API", async () => {

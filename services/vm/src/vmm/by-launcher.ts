@@ -1,6 +1,6 @@
 import { type FirecrackerOptions, openFirecrackerVmm } from "./firecracker/adapter.ts";
 import { isFirecrackerHost } from "./firecracker/host.ts";
-import { type VmmPort, vmmFail } from "./port.ts";
+import { type VmmHost, type VmmPort, vmmFail } from "./port.ts";
 
 /** The VMM port of whichever VMM the launcher runs. */
 export interface LaunchedVmm extends VmmPort {
@@ -14,7 +14,7 @@ export interface LaunchedVmm extends VmmPort {
  * Asks the launcher once what it runs, with the first call that reaches it. QEMU is complete when its launcher has started it; Firecracker
  * is made into a machine by its adapter. A launcher that comes back with another VMM needs a new process here; until then no guest boots.
  */
-export function openVmmByLauncher(launcher: VmmPort, options: FirecrackerOptions): LaunchedVmm {
+export function openVmmByLauncher(launcher: VmmHost, options: FirecrackerOptions): LaunchedVmm {
   const firecracker = isFirecrackerHost(launcher) ? openFirecrackerVmm(launcher, options) : undefined;
   let chosen: Promise<VmmPort> | undefined;
   const choose = () => {
@@ -26,7 +26,7 @@ export function openVmmByLauncher(launcher: VmmPort, options: FirecrackerOptions
   };
   const chooseAdapter = async (): Promise<VmmPort> => {
     const { vmm } = await launcher.describe();
-    if (vmm !== "firecracker") return launcher;
+    if (vmm !== "firecracker") return isWholePort(launcher) ? launcher : { ...launcher, ...withoutSavedStates };
     if (firecracker === undefined)
       throw vmmFail("UNAVAILABLE", "the launcher has no verbs for the Firecracker it runs");
     return firecracker;
@@ -36,6 +36,11 @@ export function openVmmByLauncher(launcher: VmmPort, options: FirecrackerOptions
     describe: () => launcher.describe(),
     prepare: async (preparation) => (await choose()).prepare(preparation),
     start: async (start) => (await choose()).start(start),
+    save: async (vmId, sink) => (await choose()).save(vmId, sink),
+    unpause: async (vmId) => (await choose()).unpause(vmId),
+    stop: async (vmId) => (await choose()).stop(vmId),
+    load: async (start, state) => (await choose()).load(start, state),
+    resume: async (vmId) => (await choose()).resume(vmId),
     list: async () => (await choose()).list(),
     inspect: async (vmId) => (await choose()).inspect(vmId),
     emptyIdentityDrive: async (vmId) => (await choose()).emptyIdentityDrive(vmId),
@@ -46,3 +51,18 @@ export function openVmmByLauncher(launcher: VmmPort, options: FirecrackerOptions
     close: () => firecracker?.close(),
   };
 }
+
+function isWholePort(launcher: VmmHost): launcher is VmmPort {
+  return "save" in launcher;
+}
+
+const notOffered = async (): Promise<never> => {
+  throw vmmFail("WRONG_STATE", "saved states are not offered yet");
+};
+const withoutSavedStates = {
+  save: notOffered,
+  unpause: notOffered,
+  stop: notOffered,
+  load: notOffered,
+  resume: notOffered,
+};

@@ -7,6 +7,7 @@ vmmConformance("fake", async () => {
     port,
     exit: (vmId) => port.exit(vmId),
     readIdentityDrive: (vmId) => port.identityDrive(vmId) ?? new Uint8Array(),
+    guest: { readMark: async (vmId) => port.memory(vmId), runs: async (vmId) => port.guestRuns(vmId) },
     close: () => {},
   };
 });

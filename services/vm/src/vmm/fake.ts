@@ -1,18 +1,38 @@
+import { randomUUID } from "node:crypto";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { verbArguments } from "../launcher/protocol.ts";
-import { type VmInspection, type VmmDescription, type VmmPort, type VmPreparation, vmmFail } from "./port.ts";
+import {
+  type VmInspection,
+  type VmmDescription,
+  type VmmPort,
+  type VmPreparation,
+  type VmStart,
+  vmmFail,
+} from "./port.ts";
 
 interface FakeVm extends VmPreparation {
   state: "prepared" | "running" | "exited";
+  /** What its VMM does: runs the guest, holds it for `unpause` after a save, or for `resume` after a load. */
+  guest: "runs" | "saved" | "loaded";
+  /** Stands for the guest's memory: new with each boot. */
+  memory: string;
+  generation: number;
   identityDrive: Uint8Array;
   pid: number;
 }
+
+const statePattern = /^fake-state:([^\n]{1,4096})\n$/;
 
 /** A VMM port in memory, with what a test needs to make things happen to its VMs. */
 export interface FakeVmm extends VmmPort {
   /** Ends a running VM by itself, as a guest that powers off does. */
   exit(vmId: string): void;
-  /** Ends a VM from outside: its disk is kept and its identity drive is gone. */
-  stop(vmId: string): void;
+  /** What a running, paused or loaded guest has in its memory, at most 4,096 characters in one line; new with each boot. */
+  memory(vmId: string): string;
+  writeMemory(vmId: string, memory: string): void;
+  /** Whether the guest's CPUs run: not while it is saved or loaded. */
+  guestRuns(vmId: string): boolean;
   /** The identity drive as the guest would read it now. */
   identityDrive(vmId: string): Uint8Array | undefined;
 }
@@ -38,6 +58,26 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
     return vm;
   };
   const requireVmId = (vmId: string) => requireValid(verbArguments.inspect.safeParse({ vmId }).success);
+  const running = (vmId: string): FakeVm => {
+    requireVmId(vmId);
+    const vm = find(vmId);
+    if (vm.state !== "running") throw vmmFail("NOT_FOUND", "it does not run");
+    return vm;
+  };
+  const launch = (start: VmStart, made: Pick<FakeVm, "guest" | "memory">): FakeVm => {
+    const { generation, ...rest } = start;
+    const identityDrive = Buffer.from(start.identityDrive).toString("base64");
+    requireValid(verbArguments.start.safeParse({ ...rest, identityDrive }).success);
+    requireValid(Number.isSafeInteger(generation) && generation >= 1);
+    const vm = find(start.vmId);
+    const prepared = vm.slot === start.slot && vm.image === start.image;
+    if (!prepared || vm.state === "running") throw vmmFail("WRONG_STATE", "it runs, or was prepared differently");
+    if (generation <= vm.generation) throw vmmFail("STALE_GENERATION", `generation ${vm.generation} was started`);
+    if (slotsWithoutNetwork.includes(start.slot)) throw vmmFail("NETWORK_MISSING", `slot ${start.slot} has no network`);
+    lastPid += 1;
+    const drive = Uint8Array.from(start.identityDrive);
+    return Object.assign(vm, made, { state: "running" as const, generation, identityDrive: drive, pid: lastPid });
+  };
   return {
     describe: async () => ({
       ...{ vmm: "fake", version: "0", accelerator: "none", productionBoundary: false },
@@ -51,26 +91,62 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
       if (images?.includes(image) === false) throw vmmFail("IMAGE_MISSING", `no image ${image}`);
       if (vms.has(vmId)) throw vmmFail("ALREADY_EXISTS", `${vmId} exists`);
       if ([...vms.values()].some((vm) => vm.slot === slot)) throw vmmFail("SLOT_IN_USE", `slot ${slot} is taken`);
-      vms.set(vmId, { ...preparation, state: "prepared", identityDrive: new Uint8Array(), pid: 0 });
+      const fresh = { guest: "runs", memory: "", generation: 0, identityDrive: new Uint8Array(), pid: 0 } as const;
+      vms.set(vmId, { ...preparation, ...fresh, state: "prepared" });
     },
     async start(start) {
-      const identityDrive = Buffer.from(start.identityDrive).toString("base64");
-      requireValid(verbArguments.start.safeParse({ ...start, identityDrive }).success);
-      const vm = find(start.vmId);
-      const prepared = vm.slot === start.slot && vm.image === start.image;
-      if (!prepared || vm.state === "running") throw vmmFail("WRONG_STATE", "it runs, or was prepared differently");
-      if (slotsWithoutNetwork.includes(start.slot))
-        throw vmmFail("NETWORK_MISSING", `slot ${start.slot} has no network`);
-      lastPid += 1;
-      Object.assign(vm, { state: "running", identityDrive: Uint8Array.from(start.identityDrive), pid: lastPid });
-      return { stagesMs: { prepare: 0, jail: 0, vmm: 0, readBack: 0, resume: 0 } };
+      launch(start, { guest: "runs", memory: randomUUID() });
+      return instantly;
+    },
+    async save(vmId, sink) {
+      let vm: FakeVm | undefined;
+      try {
+        const found = running(vmId);
+        if (found.guest !== "runs") throw vmmFail("WRONG_STATE", "it is paused");
+        vm = found;
+        vm.guest = "saved";
+        const state = Buffer.from(`fake-state:${vm.memory}\n`);
+        await pipeline([state], sink);
+        return { bytes: state.length };
+      } catch (error) {
+        sink.destroy();
+        if (vm !== undefined) vm.guest = "runs";
+        throw error;
+      }
+    },
+    async unpause(vmId) {
+      const vm = running(vmId);
+      if (vm.guest === "loaded") throw vmmFail("WRONG_STATE", "it was loaded: it waits for resume");
+      vm.guest = "runs";
+    },
+    async stop(vmId) {
+      requireVmId(vmId);
+      const vm = find(vmId);
+      if (vm.state === "running") vm.state = "exited";
+      vm.identityDrive = new Uint8Array();
+    },
+    async load(start, state) {
+      let vm: FakeVm | undefined;
+      try {
+        vm = launch(start, { guest: "loaded", memory: "" });
+        const memory = statePattern.exec(await readText(state))?.[1];
+        if (memory === undefined) throw vmmFail("VMM_FAILED", "the state is short, long or corrupt");
+        vm.memory = memory;
+      } catch (error) {
+        state.destroy();
+        if (vm !== undefined) Object.assign(vm, { state: "exited", identityDrive: new Uint8Array() });
+        throw error;
+      }
+      return instantly;
+    },
+    async resume(vmId) {
+      const vm = running(vmId);
+      if (vm.guest !== "loaded") throw vmmFail("WRONG_STATE", "it was not loaded");
+      vm.guest = "runs";
     },
     list: async () => [...vms.values()].map(({ vmId, slot, state }) => ({ vmId, slot, state })),
     async inspect(vmId) {
-      requireVmId(vmId);
-      const vm = find(vmId);
-      if (vm.state !== "running") throw vmmFail("NOT_FOUND", "it does not run");
-      return confined(vm);
+      return confined(running(vmId));
     },
     async emptyIdentityDrive(vmId) {
       requireVmId(vmId);
@@ -83,11 +159,25 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
     exit(vmId) {
       find(vmId).state = "exited";
     },
-    stop(vmId) {
-      Object.assign(find(vmId), { state: "prepared", identityDrive: new Uint8Array() });
+    memory: (vmId) => running(vmId).memory,
+    writeMemory(vmId, memory) {
+      running(vmId).memory = memory;
     },
+    guestRuns: (vmId) => running(vmId).guest === "runs",
     identityDrive: (vmId) => vms.get(vmId)?.identityDrive,
   };
+}
+
+const instantly = { stagesMs: { prepare: 0, jail: 0, vmm: 0, readBack: 0, resume: 0 } };
+
+/** A state of this fake is one short line; what is longer is none. */
+async function readText(state: Readable): Promise<string> {
+  let text = "";
+  for await (const chunk of state) {
+    text += String(chunk);
+    if (text.length > 8_192) break;
+  }
+  return text;
 }
 
 function confined({ pid, slot }: FakeVm): VmInspection {

@@ -11,7 +11,7 @@ import {
   verbArguments,
   verbResults,
 } from "../launcher/protocol.ts";
-import { type VmmPort, vmmFail } from "./port.ts";
+import { type VmmHost, vmmFail } from "./port.ts";
 
 /** The launcher takes 64 exchanges at a time and drops the next one; others may use it beside this process. */
 const maxInFlight = 12;
@@ -37,8 +37,8 @@ export interface LauncherClientOptions {
   readonly deadlineMs?: number;
 }
 
-/** The launcher's verbs as a VMM port, and the two that only a VMM with an API of its own needs. */
-export interface LauncherClient extends VmmPort {
+/** The launcher's verbs as a host of VMMs, and the two that only a VMM with an API of its own needs. */
+export interface LauncherClient extends VmmHost {
   /**
    * Opens a channel of a running VMM; one connection per VM and channel. The launcher neither reads nor changes what passes: every byte is
    * as hostile as the VMM that sent it. The caller ends the stream. It closes without an error when the launcher or the VMM ends.

@@ -1,3 +1,4 @@
+import type { Readable, Writable } from "node:stream";
 import { Code } from "@connectrpc/connect";
 import { defineErrors } from "@lobsterd/chassis/errors.ts";
 
@@ -39,6 +40,11 @@ export interface VmStart {
   readonly image: string;
   readonly vcpuCount: number;
   readonly memoryMib: number;
+  /**
+   * 1 or more, and higher than that of every earlier start or load of this VM: a saved state that is offered a second time under the
+   * generation it was used with is refused by the launcher too, which keeps the last one durably.
+   */
+  readonly generation: number;
   /** At most 64 KiB; padded with zeros. The caller clears its own copy. */
   readonly identityDrive: Uint8Array;
 }
@@ -60,7 +66,7 @@ export interface VmSummary {
   readonly vmId: VmId;
   /** Absent when what is left of the VM does not tell it. */
   readonly slot?: number;
-  /** "exited": it ran, and its disk is kept until `remove`. */
+  /** "running": also while it is paused or loaded. "exited": it ran, and its disk is kept until `remove`. */
   readonly state: "prepared" | "running" | "exited";
 }
 
@@ -94,12 +100,41 @@ export interface VmmPort {
   prepare(preparation: VmPreparation): Promise<void>;
 
   /**
-   * Starts a prepared or exited VM and returns when it runs, confined as its jail describes; the guest boots from then on. A failed
-   * call leaves the VM as it was, without its identity drive. Not idempotent: on a running VM it is WRONG_STATE.
-   * Errors: NOT_FOUND, WRONG_STATE, IMAGE_MISSING, ARTIFACT_MISMATCH, NETWORK_MISSING, HOST_UNSAFE, VMM_FAILED, JAIL_MISMATCH,
-   * and MACHINE_MISMATCH when the VMM's own account of the machine is not what was ordered.
+   * Starts a prepared or exited VM and returns when it runs, confined as its jail describes; the guest boots from then on. After a
+   * failed call it does not run, and has no identity drive. Not idempotent: on a running VM it is WRONG_STATE.
+   * Errors: NOT_FOUND, WRONG_STATE, STALE_GENERATION, IMAGE_MISSING, ARTIFACT_MISMATCH, NETWORK_MISSING, HOST_UNSAFE, VMM_FAILED, JAIL_MISMATCH, and
+   * MACHINE_MISMATCH when the VMM's own account of the machine is not what was ordered.
    */
   start(start: VmStart): Promise<VmStartReport>;
+
+  /**
+   * Pauses a running VM and writes its whole state (memory and devices) to `sink`, as fast as the sink takes it; ends the sink. On
+   * return the VM is paused and writes to its disk no more: then `stop` when the state will be used, `unpause` when it was discarded. After
+   * a failure the VM runs, the sink is destroyed, and what it got is worth nothing; only when the VMM itself ended, it is exited.
+   * Errors: NOT_FOUND, WRONG_STATE (it is paused), VMM_FAILED, TIMED_OUT. A sink that fails fails the call with its own error.
+   */
+  save(vmId: VmId, sink: Writable): Promise<{ readonly bytes: number }>;
+
+  /**
+   * Lets a paused VM go on whose saved state is not and will never be used: both would write the same disk. Safe to repeat; does
+   * nothing on a VM that runs. Errors: NOT_FOUND, VMM_FAILED.
+   */
+  unpause(vmId: VmId): Promise<void>;
+
+  /** Kills the VM and its identity drive and keeps its disk; its state is "exited". Safe to repeat; also for a VM that does not run. Errors: NOT_FOUND. */
+  stop(vmId: VmId): Promise<void>;
+
+  /**
+   * Like `start`, out of a state that `save` wrote, into a machine of the same sizes with the disk as `save` left it. On return the VM is
+   * loaded and paused: no guest instruction has run. A failure leaves it exited and without its identity drive; one that came after the
+   * first byte of the state has used the generation up. The state is read to its end, or destroyed.
+   * Errors: those of `start`; VMM_FAILED for a state that is too short, too long or corrupt, MACHINE_MISMATCH for one of another
+   * VMM. A state that fails to be read fails the call with its own error.
+   */
+  load(start: VmStart, state: Readable): Promise<VmStartReport>;
+
+  /** Lets a loaded VM run: from here on its state is used up. Errors: NOT_FOUND, WRONG_STATE (it runs, or was saved), VMM_FAILED. */
+  resume(vmId: VmId): Promise<void>;
 
   /** Every VM of which anything is left, at most 2,500. */
   list(): Promise<readonly VmSummary[]>;
@@ -117,6 +152,9 @@ export interface VmmPort {
   remove(vmId: VmId): Promise<void>;
 }
 
+/** What a host of VMMs does by itself; the rest of the port is done over the VMM's own interface. */
+export type VmmHost = Omit<VmmPort, "save" | "unpause" | "stop" | "load" | "resume">;
+
 /** The closed set of failures of a VMM port. */
 export const vmmFail = defineErrors("vmm.lobsterd", {
   INVALID_REQUEST: Code.InvalidArgument,
@@ -124,6 +162,7 @@ export const vmmFail = defineErrors("vmm.lobsterd", {
   SLOT_IN_USE: Code.Aborted,
   NOT_FOUND: Code.NotFound,
   WRONG_STATE: Code.FailedPrecondition,
+  STALE_GENERATION: Code.FailedPrecondition,
   IMAGE_MISSING: Code.FailedPrecondition,
   ARTIFACT_MISMATCH: Code.DataLoss,
   NETWORK_MISSING: Code.FailedPrecondition,

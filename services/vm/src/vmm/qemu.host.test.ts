@@ -7,6 +7,7 @@ import { suite, test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { hostMounts, type LauncherTestHost, launcherTestHost } from "../launcher/testing.ts";
 import { type Launcher, startLauncher, stopLauncher } from "../launcher/testing-process.ts";
+import { openVmmByLauncher } from "./by-launcher.ts";
 import { newVmId, vmmConformance } from "./conformance.ts";
 import type { VmmPort } from "./port.ts";
 
@@ -28,7 +29,7 @@ async function openHost(install: (host: LauncherTestHost) => void) {
 }
 
 const start = (vmId: string, slot = 0, memoryMib = 64) => ({
-  ...{ vmId, slot, image: "base", vcpuCount: 1, memoryMib },
+  ...{ vmId, slot, image: "base", vcpuCount: 1, memoryMib, generation: 1 },
   identityDrive: new TextEncoder().encode("{}"),
 });
 
@@ -48,7 +49,7 @@ const sessionOf = (pid: number) => readFileSync(`/proc/${pid}/stat`, "utf8").spl
 if (root) {
   vmmConformance("QEMU through the launcher", async () => {
     const { host, launcher } = await openHost((fresh) => fresh.installHaltingImage("base"));
-    const { port } = launcher;
+    const port = openVmmByLauncher(launcher.port, { onUnresponsive: () => {}, onEnded: () => {} });
     return {
       port,
       exit: (vmId) => endVmm(port, vmId),

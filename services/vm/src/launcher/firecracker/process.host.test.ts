@@ -12,6 +12,7 @@ import { kvmMissing } from "./stub-subject.ts";
 const skip = process.getuid?.() !== 0 ? "needs root" : process.arch !== "x64" ? "the stub is for x86-64" : false;
 const start = (vmId: string, slot: number) => ({
   ...{ vmId, slot, image: "base", vcpuCount: 1, memoryMib: 64 },
+  generation: 1,
   identityDrive: new TextEncoder().encode("{}"),
 });
 

@@ -12,7 +12,9 @@ import { createStubHost, type StubHost } from "./testing/stub-host.ts";
 
 /** Nothing waits for these: whoever tests a deadline has a shorter one. */
 const deadlines = { callMs: 30_000, snapshotMs: 30_000 };
+let generation = 0;
 const startOf = (vmId: string): VmStart => ({
+  generation: ++generation,
   ...{ vmId, slot: 0, image: "base", vcpuCount: 2, memoryMib: 128 },
   identityDrive: new TextEncoder().encode("{}"),
 });
@@ -33,8 +35,8 @@ suite("Firecracker's adapter", () => {
   });
   const asked = () => host.stub(vmId).requests.map(({ method, path }) => `${method} ${path}`);
   /** Nothing runs or is connected, the disk is there, and the identity drive is not. */
-  const assertUnstarted = async (message: string) => {
-    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "prepared" }], message);
+  const assertUnstarted = async (message: string, state: "prepared" | "exited" = "exited") => {
+    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state }], message);
     assert.deepEqual(host.leftovers(), [], message);
     assert.equal(host.identityDrive(vmId).length, 0, message);
     assert.equal(vmm.outputs(vmId), undefined, message);
@@ -72,7 +74,7 @@ suite("Firecracker's adapter", () => {
 
   test("a machine that may not be is refused before anything is done", async () => {
     await assert.rejects(vmm.start({ ...startOf(vmId), vcpuCount: 3 }), { reason: "INVALID_REQUEST" });
-    await assertUnstarted("odd CPUs");
+    await assertUnstarted("odd CPUs", "prepared");
   });
 
   const steps = ["GET /", "GET /version", "PUT /logger", "PUT /drives/cfg", "GET /vm/config", "PUT /actions"];

@@ -22,13 +22,11 @@ export interface FirecrackerVmm extends VmmPort {
    * Like `start`, out of the snapshot that the host has put into the jail. The guest stays paused until `resume`, which comes after the
    * caller has made durable that this snapshot is used up. Errors: those of `start`.
    */
-  load(start: VmStart): Promise<VmStartReport>;
+  loadSnapshot(start: VmStart): Promise<VmStartReport>;
   /** Errors: NOT_FOUND, VMM_FAILED (it does not run). */
   pause(vmId: string): Promise<void>;
   /** Writes guest memory and machine state into the jail. Errors: NOT_FOUND, WRONG_STATE (it is not paused), VMM_FAILED. */
   createSnapshot(vmId: string): Promise<void>;
-  /** Errors: NOT_FOUND, WRONG_STATE (it is not paused), VMM_FAILED. */
-  resume(vmId: string): Promise<void>;
   /** What the VMM wrote since this process knows it, also after its end; undefined for a VM that is not known. */
   outputs(vmId: string): MachineOutputs | undefined;
   /** Takes up the VMs that run already: reads their outputs and watches them. For now and then; safe to repeat. */
@@ -67,7 +65,16 @@ export function openFirecrackerVmm(host: FirecrackerHost, options: FirecrackerOp
     list: () => host.list(),
     prepare: (preparation) => take(preparation.vmId, () => host.prepare(preparation)),
     start: (start) => make(start, bootMachine),
-    load: (start) => make(start, loadMachine),
+    loadSnapshot: (start) => make(start, loadMachine),
+    load: notOffered,
+    save: notOffered,
+    unpause: notOffered,
+    stop: (vmId) =>
+      take(vmId, async () => {
+        if (host.stop === undefined) throw vmmFail("WRONG_STATE", "this host cannot stop a VM and keep its disk");
+        machines.forget(vmId);
+        await host.stop(vmId);
+      }),
     inspect: (vmId) => take(vmId, () => host.inspect(vmId)),
     emptyIdentityDrive: (vmId) => take(vmId, () => host.emptyIdentityDrive(vmId)),
     pause: (vmId) => take(vmId, async () => (await apiOf(vmId)).pause()),
@@ -146,3 +153,8 @@ function startFailure(error: unknown, machine: Machine): unknown {
   const said = last === "" ? "" : `; its log ends with: ${last.slice(0, 256)}`;
   return vmmFail("VMM_FAILED", `${error.message}${said}`, { cause: error });
 }
+
+/** Its two files would have to come out of the jail and into it; nothing reads or writes them there yet. */
+const notOffered = async (): Promise<never> => {
+  throw vmmFail("WRONG_STATE", "saved states of Firecracker are not offered yet");
+};

@@ -1,5 +1,5 @@
 import type { Duplex } from "node:stream";
-import type { VmmPort } from "../port.ts";
+import type { VmmHost } from "../port.ts";
 
 export type Channel = "api" | "log" | "metrics" | "serial";
 
@@ -7,7 +7,7 @@ export type Channel = "api" | "log" | "metrics" | "serial";
  * What starts Firecracker for this adapter: the launcher, or a double of it. A started VM has its jail and its VMM process, and no guest
  * yet; the adapter makes the machine over the VM's API channel. Names inside the jail are those of `jailPaths`.
  */
-export interface FirecrackerHost extends VmmPort {
+export interface FirecrackerHost extends VmmHost {
   /**
    * Opens a channel of a VM that was started: raw bytes of the VMM's API socket, or out of one of its FIFOs. One connection per VM and channel.
    * Errors: NOT_FOUND (it does not run), CHANNEL_BUSY, UNAVAILABLE, TIMED_OUT.
@@ -28,7 +28,7 @@ export interface FirecrackerHost extends VmmPort {
 }
 
 /** Whether a host has the verbs that Firecracker needs beside the port's own. */
-export function isFirecrackerHost(host: VmmPort): host is FirecrackerHost {
+export function isFirecrackerHost(host: VmmHost): host is FirecrackerHost {
   return ["connect", "place"].every((verb) => verb in host);
 }
 

@@ -8,7 +8,9 @@ import { type FirecrackerVmm, openFirecrackerVmm } from "./adapter.ts";
 import { createStubHost, type StubHost } from "./testing/stub-host.ts";
 
 const within = { timeoutMs: 10_000, intervalMs: 2 };
+let generation = 0;
 const startOf = (vmId: string): VmStart => ({
+  generation: ++generation,
   ...{ vmId, slot: 0, image: "base", vcpuCount: 2, memoryMib: 128 },
   identityDrive: new TextEncoder().encode("{}"),
 });
@@ -112,7 +114,7 @@ suite("a Firecracker machine", () => {
     await waitFor("the report", async () => unresponsive.length > 0 || undefined, within);
     const [[unresponsiveId, error] = []] = unresponsive;
     assert.deepEqual([unresponsiveId, reasonOf(error)], [vmId, "TIMED_OUT"]);
-    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "prepared" }]);
+    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "exited" }]);
     assert.deepEqual(host.leftovers(), []);
     assert.deepEqual([looks.length, ended.length], [0, 1]);
   });
@@ -128,7 +130,7 @@ suite("a Firecracker machine", () => {
     }
     await look();
     await waitFor("the report", async () => unresponsive.length > 0 || undefined, within);
-    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "prepared" }]);
+    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "exited" }]);
   });
 
   test("a host that cannot be reached is no reason to kill a VM, and a VM that ended is not looked at", async () => {
@@ -220,7 +222,7 @@ suite("a Firecracker machine", () => {
   test("a loaded machine has its outputs set again, is compared, and runs only when it is resumed", async () => {
     const state = await snapshotState();
     host.snapshotState = state;
-    await vmm.load(startOf(vmId));
+    await vmm.loadSnapshot(startOf(vmId));
     const { machine, requests } = host.stub(vmId);
     assert.deepEqual(
       requests.map(({ method, path }) => `${method} ${path}`),
@@ -242,18 +244,18 @@ suite("a Firecracker machine", () => {
   test("a loaded machine that runs, or is another one, is killed", async () => {
     host.snapshotState = await snapshotState();
     host.faults = [{ on: "GET /vm/config", kind: "lie", changes: { vsock: { guest_cid: 3 } } }];
-    await assert.rejects(vmm.load(startOf(vmId)), { reason: "MACHINE_MISMATCH", message: /vsock/ });
+    await assert.rejects(vmm.loadSnapshot(startOf(vmId)), { reason: "MACHINE_MISMATCH", message: /vsock/ });
     host.faults = [];
-    await assert.rejects(vmm.load({ ...startOf(vmId), memoryMib: 256 }), {
+    await assert.rejects(vmm.loadSnapshot({ ...startOf(vmId), memoryMib: 256 }), {
       reason: "MACHINE_MISMATCH",
       message: /mem_size_mib/,
     });
     host.resumesAtLoad = true;
-    await assert.rejects(vmm.load(startOf(vmId)), { reason: "MACHINE_MISMATCH", message: /Running/ });
+    await assert.rejects(vmm.loadSnapshot(startOf(vmId)), { reason: "MACHINE_MISMATCH", message: /Running/ });
     assert.deepEqual(host.leftovers(), []);
     host.snapshotState = undefined;
-    await assert.rejects(vmm.load(startOf(vmId)), { reason: "VMM_FAILED" });
-    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "prepared" }]);
+    await assert.rejects(vmm.loadSnapshot(startOf(vmId)), { reason: "VMM_FAILED" });
+    assert.deepEqual(await vmm.list(), [{ vmId, slot: 0, state: "exited" }]);
   });
 
   /** The state file of a machine like the one under test. */

@@ -130,7 +130,7 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
       if (host.stopFailure !== undefined) throw host.stopFailure;
       running.delete(vmId);
       end(vmId);
-      fake.stop(vmId);
+      await fake.stop(vmId);
     },
     async remove(vmId) {
       await fake.remove(vmId);

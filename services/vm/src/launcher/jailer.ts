@@ -19,6 +19,12 @@ export interface StartPlan {
   readonly cgroupValues: readonly { readonly file: string; readonly value: string }[];
 }
 
+/** How a channel is opened: a socket or FIFO that the VMM made, or a socket on which the launcher waits for the VMM, once. */
+export interface ChannelPlace {
+  readonly name: string;
+  readonly kind: "socket" | "fifo" | "listener";
+}
+
 /** A jailed VMM before guest code runs. */
 export interface JailedVmm {
   /** Times of performance.now(): when the jail was complete and the VMM's own start began, and when the VMM answered. */
@@ -42,20 +48,20 @@ export interface Jailer {
   };
   /** Memory that the VMM needs beside 1.5 x the guest's. */
   readonly overheadMib: number;
-  /** Files of a VM's own that `vm` may reach through the launcher. */
-  readonly channels: readonly Channel[];
+  /** What `vm` may reach of a VM through the launcher. */
+  readonly channels: Readonly<Partial<Record<Channel, ChannelPlace>>>;
   /** Whether the machine has a timer of the kernel's, whose thread has to be placed when KVM is used. */
   readonly hasKernelTimer: boolean;
-  /** The VMM's root directory as a path on the host. */
-  rootOf(paths: VmPaths, vmId: string): string;
+  /** The directory of a VM's channels as a path on the host. The VMM may change what is in it; the directories above it are root's alone. */
+  channelsIn(paths: VmPaths, vmId: string): string;
   /** Makes what the jail needs before the first start. The VM's directories are new and empty. */
   prepare(paths: VmPaths, image: string): void;
   /** Takes away what an earlier run left and makes the jail new. */
   renew(paths: VmPaths): void;
   /** Refuses a start before it has an effect. Throws HOST_UNSAFE, ARTIFACT_MISMATCH. */
   check(paths: VmPaths, image: string): Promise<void>;
-  /** Starts the VMM in its jail. The caller kills what is left of a failed start. Throws VMM_FAILED. */
-  build(plan: StartPlan, requireMember: (pid: number) => void): Promise<JailedVmm>;
+  /** Starts the VMM in its jail; with `incoming` it will wait for the VM's state. The caller kills what is left of a failed start. Throws VMM_FAILED. */
+  build(plan: StartPlan, incoming: boolean, requireMember: (pid: number) => void): Promise<JailedVmm>;
   /** What the VMM's process must look like, before or after guest code could run. */
   describeJail(plan: StartPlan, booted: boolean): JailDescription;
 }

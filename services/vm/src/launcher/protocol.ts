@@ -11,23 +11,30 @@ const slot = z.int().min(0).max(65_535);
 const image = z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/);
 const onlyVmId = z.strictObject({ vmId });
 
-/** What `connect` can reach of a running VMM: its API both ways, the others from the VMM only. */
-export const channels = ["api", "log", "metrics", "serial"] as const;
+/**
+ * What `connect` can reach of a running VMM: its API both ways, the state of its VM out of it (`state`) and into it (`incoming`), the
+ * others from the VMM only.
+ */
+export const channels = ["api", "log", "metrics", "serial", "state", "incoming"] as const;
 export type Channel = (typeof channels)[number];
+
+const start = z.strictObject({
+  vmId,
+  slot,
+  image,
+  vcpuCount: z.int().min(1).max(32),
+  memoryMib: z.int().min(64).max(1_048_576),
+  generation: z.int().min(1),
+  identityDrive: z.base64().refine((text) => Buffer.byteLength(text, "base64") <= identityDriveBytes),
+});
 
 /** Arguments of every verb. None is a path, a uid or a command. */
 export const verbArguments = {
   describe: z.strictObject({}),
   list: z.strictObject({}),
   prepare: z.strictObject({ vmId, slot, image, overlayMib: z.int().min(16).max(1_048_576) }),
-  start: z.strictObject({
-    vmId,
-    slot,
-    image,
-    vcpuCount: z.int().min(1).max(32),
-    memoryMib: z.int().min(64).max(1_048_576),
-    identityDrive: z.base64().refine((text) => Buffer.byteLength(text, "base64") <= identityDriveBytes),
-  }),
+  start,
+  load: start,
   connect: z.strictObject({ vmId, channel: z.enum(channels) }),
   place: onlyVmId,
   inspect: onlyVmId,
@@ -41,6 +48,16 @@ const listed = z.strictObject({
   vmId,
   slot: slot.optional(),
   state: z.enum(["prepared", "running", "exited"]),
+});
+
+const started = z.strictObject({
+  stagesMs: z.strictObject({
+    prepare: z.number(),
+    jail: z.number(),
+    vmm: z.number(),
+    readBack: z.number(),
+    resume: z.number(),
+  }),
 });
 
 /** Results of every verb; the client checks them with the same schemas. */
@@ -59,15 +76,9 @@ export const verbResults = {
   }),
   list: z.strictObject({ vms: z.array(listed).max(2_500) }),
   prepare: z.strictObject({}),
-  start: z.strictObject({
-    stagesMs: z.strictObject({
-      prepare: z.number(),
-      jail: z.number(),
-      vmm: z.number(),
-      readBack: z.number(),
-      resume: z.number(),
-    }),
-  }),
+  start: started,
+  /** The VMM waits for its state: no guest code has run. */
+  load: started,
   /** The connection carries the channel's bytes from the line after this answer on. */
   connect: z.strictObject({}),
   /** "none": this VMM has no such thread to place. */
@@ -112,6 +123,7 @@ export const reasons = [
   "SLOT_IN_USE", // another VM has the slot, and so the uid
   "NOT_FOUND", // no such VM, or nothing of it that runs
   "WRONG_STATE", // it runs already, or its record says otherwise
+  "STALE_GENERATION", // a start of this or a higher generation has been
   "IMAGE_MISSING", // a file of the image is absent or not root's alone
   "ARTIFACT_MISMATCH", // a file of the image or of the VMM is not the one whose digest is known
   "NETWORK_MISSING", // the slot has no network namespace

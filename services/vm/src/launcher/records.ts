@@ -1,8 +1,22 @@
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { z } from "zod";
 import { verbArguments } from "./protocol.ts";
 
-const recordSchema = verbArguments.prepare.extend({ version: z.literal(1) });
+const recordSchema = verbArguments.prepare.extend({
+  version: z.literal(1),
+  /** The last one that was started; 0 before the first start, and in records of before there were generations. */
+  generation: z.int().min(0).default(0),
+});
 export type VmRecord = z.infer<typeof recordSchema>;
 
 const limitsSchema = verbArguments.start.pick({ vcpuCount: true, memoryMib: true });
@@ -20,6 +34,16 @@ export function writeRecord(file: string, record: VmRecord | VmLimits): void {
   }
   const directory = file.slice(0, file.lastIndexOf("/"));
   for (const path of [directory, directory.slice(0, directory.lastIndexOf("/"))]) syncDirectory(path);
+}
+
+/** Replaces a record by another one: whatever happens, one of the two is there. Durable on return. */
+export function replaceRecord(file: string, record: VmRecord): void {
+  const directory = file.slice(0, file.lastIndexOf("/"));
+  const next = `${directory}/next-record.json`; // in order of name before the record, which is deleted last
+  rmSync(next, { force: true });
+  writeRecord(next, record);
+  renameSync(next, file);
+  syncDirectory(directory);
 }
 
 /** The record, or undefined when there is none that can be read: a VM without one can still be listed and removed. */

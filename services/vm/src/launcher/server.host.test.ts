@@ -21,6 +21,7 @@ const verbs: Verbs = {
   list: async () => ({ vms: [] }),
   prepare: refuse,
   start: refuse,
+  load: refuse,
   connect: async () => connect(channelPath),
   place: refuse,
   inspect: refuse,

@@ -81,7 +81,12 @@ async function exchange(socket: Socket, verbs: Verbs, logger: Logger, release: (
 /** Bytes as they are, each side only as fast as the other reads; the end of one is the end of both. Nobody writes to a log. */
 function relay(socket: Socket, channel: Duplex): void {
   socket.once("close", () => channel.destroy());
-  channel.once("close", () => socket.destroy()).on("error", () => socket.destroy());
+  channel
+    .once("close", () => {
+      if (!channel.readableEnded) return void socket.destroy();
+      socket.setTimeout(sendWithinMs, () => socket.destroy()).end(); // what came before the end is still to be taken
+    })
+    .on("error", () => socket.destroy());
   channel.pipe(socket);
   if (channel.writable) socket.pipe(channel);
   else

@@ -16,17 +16,26 @@ import { placePit } from "./kvm-pit.ts";
 import { type Namespaces, namespacesOf, type ProcessFacts, readProcess } from "./processes.ts";
 import { type Arguments, LauncherError, type Result } from "./protocol.ts";
 import { jailFaults } from "./read-back.ts";
-import { readLimits, type VmLimits, writeRecord } from "./records.ts";
+import { readLimits, replaceRecord, type VmLimits, writeRecord } from "./records.ts";
 
-/** Starts a prepared or exited VM; it runs when it was read back and differs in nothing. A failed start leaves the VM as it was. */
-export async function start(host: LauncherHost, request: Arguments<"start">): Promise<Result<"start">> {
+/**
+ * Starts a prepared or exited VM; it runs when it was read back and differs in nothing. With `incoming` it is left waiting for its state. A
+ * failed start leaves the VM as it was. Its generation is durable before guest code can run.
+ */
+export async function start(
+  host: LauncherHost,
+  request: Arguments<"start">,
+  { incoming }: { readonly incoming: boolean },
+): Promise<Result<"start">> {
   const { config, cgroups, jailer } = host;
-  const { vmId, slot, image, vcpuCount, memoryMib } = request;
+  const { vmId, slot, image, vcpuCount, memoryMib, generation } = request;
   const began = performance.now();
   const record = requireRecord(host, vmId);
   if (record.slot !== slot || record.image !== image)
     throw new LauncherError("WRONG_STATE", `prepared for slot ${record.slot} and image ${record.image}`);
   if (isRunning(host, vmId)) throw new LauncherError("WRONG_STATE", "it runs already");
+  if (generation <= record.generation)
+    throw new LauncherError("STALE_GENERATION", `generation ${record.generation} was started`);
   requireNetwork(config, slot);
   requireImage(config, image);
   const paths = vmPaths(config, vmId);
@@ -42,9 +51,10 @@ export async function start(host: LauncherHost, request: Arguments<"start">): Pr
     writeIdentityDrive(paths.identity, Buffer.from(request.identityDrive, "base64"), config.uidBase + slot);
     cgroups.create(vmId, limitsOf(host, request));
     const prepared = performance.now();
-    vmm = await jailer.build(planOf(host, vmId, request), (pid) => requireMember(host, vmId, pid));
+    vmm = await jailer.build(planOf(host, vmId, request), incoming, (pid) => requireMember(host, vmId, pid));
     readBack(host, vmId, false);
     const verified = performance.now();
+    replaceRecord(paths.record, { ...record, generation });
     await vmm.run();
     return {
       stagesMs: {
@@ -64,7 +74,7 @@ export async function start(host: LauncherHost, request: Arguments<"start">): Pr
 }
 
 /** Kills the VM by its cgroup and takes its run away: jail and identity drive are as `prepare` left them, the disk stays. Safe to repeat. */
-export async function endRun(host: LauncherHost, vmId: string): Promise<void> {
+async function endRun(host: LauncherHost, vmId: string): Promise<void> {
   const paths = vmPaths(host.config, vmId);
   host.bootTurn.end(vmId);
   await host.cgroups.kill(vmId);

@@ -104,7 +104,13 @@ function writeHaltingImage(directory: string): void {
   }
 }
 
-/** An ELF file that the VMM enters by its PVH note (Xen note type 18), with three instructions: cli, hlt, jump back. */
+/** Where the halting guest keeps what the processor's time stamp counter was when it booted: 8 bytes that no other boot has. */
+export const bootMarkAddress = 0x20_0000;
+
+/**
+ * An ELF file that the VMM enters by its PVH note (Xen note type 18). It writes its boot mark and halts: cli, rdtsc, two moves, hlt, jump
+ * back to hlt.
+ */
 function haltingKernel(): Buffer {
   const entry = 0x10_0000;
   const file = Buffer.alloc(8192);
@@ -128,14 +134,15 @@ function haltingKernel(): Buffer {
       file.writeBigUInt64LE(BigInt(value), at + 8 + index * 8);
     }
   };
-  segment(64, 1, 4096, entry, 16, 4096);
+  segment(64, 1, 4096, entry, 32, 4096);
   segment(120, 4, 1024, 0, 24, 4);
   file.writeUInt32LE(4, 1024);
   file.writeUInt32LE(8, 1028);
   file.writeUInt32LE(18, 1032);
   file.write("Xen\0", 1036, "latin1");
   file.writeBigUInt64LE(BigInt(entry), 1040);
-  file.set([0xfa, 0xf4, 0xeb, 0xfd], 4096);
+  const moves = [0xa3, 0, 0, 0x20, 0, 0x89, 0x15, 4, 0, 0x20, 0]; // eax and edx, to the mark
+  file.set([0xfa, 0x0f, 0x31, ...moves, 0xf4, 0xeb, 0xfd], 4096);
   return file;
 }
 

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, closeSync, ftruncateSync, lstatSync, mkdirSync, openSync } from "node:fs";
+import { chmodSync, chownSync, closeSync, ftruncateSync, lstatSync, mkdirSync, openSync, rmSync } from "node:fs";
 import type { Duplex } from "node:stream";
 import { hostCapacity } from "./capacity.ts";
 import { vmPaths } from "./config.ts";
@@ -8,7 +8,7 @@ import { placedPits } from "./kvm-pit.ts";
 import { processesOf, run } from "./processes.ts";
 import { type Arguments, LauncherError, type Result, type Verbs } from "./protocol.ts";
 import { readRecord, vmIdsIn, writeRecord } from "./records.ts";
-import { endRun, place, readVmm, start } from "./start.ts";
+import { place, readVmm, start } from "./start.ts";
 
 const mib = 1024 * 1024;
 
@@ -32,7 +32,8 @@ export function launcherVerbs(host: LauncherHost): Verbs {
     }),
     list: async () => ({ vms: listVms(host) }),
     prepare: (request) => inTurn(request.vmId, () => prepare(host, request)),
-    start: (request) => inTurn(request.vmId, () => start(host, request)),
+    start: (request) => inTurn(request.vmId, () => start(host, request, { incoming: false })),
+    load: (request) => inTurn(request.vmId, () => start(host, request, { incoming: true })),
     connect: (request) => connect(host, request),
     place: ({ vmId }) => inTurn(vmId, () => place(host, vmId)),
     inspect: ({ vmId }) => inTurn(vmId, () => inspect(host, vmId)),
@@ -57,7 +58,7 @@ async function prepare(host: LauncherHost, request: Arguments<"prepare">): Promi
   try {
     mkdirSync(paths.disk);
     chmodSync(paths.disk, 0o711);
-    writeRecord(paths.record, { version: 1, ...request });
+    writeRecord(paths.record, { version: 1, generation: 0, ...request });
     host.jailer.prepare(paths, image);
     await createOverlay(paths.overlay, overlayMib, config.uidBase + slot);
   } catch (error) {
@@ -84,14 +85,15 @@ function requireFreeSlot(host: LauncherHost, slot: number): void {
 
 async function connect(host: LauncherHost, { vmId, channel }: Arguments<"connect">): Promise<Duplex> {
   const { slot } = requireRecord(host, vmId);
-  if (!host.jailer.channels.includes(channel))
+  const place = host.jailer.channels[channel];
+  if (place === undefined)
     throw new LauncherError("WRONG_STATE", `${host.jailer.description.name} has no ${channel} channel`);
   if (!isRunning(host, vmId)) throw new LauncherError("NOT_FOUND", "it does not run");
-  const root = host.jailer.rootOf(vmPaths(host.config, vmId), vmId);
+  const directory = host.jailer.channelsIn(vmPaths(host.config, vmId), vmId);
   const boots = channel === "api" && host.jailer.hasKernelTimer && placedPits(host.cgroups, vmId).length === 0;
   const tookTurn = boots && (await host.bootTurn.take(vmId));
   try {
-    return await host.openChannel(vmId, channel, root, host.config.uidBase + slot);
+    return await host.openChannel(vmId, directory, place, host.config.uidBase + slot);
   } catch (error) {
     if (tookTurn) host.bootTurn.end(vmId);
     throw error;
@@ -122,9 +124,13 @@ async function emptyIdentityDrive(host: LauncherHost, vmId: string): Promise<Res
   return {};
 }
 
+/** Kills the VM and keeps disk, record and cgroup, so that it is listed as exited. */
 async function stop(host: LauncherHost, vmId: string): Promise<Result<"stop">> {
   requireRecord(host, vmId);
-  await endRun(host, vmId);
+  host.bootTurn.end(vmId);
+  await host.cgroups.kill(vmId);
+  host.namespaces.delete(vmId);
+  rmSync(vmPaths(host.config, vmId).identity, { force: true });
   return {};
 }
 

@@ -65,10 +65,9 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
     return vm;
   };
   const launch = (start: VmStart, made: Pick<FakeVm, "guest" | "memory">): FakeVm => {
-    const { generation, ...rest } = start;
+    const { generation } = start;
     const identityDrive = Buffer.from(start.identityDrive).toString("base64");
-    requireValid(verbArguments.start.safeParse({ ...rest, identityDrive }).success);
-    requireValid(Number.isSafeInteger(generation) && generation >= 1);
+    requireValid(verbArguments.start.safeParse({ ...start, identityDrive }).success);
     const vm = find(start.vmId);
     const prepared = vm.slot === start.slot && vm.image === start.image;
     if (!prepared || vm.state === "running") throw vmmFail("WRONG_STATE", "it runs, or was prepared differently");

@@ -11,7 +11,7 @@ import {
   verbArguments,
   verbResults,
 } from "../launcher/protocol.ts";
-import { type VmmHost, vmmFail } from "./port.ts";
+import { type VmmHost, type VmStart, type VmStartReport, vmmFail } from "./port.ts";
 
 /** The launcher takes 64 exchanges at a time and drops the next one; others may use it beside this process. */
 const maxInFlight = 12;
@@ -25,9 +25,10 @@ const deadlinesMs: Readonly<Record<Verb, number>> = {
   emptyIdentityDrive: 5_000,
   prepare: 40_000,
   start: 40_000,
+  load: 40_000,
   connect: 40_000, // may wait until another VM has booted
   place: 10_000,
-  stop: 40_000,
+  stop: 20_000,
   remove: 40_000,
 };
 
@@ -37,8 +38,17 @@ export interface LauncherClientOptions {
   readonly deadlineMs?: number;
 }
 
-/** The launcher's verbs as a host of VMMs, and the two that only a VMM with an API of its own needs. */
+/** The launcher's verbs as a host of VMMs, and those that only whoever speaks with a VMM needs. */
 export interface LauncherClient extends VmmHost {
+  /**
+   * Like `start`, but the VMM waits for the VM's state on the channel "incoming": no guest code has run, and none runs before the VMM
+   * is told so over the channel "api". Errors: those of `start`.
+   */
+  startWaiting(start: VmStart): Promise<VmStartReport>;
+
+  /** Kills the VM and its identity drive; it is listed as exited. Safe to repeat. Errors: NOT_FOUND. */
+  stop(vmId: string): Promise<void>;
+
   /**
    * Opens a channel of a running VMM; one connection per VM and channel. The launcher neither reads nor changes what passes: every byte is
    * as hostile as the VMM that sent it. The caller ends the stream. It closes without an error when the launcher or the VMM ends.
@@ -52,9 +62,6 @@ export interface LauncherClient extends VmmHost {
    * Errors: NOT_FOUND, JAIL_MISMATCH, KVM_PIT_UNPLACED.
    */
   place(vmId: string): Promise<Result<"place">>;
-
-  /** Kills the VM and keeps its disk: it is prepared again, and its identity drive is gone. Safe to repeat. Errors: NOT_FOUND. */
-  stop(vmId: string): Promise<void>;
 }
 
 /** The VMM port over the launcher's Unix socket: one connection a call, bounded in size and time. */
@@ -91,13 +98,8 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
     async prepare({ vmId, slot, image, overlayMib }) {
       await call("prepare", { vmId, slot, image, overlayMib });
     },
-    start: ({ vmId, slot, image, vcpuCount, memoryMib, identityDrive }) =>
-      call("start", {
-        ...{ vmId, slot, image, vcpuCount, memoryMib },
-        identityDrive: Buffer.from(identityDrive.buffer, identityDrive.byteOffset, identityDrive.byteLength).toString(
-          "base64",
-        ),
-      }),
+    start: (start) => call("start", startArguments(start)),
+    startWaiting: (start) => call("load", startArguments(start)),
     async list() {
       const { vms } = await call("list", {});
       return vms.map(({ slot, ...vm }) => (slot === undefined ? vm : { ...vm, slot }));
@@ -113,17 +115,24 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
       }
     },
     place: (vmId) => call("place", { vmId }),
-    async stop(vmId) {
-      await call("stop", { vmId });
-    },
     inspect: (vmId) => call("inspect", { vmId }),
     async emptyIdentityDrive(vmId) {
       await call("emptyIdentityDrive", { vmId });
+    },
+    async stop(vmId) {
+      await call("stop", { vmId });
     },
     async remove(vmId) {
       await call("remove", { vmId });
     },
   };
+}
+
+function startArguments(start: VmStart): Arguments<"start"> {
+  const { vmId, slot, image, vcpuCount, memoryMib, generation, identityDrive } = start;
+  const { buffer, byteOffset, byteLength } = identityDrive;
+  const drive = Buffer.from(buffer, byteOffset, byteLength).toString("base64");
+  return { vmId, slot, image, vcpuCount, memoryMib, generation, identityDrive: drive };
 }
 
 function readAnswer<V extends Verb>(verb: V, text: string): Result<V> {

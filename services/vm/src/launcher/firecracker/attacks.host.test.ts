@@ -63,7 +63,7 @@ suite("what a taken-over VMM or a planted file can make the launcher do", { skip
 
   const prepared = (vmId: string, slot: number) => verbs.prepare({ vmId, slot, image: "base", overlayMib: 32 });
   const startOf = (vmId: string, slot: number) =>
-    verbs.start({ vmId, slot, image: "base", vcpuCount: 1, memoryMib: 64, identityDrive: "e30=" });
+    verbs.start({ vmId, slot, image: "base", vcpuCount: 1, memoryMib: 64, generation: 1, identityDrive: "e30=" });
   const started = async (vmId: string, slot: number) => {
     await prepared(vmId, slot);
     await startOf(vmId, slot);
@@ -74,7 +74,7 @@ suite("what a taken-over VMM or a planted file can make the launcher do", { skip
     if (!(opened instanceof Error)) opened.destroy();
     assert.ok(opened instanceof Error && opened.reason === "HOST_UNSAFE", `${channel} ${what}`);
   };
-  const rootOf = (vmId: string) => host.jailer.rootOf(vmPaths(testHost.config, vmId), vmId);
+  const rootOf = (vmId: string) => host.jailer.channelsIn(vmPaths(testHost.config, vmId), vmId);
 
   for (const kind of [...kinds, "file"] as const) {
     test(`start refuses a ${kind} where the jailer would make its directory`, async () => {

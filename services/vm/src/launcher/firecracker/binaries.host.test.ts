@@ -29,7 +29,15 @@ test("the real jailer's jail reads back without a difference, and the real VMM a
     const verbs = launcherVerbs(await openUnlockedHost(testHost.config));
     const vmId = "3a".repeat(16);
     await verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 32 });
-    await verbs.start({ vmId, slot: 0, image: "base", vcpuCount: 1, memoryMib: 128, identityDrive: "e30=" });
+    await verbs.start({
+      vmId,
+      slot: 0,
+      image: "base",
+      vcpuCount: 1,
+      memoryMib: 128,
+      generation: 1,
+      identityDrive: "e30=",
+    });
     const { version } = await verbs.describe({});
     assert.match(await askVmm(verbs, vmId, "GET", "/version"), new RegExp(`^200 .*${version}`));
     await verbs.remove({ vmId });

@@ -13,8 +13,9 @@ import { openFirecrackerJailer } from "./jailer.ts";
 import { askVmm, bootStub, kvmMissing, openUnlockedHost } from "./stub-subject.ts";
 
 const [first, second] = ["0a".repeat(16), "0b".repeat(16)] as const;
+let generation = 0;
 const startOf = (vmId: string, slot: number) => ({
-  ...{ vmId, slot, image: "base", vcpuCount: 1, memoryMib: 64 },
+  ...{ vmId, slot, image: "base", vcpuCount: 1, memoryMib: 64, generation: ++generation },
   identityDrive: Buffer.from("{}").toString("base64"),
 });
 const skip = process.getuid?.() !== 0 ? "needs root" : process.arch !== "x64" ? "the stub is for x86-64" : false;

@@ -1,13 +1,13 @@
 import { chmodSync, constants, copyFileSync, lstatSync, mkdirSync, readFileSync } from "node:fs";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import type { Artifacts } from "../artifacts/artifacts.ts";
-import { apiSocketExists } from "../channels.ts";
+import { apiSocketExists, apiSocketName } from "../channels.ts";
 import type { LauncherConfig, VmPaths } from "../config.ts";
 import { removeTree, requireRootOnly } from "../files.ts";
 import { startJailScript } from "../jail-script.ts";
 import type { Jailer, StartPlan } from "../jailer.ts";
 import { run } from "../processes.ts";
-import { channels, imageFiles, LauncherError } from "../protocol.ts";
+import { imageFiles, LauncherError } from "../protocol.ts";
 
 const mib = 1024 * 1024;
 const listensWithinMs = 5_000;
@@ -55,9 +55,14 @@ export async function openFirecrackerJailer(config: LauncherConfig, options: Fir
       reason,
     },
     overheadMib: 0,
-    channels,
+    channels: {
+      api: { name: apiSocketName, kind: "socket" },
+      log: { name: "log.fifo", kind: "fifo" },
+      metrics: { name: "metrics.fifo", kind: "fifo" },
+      serial: { name: "serial.fifo", kind: "fifo" },
+    },
     hasKernelTimer: true,
-    rootOf,
+    channelsIn: rootOf,
     prepare(paths, image) {
       createJail(paths);
       copyImage(`${config.imagesDir}/${image}`, paths.image);
@@ -74,7 +79,7 @@ export async function openFirecrackerJailer(config: LauncherConfig, options: Fir
       const copies = Object.fromEntries(imageFiles.map((name) => [name, `${paths.image}/${name}`]));
       await options.verify(image, { ...copies, ...programs });
     },
-    async build(plan, requireMember) {
+    async build(plan, _incoming, requireMember) {
       const { paths, uid } = plan;
       const root = rootOf(paths, plan.vmId);
       const places = [paths.jail, root, paths.image, paths.overlay, String(uid), plan.joinFiles.join(":")];

@@ -8,7 +8,12 @@ import { launcherVerbs } from "../verbs.ts";
 import { askVmm, bootStub, openUnlockedHost } from "./stub-subject.ts";
 
 const vmId = "0c".repeat(16);
-const start = { vmId, slot: 0, image: "base", vcpuCount: 1, memoryMib: 64, identityDrive: "e30=" };
+let generation = 0;
+/** A start that came as far as running the VMM has used its generation up. */
+const next = () => {
+  generation += 1;
+  return { vmId, slot: 0, image: "base", vcpuCount: 1, memoryMib: 64, generation, identityDrive: "e30=" };
+};
 const skip = process.getuid?.() !== 0 ? "needs root" : process.arch !== "x64" ? "the stub is for x86-64" : false;
 
 interface Ablation {
@@ -160,7 +165,7 @@ suite("read-back of Firecracker's jail", { skip }, () => {
     for (const { property, program, edits, fault } of ablations(testHost, host)) {
       await context.test(property, () =>
         withEdits(program, edits, async () => {
-          await assert.rejects(verbs.start(start), mismatch(fault));
+          await assert.rejects(verbs.start(next()), mismatch(fault));
           assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "prepared" }] });
         }),
       );
@@ -169,7 +174,7 @@ suite("read-back of Firecracker's jail", { skip }, () => {
 
   test("a booted VM with a thread without a filter is killed", async () => {
     await withEdits("firecracker", [["filter_threads('all')", "filter_threads('this')"]], async () => {
-      await verbs.start(start);
+      await verbs.start(next());
       await bootStub(verbs, vmId);
       await assert.rejects(verbs.place({ vmId }), mismatch(/seccomp is \[0,2\]/));
       assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "exited" }] });
@@ -177,7 +182,7 @@ suite("read-back of Firecracker's jail", { skip }, () => {
   });
 
   test("a limit that was raised after the start is found by place, and the VM killed", async () => {
-    await verbs.start(start);
+    await verbs.start(next());
     const [file] = host.cgroups.joinFiles(vmId).filter((path) => path.includes("pids") || host.cgroups.version === 2);
     writeFileSync(`${file?.slice(0, file.lastIndexOf("/"))}/pids.max`, "max");
     await assert.rejects(verbs.place({ vmId }), mismatch(/pids\.max is "max"/));
@@ -185,7 +190,7 @@ suite("read-back of Firecracker's jail", { skip }, () => {
   });
 
   test("the same stubs unchanged start, with the sizes of this start as limits", async () => {
-    await verbs.start({ ...start, memoryMib: 128 });
+    await verbs.start({ ...next(), memoryMib: 128 });
     const { pid } = await verbs.inspect({ vmId });
     const limits = readFileSync(`/proc/${pid}/limits`, "utf8");
     // The longest file that the VMM has to write is a snapshot's memory; it fits, and a byte more than the limit does not.

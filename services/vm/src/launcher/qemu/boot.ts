@@ -2,8 +2,11 @@ import type { JailScript } from "../jail-script.ts";
 import type { JailedVmm } from "../jailer.ts";
 import { LauncherError } from "../protocol.ts";
 
-/** Takes QEMU from a running jail.sh to initialised with its CPUs stopped, over its start-up monitor. Throws VMM_FAILED. */
-export async function bootQemu(script: JailScript): Promise<JailedVmm> {
+/**
+ * Takes QEMU from a running jail.sh to initialised with its CPUs stopped, over its start-up monitor. One that waits for its state is never
+ * told to run here. Throws VMM_FAILED.
+ */
+export async function bootQemu(script: JailScript, incoming: boolean): Promise<JailedVmm> {
   const monitor = openMonitor(script);
   try {
     await script.expect("built");
@@ -12,6 +15,7 @@ export async function bootQemu(script: JailScript): Promise<JailedVmm> {
     const answeredMs = performance.now();
     await script.ended();
     const run = async () => {
+      if (incoming) return;
       // Asking for the status afterwards would wait for the guest's first instructions, which hold the VMM's lock.
       await monitor.execute("cont");
       if (!monitor.events.has("RESUME")) throw new LauncherError("VMM_FAILED", "the VMM does not run");

@@ -6,6 +6,7 @@ const spec: QemuSpec = {
   ...{ vmId: "0f".repeat(16), vcpuCount: 2, memoryMib: 256 },
   accelerator: "tcg",
   ...{ translationCacheMib: 32, tscKhz: 2_445_428 },
+  incoming: false,
 };
 
 /** The values of every occurrence of an option. */
@@ -21,6 +22,10 @@ test("the command line is the measured one", () => {
   assert.deepEqual([of("-smp"), of("-m"), of("-name")], [["2"], ["256"], [spec.vmId]]);
   assert.deepEqual(of("-sandbox"), ["on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
   assert.deepEqual(of("-qmp"), ["unix:/run/qmp.sock,server=on,wait=off"]);
+  assert.deepEqual(of("-incoming"), []);
+  const loading = qemuCommand({ ...spec, incoming: true });
+  assert.deepEqual(values(loading, "-incoming"), ["unix:/run/incoming.sock"]);
+  assert.ok(loading.includes("-S"));
   assert.ok(command.includes("-S") && command.includes("-nodefaults") && command.includes("-no-user-config"));
 });
 

@@ -5,10 +5,14 @@ export interface QemuSpec extends Execution {
   readonly vmId: string;
   readonly vcpuCount: number;
   readonly memoryMib: number;
+  /** Whether it waits for the VM's state before it can run. */
+  readonly incoming: boolean;
 }
 
 export const diskBytesPerSecond = 52_428_800;
 export const diskOperationsPerSecond = 5_000;
+/** Sockets in the jail's /run: the monitor, the state into a new VMM, and the state out of one, on which the launcher listens. */
+export const socketNames = { monitor: "qmp.sock", incoming: "incoming.sock", state: "state.sock" } as const;
 /** Where the VMM is inside its jail. */
 export const vmmPath = "/usr/bin/qemu-system-x86_64";
 const guestMac = "06:00:0a:4d:00:02";
@@ -45,7 +49,8 @@ export function qemuCommand(spec: QemuSpec): string[] {
     ...["-netdev", "tap,id=net0,ifname=tap0,script=no,downscript=no"],
     ...["-device", `virtio-net-device,netdev=net0,mac=${guestMac}`],
     ...["-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-device,rng=rng0"],
-    ...["-qmp", "unix:/run/qmp.sock,server=on,wait=off"],
+    ...["-qmp", `unix:/run/${socketNames.monitor},server=on,wait=off`],
+    ...(spec.incoming ? ["-incoming", `unix:/run/${socketNames.incoming}`] : []),
     // The start-up monitor: an inherited socket, so that the launcher never looks a path up that the VMM could have replaced.
     ...["-chardev", "socket,id=boot,fd=3", "-mon", "chardev=boot,mode=control"],
   ];

@@ -43,8 +43,8 @@ build() {
   mount --bind -o ro,nosuid,nodev "$tree" usr
   mount --bind -o ro,nosuid,nodev,noexec "$image" image
   mount --bind -o rw,nosuid,nodev,noexec "$overlay" overlay.ext4
-  # A tmpfs of its own: the VMM's sockets are in no directory that a privileged process ever looks a path up in.
-  mount -t tmpfs -o "size=64k,nr_inodes=16,mode=0700,uid=$uid,gid=$uid,nosuid,nodev,noexec" run run
+  # The VMM's own directory, in which the launcher reaches its sockets; nothing else of the host is on this mount.
+  mount --bind -o rw,nosuid,nodev,noexec run run
   mount -t proc -o nosuid,nodev,noexec,hidepid=2,subset=pid proc proc
   wait "$!"
   mount -o remount,bind,ro,nosuid,nodev,noexec "$jail"

@@ -1,18 +1,19 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import type { Artifacts } from "../artifacts/artifacts.ts";
 import type { Execution } from "../choice/accelerator.ts";
 import type { VmmChoice } from "../choice/choose.ts";
 import type { LauncherConfig, VmPaths } from "../config.ts";
+import { removeTree } from "../files.ts";
 import { startJailScript } from "../jail-script.ts";
 import type { Jailer } from "../jailer.ts";
 import { namespaceNames, run } from "../processes.ts";
 import { bootQemu } from "./boot.ts";
-import { qemuCommand, tscKhzFromCpuinfo } from "./command.ts";
+import { qemuCommand, socketNames, tscKhzFromCpuinfo } from "./command.ts";
 
 const mib = 1024 * 1024;
 const mountPoints = ["usr", "image", "dev", "proc", "run", "old"] as const;
 
-/** All the mounts a VMM sees. Only the overlay, its sockets' tmpfs and the root-owned /dev are writable. */
+/** All the mounts a VMM sees. Only the overlay, its sockets' directory and the root-owned /dev are writable. */
 const mounts = [
   "/ ro,nosuid,nodev,noexec",
   "/dev rw,nosuid,noexec",
@@ -45,24 +46,32 @@ export async function openQemuJailer(config: LauncherConfig, options: QemuOption
   return {
     description: { name: "qemu", version, accelerator, productionBoundary: false, reason },
     overheadMib: execution.translationCacheMib + 128,
-    channels: [],
+    channels: {
+      api: { name: socketNames.monitor, kind: "socket" },
+      state: { name: socketNames.state, kind: "listener" },
+      incoming: { name: socketNames.incoming, kind: "socket" },
+    },
     hasKernelTimer: false,
-    rootOf: (paths) => paths.jail,
+    channelsIn: (paths) => `${paths.jail}/run`,
     prepare: (paths) => createJail(paths.jail),
     renew(paths: VmPaths) {
-      if (!existsSync(paths.jail)) createJail(paths.jail); // the host was restarted: jails are on a tmpfs
+      if (!existsSync(paths.jail)) return createJail(paths.jail); // the host was restarted: jails are on a tmpfs
+      removeTree(`${paths.jail}/run`); // sockets of the VMM that ended
+      mkdirSync(`${paths.jail}/run`);
     },
     async check(_paths, image) {
       await artifacts.image(image);
       await artifacts.requireTree(tree);
     },
-    async build(plan, requireMember) {
+    async build(plan, incoming, requireMember) {
       const { paths, uid } = plan;
+      chownSync(`${paths.jail}/run`, uid, uid);
+      chmodSync(`${paths.jail}/run`, 0o700);
       const places = [paths.jail, plan.network, tree, await artifacts.image(plan.image), paths.overlay];
       const blocks = fileSizeBytes(plan.overlayMib) / 512;
-      const command = qemuCommand({ ...plan, ...execution });
+      const command = qemuCommand({ ...plan, ...execution, incoming });
       const parameters = [...places, String(uid), String(blocks), plan.joinFiles.join(":"), accelerator, ...command];
-      return bootQemu(await startJailScript(script, parameters, requireMember));
+      return bootQemu(await startJailScript(script, parameters, requireMember), incoming);
     },
     describeJail: (plan) => ({
       root: plan.paths.jail,

@@ -186,15 +186,6 @@ suite("Firecracker's adapter", () => {
     await assertUnstarted("place");
   });
 
-  test("where the host can only remove, a start that fails leaves nothing at all", async () => {
-    const { stop: _without, ...rest } = host;
-    const port = openFirecrackerVmm(rest, { onUnresponsive: () => {}, onEnded: () => {}, deadlines });
-    host.faults = [{ on: "PUT /actions", kind: "refuse", message: "no" }];
-    await assert.rejects(port.start(startOf(vmId)), { reason: "VMM_FAILED" });
-    assert.deepEqual([await port.list(), host.leftovers()], [[], []]);
-    port.close();
-  });
-
   test("a start that failed and could not be stopped says both", async () => {
     host.faults = [{ on: "PUT /actions", kind: "refuse", message: "no" }];
     host.stopFailure = new ServiceError(

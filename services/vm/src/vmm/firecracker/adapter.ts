@@ -3,7 +3,7 @@ import { createTurns } from "../../lifecycle/turns.ts";
 import { type VmmPort, type VmStart, type VmStartReport, vmmFail } from "../port.ts";
 import { type ApiDeadlines, defaultDeadlines, type FirecrackerApi } from "./api-client.ts";
 import { type BootTimes, bootMachine, loadMachine } from "./boot.ts";
-import { type FirecrackerHost, killVm } from "./host.ts";
+import type { FirecrackerHost } from "./host.ts";
 import type { Machine, MachineOutputs } from "./machine.ts";
 import { type MachineSpec, requireMachineSpec, snapshotCreation } from "./machine-document.ts";
 import { pinnedVersion } from "./version.ts";
@@ -71,7 +71,6 @@ export function openFirecrackerVmm(host: FirecrackerHost, options: FirecrackerOp
     unpause: notOffered,
     stop: (vmId) =>
       take(vmId, async () => {
-        if (host.stop === undefined) throw vmmFail("WRONG_STATE", "this host cannot stop a VM and keep its disk");
         machines.forget(vmId);
         await host.stop(vmId);
       }),
@@ -138,7 +137,7 @@ function addTimes(host: VmStartReport["stagesMs"], began: number, times: BootTim
 /** (2) */
 async function killAfter(host: FirecrackerHost, vmId: string, failure: unknown): Promise<void> {
   try {
-    await killVm(host, vmId);
+    await host.stop(vmId);
   } catch (cause) {
     const message = `the start failed (${reasonOf(failure) ?? "INTERNAL"}), and what it left could not be stopped`;
     throw vmmFail("UNAVAILABLE", message, { cause: new AggregateError([failure, cause], message) });

@@ -20,19 +20,11 @@ export interface FirecrackerHost extends VmmHost {
    */
   place(vmId: string): Promise<unknown>;
 
-  /**
-   * Kills the VM's processes and keeps its disk; its identity drive is gone. Safe to repeat. By a host without this a VM that has to be
-   * killed is removed, disk and all: a VMM of which nothing is known must not go on.
-   */
-  stop?(vmId: string): Promise<void>;
+  /** Kills the VM's processes and keeps its disk; its identity drive is gone. Safe to repeat. Errors: NOT_FOUND. */
+  stop(vmId: string): Promise<void>;
 }
 
 /** Whether a host has the verbs that Firecracker needs beside the port's own. */
 export function isFirecrackerHost(host: VmmHost): host is FirecrackerHost {
-  return ["connect", "place"].every((verb) => verb in host);
-}
-
-/** Ends a VM's processes and keeps its disk where the host can do that. */
-export async function killVm(host: FirecrackerHost, vmId: string): Promise<void> {
-  await (host.stop === undefined ? host.remove(vmId) : host.stop(vmId));
+  return ["connect", "place", "stop"].every((verb) => verb in host);
 }

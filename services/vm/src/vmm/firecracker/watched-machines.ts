@@ -1,6 +1,6 @@
 import type { VmId } from "../port.ts";
 import type { ApiDeadlines } from "./api-client.ts";
-import { type FirecrackerHost, killVm } from "./host.ts";
+import type { FirecrackerHost } from "./host.ts";
 import { type Machine, type MachineOutputs, openMachine } from "./machine.ts";
 import { Watchdog, type WatchdogOptions } from "./watchdog.ts";
 
@@ -41,7 +41,7 @@ export function openWatchedMachines(host: FirecrackerHost, options: WatchedMachi
     if (watched.get(vmId) !== one) return; // removed or started anew meanwhile
     one.machine.close();
     try {
-      await killVm(host, vmId);
+      await host.stop(vmId);
     } catch (cause) {
       watched.delete(vmId); // what still runs is taken up again, and watched again
       return onUnresponsive(vmId, new AggregateError([error, cause], "a VMM that does not answer could not be killed"));

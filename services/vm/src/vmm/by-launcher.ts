@@ -1,6 +1,7 @@
 import { type FirecrackerOptions, openFirecrackerVmm } from "./firecracker/adapter.ts";
 import { isFirecrackerHost } from "./firecracker/host.ts";
 import { type VmmHost, type VmmPort, vmmFail } from "./port.ts";
+import { isQemuHost, openQemuVmm } from "./qemu/adapter.ts";
 
 /** The VMM port of whichever VMM the launcher runs. */
 export interface LaunchedVmm extends VmmPort {
@@ -11,8 +12,8 @@ export interface LaunchedVmm extends VmmPort {
 }
 
 /**
- * Asks the launcher once what it runs, with the first call that reaches it. QEMU is complete when its launcher has started it; Firecracker
- * is made into a machine by its adapter. A launcher that comes back with another VMM needs a new process here; until then no guest boots.
+ * Asks the launcher once what it runs, with the first call that reaches it. QEMU is complete when its launcher has started
+ * it, and its adapter saves and loads; Firecracker is made into a machine by its adapter. A launcher that comes back with another VMM needs a new process here; until then no guest boots.
  */
 export function openVmmByLauncher(launcher: VmmHost, options: FirecrackerOptions): LaunchedVmm {
   const firecracker = isFirecrackerHost(launcher) ? openFirecrackerVmm(launcher, options) : undefined;
@@ -26,10 +27,10 @@ export function openVmmByLauncher(launcher: VmmHost, options: FirecrackerOptions
   };
   const chooseAdapter = async (): Promise<VmmPort> => {
     const { vmm } = await launcher.describe();
-    if (vmm !== "firecracker") return isWholePort(launcher) ? launcher : { ...launcher, ...withoutSavedStates };
-    if (firecracker === undefined)
-      throw vmmFail("UNAVAILABLE", "the launcher has no verbs for the Firecracker it runs");
-    return firecracker;
+    if (vmm === "firecracker" && firecracker !== undefined) return firecracker;
+    if (vmm === "qemu" && isQemuHost(launcher)) return openQemuVmm(launcher);
+    if (vmm !== "firecracker" && isWholePort(launcher)) return launcher;
+    throw vmmFail("UNAVAILABLE", `the launcher has no verbs for the ${vmm} it runs`);
   };
   // One promise for all: calls go on in the order in which they came.
   return {
@@ -55,14 +56,3 @@ export function openVmmByLauncher(launcher: VmmHost, options: FirecrackerOptions
 function isWholePort(launcher: VmmHost): launcher is VmmPort {
   return "save" in launcher;
 }
-
-const notOffered = async (): Promise<never> => {
-  throw vmmFail("WRONG_STATE", "saved states are not offered yet");
-};
-const withoutSavedStates = {
-  save: notOffered,
-  unpause: notOffered,
-  stop: notOffered,
-  load: notOffered,
-  resume: notOffered,
-};

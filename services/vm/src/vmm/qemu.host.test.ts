@@ -9,7 +9,8 @@ import { hostMounts, type LauncherTestHost, launcherTestHost } from "../launcher
 import { type Launcher, startLauncher, stopLauncher } from "../launcher/testing-process.ts";
 import { openVmmByLauncher } from "./by-launcher.ts";
 import { newVmId, vmmConformance } from "./conformance.ts";
-import type { VmmPort } from "./port.ts";
+import type { VmmHost, VmmPort } from "./port.ts";
+import { guestBehindMonitor } from "./qemu/testing/guest-behind-monitor.ts";
 
 const image = `${import.meta.dirname}/../../../../.cache/images/base`;
 const root = process.getuid?.() === 0;
@@ -33,8 +34,11 @@ const start = (vmId: string, slot = 0, memoryMib = 64) => ({
   identityDrive: new TextEncoder().encode("{}"),
 });
 
+const portOf = (launcher: Launcher): VmmPort =>
+  openVmmByLauncher(launcher.port, { onUnresponsive: () => {}, onEnded: () => {} });
+
 /** Kills the VMM under test from outside, as a crash would, and waits until nothing is left of it. */
-async function endVmm(port: VmmPort, vmId: string): Promise<void> {
+async function endVmm(port: VmmHost, vmId: string): Promise<void> {
   process.kill((await port.inspect(vmId)).pid, "SIGKILL");
   const ended = async () => (await port.list()).some((vm) => vm.vmId === vmId && vm.state === "exited") || undefined;
   await waitFor("the VMM's end", ended, { timeoutMs: 5_000, intervalMs: 5 });
@@ -49,9 +53,10 @@ const sessionOf = (pid: number) => readFileSync(`/proc/${pid}/stat`, "utf8").spl
 if (root) {
   vmmConformance("QEMU through the launcher", async () => {
     const { host, launcher } = await openHost((fresh) => fresh.installHaltingImage("base"));
-    const port = openVmmByLauncher(launcher.port, { onUnresponsive: () => {}, onEnded: () => {} });
+    const port = portOf(launcher);
     return {
       port,
+      guest: guestBehindMonitor(launcher.port),
       exit: (vmId) => endVmm(port, vmId),
       readIdentityDrive: (vmId) => readFileSync(`${host.config.runDir}/jails/${vmId}/identity.img`),
       close: async () => {

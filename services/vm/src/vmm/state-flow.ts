@@ -1,0 +1,82 @@
+import type { Duplex, Readable } from "node:stream";
+import { ServiceError } from "@lobsterd/chassis/errors.ts";
+import { vmmFail } from "./port.ts";
+
+/** No byte passes for this long: whoever reads or writes has stopped. */
+const stalledAfterMs = 60_000;
+
+/** A state on its way, counted and watched. */
+export interface Flow {
+  /** Aborts with the reason when it stalls or is ended early. */
+  readonly signal: AbortSignal;
+  /**
+   * Passes on what it gets; TIMED_OUT by the signal when nothing comes or goes, VMM_FAILED beyond the limit. An abort destroys `source`, which
+   * is what the generator may be waiting for.
+   */
+  watch(state: AsyncIterable<Buffer>, source: Readable | Duplex): AsyncGenerator<Buffer>;
+  bytes(): number;
+  abort(reason: unknown): void;
+  /** The reason of an abort, for the failure that it caused in a pipeline; any other failure as it is. */
+  cause(failure: unknown): unknown;
+  /** Stops watching. */
+  end(): void;
+}
+
+export function openFlow(limitBytes: number, stallMs = stalledAfterMs): Flow {
+  const controller = new AbortController();
+  let bytes = 0;
+  const stalled = () => controller.abort(vmmFail("TIMED_OUT", `no byte of the state passed within ${stallMs} ms`));
+  const timer = setTimeout(stalled, stallMs);
+  return {
+    signal: controller.signal,
+    async *watch(state, source) {
+      const abandon = () => source.destroy(controller.signal.reason);
+      if (controller.signal.aborted) abandon();
+      else controller.signal.addEventListener("abort", abandon);
+      for await (const chunk of state) {
+        bytes += chunk.length;
+        if (!(bytes <= limitBytes)) throw vmmFail("VMM_FAILED", `the state is longer than ${limitBytes} bytes`);
+        timer.refresh();
+        yield chunk;
+      }
+    },
+    bytes: () => bytes,
+    abort: (reason) => controller.abort(reason),
+    cause: (failure) =>
+      controller.signal.aborted && ["AbortError", "AggregateError"].includes((failure as Error).name)
+        ? controller.signal.reason
+        : failure,
+    end: () => clearTimeout(timer),
+  };
+}
+
+/** What a VMM's channel fails with as a failure of the port: it is gone. */
+export function portFailure(error: unknown): unknown {
+  if (error instanceof ServiceError) return error;
+  return vmmFail("VMM_FAILED", "the VMM ended, or cut the state off", { cause: error });
+}
+
+export async function* mapFailures(state: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  try {
+    yield* state;
+  } catch (error) {
+    throw portFailure(error);
+  }
+}
+
+/** Reads a stream of the caller's, whose own failure is told as it is. */
+export function noteFailure(state: Readable) {
+  let failure: unknown;
+  state.on("error", () => {}); // it may fail before it is read, which then tells it
+  return {
+    failure: () => failure,
+    async *read(): AsyncGenerator<Buffer> {
+      try {
+        yield* state as AsyncIterable<Buffer>;
+      } catch (error) {
+        failure = error;
+        throw error;
+      }
+    },
+  };
+}

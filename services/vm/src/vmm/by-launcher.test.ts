@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
+import { PassThrough, Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
 import { test } from "node:test";
 import { openVmmByLauncher } from "./by-launcher.ts";
 import { newVmId } from "./conformance.ts";
 import { createFakeVmm } from "./fake.ts";
 import { createStubHost } from "./firecracker/testing/stub-host.ts";
 import { type VmmPort, vmmFail } from "./port.ts";
+import { createStubQemuHost } from "./qemu/testing/stub-host.ts";
 
 const vmId = newVmId();
 const preparation = { vmId, slot: 0, image: "base", overlayMib: 64 };
@@ -27,6 +30,21 @@ test("a launcher that runs Firecracker has its machines made over the API", asyn
   assert.deepEqual([await next.list(), host.leftovers()], [[], []]);
   next.close();
   host.close();
+});
+
+test("a launcher that runs QEMU has its guests saved over the monitor", async () => {
+  const host = createStubQemuHost();
+  const vmm = openVmmByLauncher(host, options);
+  await vmm.prepare(preparation);
+  await vmm.start(start);
+  const sink = new PassThrough();
+  const [, state] = await Promise.all([vmm.save(vmId, sink), buffer(sink)]);
+  await vmm.stop(vmId);
+  await vmm.load({ ...start, generation: 2 }, Readable.from([state]));
+  assert.equal(host.stub(vmId).status, "paused");
+  await vmm.resume(vmId);
+  assert.equal(host.stub(vmId).status, "running");
+  vmm.close();
 });
 
 test("a launcher that runs anything else is the port itself, with verbs for Firecracker or without", async () => {

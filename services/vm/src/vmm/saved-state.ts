@@ -10,15 +10,18 @@ const maxHeaderBytes = 1024;
 export const maxFrameBytes = 1024 * 1024;
 const endFrame = Buffer.alloc(4);
 
+/** What a state is made by, and can be loaded by. */
+type StateMaker = Pick<VmmDescription, "vmm" | "version" | "accelerator">;
+
 /** Which VMMs understand each other's states. */
 const headerSchema = z.strictObject({ vmm: z.string(), version: z.string(), accelerator: z.string() });
 type StateHeader = z.infer<typeof headerSchema>;
 
-const headerOf = ({ vmm, version, accelerator }: VmmDescription): StateHeader => ({ vmm, version, accelerator });
+const headerOf = ({ vmm, version, accelerator }: StateMaker): StateHeader => ({ vmm, version, accelerator });
 
 /** Frames what a VMM writes. `complete` says, after its last byte, whether that was all: it throws when it was not. */
 export async function* frameState(
-  description: VmmDescription,
+  description: StateMaker,
   state: AsyncIterable<Buffer>,
   complete: () => Promise<void>,
 ): AsyncGenerator<Buffer> {
@@ -39,7 +42,7 @@ export async function* frameState(
  * What a VMM wrote, out of its frames. Throws VMM_FAILED when the state is short, long or corrupt (which is known at its end), and
  * MACHINE_MISMATCH before the first byte when another VMM wrote it.
  */
-export async function* unframeState(description: VmmDescription, state: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+export async function* unframeState(description: StateMaker, state: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const reader = openReader(state);
   if (!(await reader.take(magic.length)).equals(magic)) throw corrupt("it is no saved state");
   const header = parseHeader(await reader.take(await lengthIn(reader, maxHeaderBytes)));

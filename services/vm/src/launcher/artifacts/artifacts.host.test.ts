@@ -141,6 +141,7 @@ suite("a start", { skip }, () => {
   const vmId = "0a".repeat(16);
   const request = {
     ...{ vmId, slot: 0, image: "base", vcpuCount: 1, memoryMib: 64 },
+    generation: 1,
     identityDrive: Buffer.from("{}").toString("base64"),
   };
   const parts: Record<string, (opened: LauncherHost) => Promise<string>> = {

@@ -7,6 +7,8 @@ export const fail = defineErrors("vm.lobsterd", {
   TENANT_NOT_FOUND: Code.NotFound,
   TENANT_NOT_RUNNING: Code.FailedPrecondition,
   TENANT_BUSY: Code.Aborted,
+  /** An extra host name of another tenant; `proxy` has the same reason for the same thing. */
+  HOST_NAME_TAKEN: Code.FailedPrecondition,
   UNKNOWN_IMAGE: Code.InvalidArgument,
   RESOURCES_OUT_OF_RANGE: Code.InvalidArgument,
   HOST_FULL: Code.ResourceExhausted,

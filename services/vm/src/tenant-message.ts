@@ -34,5 +34,6 @@ export function toTenantMessage(
     slot: tenant.slot,
     egress: toEgressMessage(tenant.egress),
     networkLimits: tenant.networkLimits,
+    extraHostNames: [...tenant.extraHostNames],
   });
 }

@@ -52,6 +52,7 @@ const tenant = (name: string, address: string, generation = 1): TenantRecord => 
   ...{ egress: { mode: "internet" as const }, replacedEgress: undefined, guestAddress: address },
   ...{ createTimeMs: 0, readyTimeMs: undefined },
   networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
+  extraHostNames: [],
 });
 
 const uriOf = ({ name, vmId, generation }: TenantRecord) => `spiffe://dev.test/guest/${name}/${vmId}/${generation}`;

@@ -19,6 +19,7 @@ const tenant: TenantRecord = {
   egress: { mode: "internet" },
   replacedEgress: undefined,
   networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
+  extraHostNames: [],
   guestAddress: "10.201.0.7",
   createTimeMs: 0,
   readyTimeMs: undefined,

@@ -60,10 +60,17 @@ export interface FakeNetwork {
   readonly limits?: NetworkLimits | undefined;
 }
 
+/** A route as it was asked for. */
+export interface FakeRoute {
+  readonly vmId: string;
+  readonly extraHostNames: readonly string[];
+}
+
 export interface FakeHost {
   readonly parts: HostParts;
   readonly networks: Map<string, FakeNetwork>;
-  readonly routes: Map<string, string>;
+  /** By tenant. */
+  readonly routes: Map<string, FakeRoute>;
   /** VM ids with an identity. */
   readonly identities: Set<string>;
   /** Tenants that have a key. */
@@ -88,7 +95,7 @@ export interface FakeHostOptions extends FakeVmmOptions {
 
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const networks = new Map<string, FakeNetwork>();
-  const routes = new Map<string, string>();
+  const routes = new Map<string, FakeRoute>();
   const identities = new Set<string>();
   const keys = new Set<string>();
   const renewed: string[] = [];
@@ -140,19 +147,26 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         }),
     });
     service(RouteService, {
-      publishRoute: ({ tenant, vmId }) => {
-        routes.set(tenant, vmId);
+      publishRoute: ({ tenant, vmId, extraHostNames }) => {
+        admit("publishRoute");
+        routes.set(tenant, { vmId, extraHostNames });
         attempt("publishRoute");
         return create(PublishRouteResponseSchema);
       },
       withdrawRoute: ({ tenant, vmId }) => {
         attempt("withdrawRoute");
         requireWilling(vmId);
-        if (routes.get(tenant) === vmId) routes.delete(tenant);
+        if (routes.get(tenant)?.vmId === vmId) routes.delete(tenant);
         return create(WithdrawRouteResponseSchema);
       },
       listRoutes: () =>
-        create(ListRoutesResponseSchema, { routes: [...routes].map(([tenant, vmId]) => ({ tenant, vmId })) }),
+        create(ListRoutesResponseSchema, {
+          routes: [...routes].map(([tenant, { vmId, extraHostNames }]) => ({
+            tenant,
+            vmId,
+            extraHostNames: [...extraHostNames],
+          })),
+        }),
     });
     service(SecretService, {
       issueGuestIdentity: ({ tenant, vmId }) => {

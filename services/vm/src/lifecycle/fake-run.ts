@@ -105,5 +105,6 @@ export function wish(name: string): SpawnWish {
     labels: {},
     egress: { mode: "internet" },
     networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
+    extraHostNames: [],
   };
 }

@@ -324,7 +324,7 @@ test("reconcile removes what belongs to no tenant, restores what a tenant misses
   const { vmId } = await operations.spawn(wish("demo"));
   const stray = "f".repeat(32);
   host.networks.set(stray, { slot: 3 });
-  host.routes.set("stray", stray);
+  host.routes.set("stray", { vmId: stray, extraHostNames: [] });
   await host.parts.vmm.prepare({ vmId: stray, slot: 3, image: "base", overlayMib: 64 });
   host.networks.delete(vmId);
   host.routes.delete("demo");
@@ -344,7 +344,7 @@ test("a stray that cannot be removed holds up no other repair, and comes again",
   const stray = "1".repeat(32);
   for (const [slot, id] of [stubborn, stray].entries()) {
     host.networks.set(id, { slot: slot + 1, egress: undefined });
-    host.routes.set(`stray-${slot}`, id);
+    host.routes.set(`stray-${slot}`, { vmId: id, extraHostNames: [] });
     await host.parts.vmm.prepare({ vmId: id, slot: slot + 1, image: "base", overlayMib: 64 });
   }
   host.networks.delete(vmId);

@@ -16,6 +16,8 @@ export interface SpawnWish {
   readonly labels: Readonly<Record<string, string>>;
   readonly egress: Egress;
   readonly networkLimits: NetworkLimits;
+  /** Names outside the platform's domain, in any order. */
+  readonly extraHostNames: readonly string[];
 }
 
 type Limits = Pick<Config, "maxVcpuCount" | "maxMemoryMib" | "defaultDiskMib" | "maxDiskMib">;
@@ -74,6 +76,7 @@ export function planTenant(
     egress: wish.egress,
     replacedEgress: undefined,
     networkLimits: wish.networkLimits,
+    extraHostNames: wish.extraHostNames.toSorted(),
     guestAddress: "",
     createTimeMs: nowMs,
     readyTimeMs: undefined,

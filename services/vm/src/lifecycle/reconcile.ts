@@ -4,6 +4,7 @@ import type { TenantRecord } from "../store/tenants.ts";
 import { convergeEgress, reattachNetwork } from "./egress.ts";
 import { finishInterrupted } from "./interrupted.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { publishTenantRoute } from "./tenant-route.ts";
 
 /** Rows of a page, and the most pages read: a peer that lies about its size must not keep the reconciler busy for ever. */
 const pageSize = 500;
@@ -85,11 +86,11 @@ async function reconcileRoutes(life: Lifecycle): Promise<void> {
       life.parts.proxy.withdrawRoute({ requestId: randomUUID(), tenant, vmId }),
     );
   }
-  const published = new Set(actual.map(({ vmId }) => vmId));
-  for (const { name, vmId, generation, guestAddress } of expected.filter((tenant) => !published.has(tenant.vmId))) {
-    if (life.tenants.findByVm(vmId)?.phase !== "running") continue;
-    const route = { requestId: randomUUID(), tenant: name, vmId, generation, guestAddress };
-    await attempt(life, "republish-route", vmId, () => life.parts.proxy.publishRoute(route));
+  const published = new Map(actual.map(({ vmId, extraHostNames }) => [vmId, extraHostNames.join()]));
+  const wrong = expected.filter(({ vmId, extraHostNames }) => published.get(vmId) !== extraHostNames.join());
+  for (const tenant of wrong) {
+    if (life.tenants.findByVm(tenant.vmId)?.phase !== "running") continue;
+    await attempt(life, "republish-route", tenant.vmId, () => publishTenantRoute(life.parts, tenant));
   }
 }
 

@@ -9,6 +9,7 @@ import { measureCapacity, requireRoom } from "./capacity.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { planResources, planTenant, type SpawnWish } from "./plan.ts";
 import { attachTenantNetwork } from "./tenant-network.ts";
+import { publishTenantRoute } from "./tenant-route.ts";
 
 /**
  * Spawns a tenant and returns it running. What fails on the way is unwound before this throws, so that nothing is left; what
@@ -20,6 +21,7 @@ export async function spawnTenant(life: Lifecycle, wish: SpawnWish, signal: Abor
   const capacity = await measureCapacity(life.parts, life.config);
   const planned = life.journal.beginSpawn(() => {
     refuseTakenName(life, wish);
+    refuseTakenHostNames(life, wish);
     requireRoom(capacity, life.tenants.resources(), resources);
     return planTenant(wish, resources, life.slots, capacity, life.now());
   });
@@ -60,7 +62,7 @@ async function bringUp(life: Lifecycle, planned: TenantRecord, cancelled: AbortS
     const limitMs = startLimitMs ?? workloadLimitMs;
     life.reportGuestSpans(await life.parts.guests.awaitWorkload(tenant, limitMs, signal));
   });
-  await journal.step(tenant, "publish-route", () => publishRoute(life, tenant, signal));
+  await journal.step(tenant, "publish-route", () => publishTenantRoute(life.parts, tenant, { signal }));
   return tenant;
 }
 
@@ -78,6 +80,16 @@ function refuseTakenName({ tenants }: Lifecycle, { name }: SpawnWish): void {
     throw fail("TENANT_BUSY", `tenant ${name} is being evicted`, { metadata: { tenant: name } });
   }
   throw fail("TENANT_EXISTS", `tenant ${name} exists already`, { metadata: { tenant: name } });
+}
+
+/**
+ * `proxy` refuses these as well, but after the boot, and it may have lost a route that the reconciler is about to publish again: of two
+ * tenants in the store with one name, the first could then not have its own back.
+ */
+function refuseTakenHostNames({ tenants }: Lifecycle, { extraHostNames }: SpawnWish): void {
+  const taken = extraHostNames.find((hostName) => tenants.findByExtraHostName(hostName) !== undefined);
+  if (taken === undefined) return;
+  throw fail("HOST_NAME_TAKEN", `${taken} belongs to another tenant`, { metadata: { host_name: taken } });
 }
 
 /** A tenant with its network, and what its guest has to be told of it. */
@@ -145,7 +157,7 @@ async function startMicroVm(
     tenant,
     identity,
     trustDomain: life.config.trustDomain,
-    hostNames: [`${name}.${life.config.domain}`, `${name}.guest.internal`],
+    hostNames: [`${name}.${life.config.domain}`, `${name}.guest.internal`, ...tenant.extraHostNames],
     resolvers: tenant.resolvers,
     hostTimeMs: life.now(),
     traceparent: currentTraceparent(),
@@ -176,12 +188,6 @@ async function injectSecrets(life: Lifecycle, tenant: TenantRecord, signal: Abor
   const guest = { tenant: name, vmId, generation };
   await secrets.acquireInjectionLease({ requestId: randomUUID(), ...guest }, { signal });
   await secrets.injectSecrets({ requestId: randomUUID(), ...guest, guestAddress, labels: { ...labels } }, { signal });
-}
-
-async function publishRoute(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
-  const { name, vmId, generation, guestAddress } = tenant;
-  const request = { requestId: randomUUID(), tenant: name, vmId, generation, guestAddress };
-  await life.parts.proxy.publishRoute(request, { signal });
 }
 
 /** Waits for all, then throws the first failure: unwinding must not overtake a step that is still making something. */

@@ -17,7 +17,11 @@ export function spawnTenant({ config, requests, operations }: VmContext) {
     requests.run(
       request.requestId,
       "SpawnTenant",
-      toBinary(SpawnTenantRequestSchema, { ...request, labels: sorted(request.labels) }),
+      toBinary(SpawnTenantRequestSchema, {
+        ...request,
+        labels: sorted(request.labels),
+        extraHostNames: request.extraHostNames.toSorted(),
+      }),
       SpawnTenantResponseSchema,
       async () => {
         const tenant = await operations.spawn({
@@ -32,13 +36,14 @@ export function spawnTenant({ config, requests, operations }: VmContext) {
           labels: request.labels,
           egress: toEgress(request.egress),
           networkLimits: toNetworkLimits(request.networkLimits),
+          extraHostNames: request.extraHostNames,
         });
         return create(SpawnTenantResponseSchema, { tenant: toTenantMessage(tenant, config) });
       },
     );
 }
 
-/** A caller that repeats its request may write the entries of a map in another order; it is the same request. */
+/** A caller that repeats its request may write the entries of a map, or of a set, in another order; it is the same request. */
 function sorted(labels: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -50,4 +50,5 @@ export const migrations: readonly string[] = [
      name TEXT NOT NULL,
      vm_id TEXT NOT NULL
    ) STRICT`,
+  `ALTER TABLE tenant ADD COLUMN extra_host_names TEXT NOT NULL DEFAULT '[]'`,
 ];

@@ -10,7 +10,7 @@ import { openTenantStore } from "./tenants.ts";
 const directory = mkdtempSync(join(tmpdir(), "lobsterd-tenants-"));
 after(() => rmSync(directory, { recursive: true }));
 
-test("a tenant of before there were policies reaches the internet at the host's rates", () => {
+test("a tenant of before there were policies and extra host names reaches the internet at the host's rates and has no such names", () => {
   const path = join(directory, "vm.sqlite");
   const before = openDatabase(path, migrations.slice(0, 1));
   before.exec(`INSERT INTO tenant (name, vm_id, request_id, state, slot, generation, image, vcpu_count, memory_mib, disk_mib,
@@ -21,6 +21,7 @@ test("a tenant of before there were policies reaches the internet at the host's 
     phase: "running",
     egress: { mode: "internet" },
     networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
+    extraHostNames: [],
   });
   database.close();
 });

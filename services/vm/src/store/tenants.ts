@@ -28,6 +28,8 @@ export interface TenantRecord {
   /** The policy before `egress`, for as long as net is not known to have taken that. */
   readonly replacedEgress: Egress | undefined;
   readonly networkLimits: NetworkLimits;
+  /** Names outside the platform's domain that lead to it too, in order. No other tenant has one of them. */
+  readonly extraHostNames: readonly string[];
   readonly guestAddress: string;
   readonly createTimeMs: number;
   readonly readyTimeMs: number | undefined;
@@ -37,6 +39,8 @@ export interface TenantRecord {
 export interface TenantStore {
   find(name: string): TenantRecord | undefined;
   findByVm(vmId: string): TenantRecord | undefined;
+  /** The tenant that has an extra host name, in whatever phase it is. */
+  findByExtraHostName(hostName: string): TenantRecord | undefined;
   /** In the order of names, after `afterName`. */
   page(afterName: string, limit: number): readonly TenantRecord[];
   all(): readonly TenantRecord[];
@@ -73,6 +77,7 @@ const rowSchema = z.object({
   egress: z.string(),
   replaced_egress: z.string().nullable(),
   network_limits: z.string(),
+  extra_host_names: z.string(),
   guest_address: z.string(),
   create_time_ms: z.number(),
   ready_time_ms: z.number().nullable(),
@@ -95,6 +100,7 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
     replacedEgress:
       columns.replaced_egress === null ? undefined : egressSchema.parse(JSON.parse(columns.replaced_egress)),
     networkLimits: networkLimitsSchema.parse(JSON.parse(columns.network_limits)),
+    extraHostNames: z.array(z.string()).parse(JSON.parse(columns.extra_host_names)),
     guestAddress: columns.guest_address,
     createTimeMs: columns.create_time_ms,
     readyTimeMs: columns.ready_time_ms ?? undefined,
@@ -104,13 +110,16 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
 export function openTenantStore(database: DatabaseSync): TenantStore {
   const byName = database.prepare("SELECT * FROM tenant WHERE name = ?");
   const byVm = database.prepare("SELECT * FROM tenant WHERE vm_id = ?");
+  const byHostName = database.prepare(
+    "SELECT tenant.* FROM tenant, json_each(tenant.extra_host_names) AS host WHERE host.value = ?",
+  );
   const after = database.prepare("SELECT * FROM tenant WHERE name > ? ORDER BY name LIMIT ?");
   const every = database.prepare("SELECT * FROM tenant ORDER BY name");
   const promised = database.prepare("SELECT vcpu_count, memory_mib, disk_mib FROM tenant");
   const counted = database.prepare("SELECT count(*) AS tenants FROM tenant");
   const add = database.prepare(
     `INSERT INTO tenant (name, vm_id, request_id, state, slot, generation, image, vcpu_count, memory_mib, disk_mib, labels,
-       egress, network_limits, create_time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       egress, network_limits, extra_host_names, create_time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const address = database.prepare("UPDATE tenant SET guest_address = ? WHERE vm_id = ?");
   const changeEgress = database.prepare(
@@ -128,6 +137,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   return {
     find: (name) => one(byName.get(name)),
     findByVm: (vmId) => one(byVm.get(vmId)),
+    findByExtraHostName: (hostName) => one(byHostName.get(hostName)),
     page: (afterName, limit) => after.all(afterName, limit).map(toRecord),
     all: () => every.all().map(toRecord),
     resources: () =>
@@ -153,6 +163,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
         JSON.stringify(tenant.labels),
         JSON.stringify(tenant.egress),
         JSON.stringify(tenant.networkLimits),
+        JSON.stringify(tenant.extraHostNames),
         tenant.createTimeMs,
       );
     },

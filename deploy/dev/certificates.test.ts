@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { test } from "node:test";
 import { isValidFor, makeAuthority, makeLeaf } from "./certificates.ts";
-import { platformIdentities, rolesOf } from "./identities.ts";
+import { extraHostZone, platformIdentities, rolesOf } from "./identities.ts";
 
 const domain = "lobsterd.localhost";
 
@@ -29,7 +29,7 @@ test("every leaf of the platform carries its names, its key and nothing that sig
   }
 });
 
-test("services answer on localhost and the web leaf on every tenant's name", async () => {
+test("services answer on localhost and the web leaf on every tenant's name and extra host name", async () => {
   const authority = await makeAuthority("authority");
   const leafOf = async (directory: string) => {
     const identity = platformIdentities(domain).find((one) => one.directory === directory);
@@ -42,6 +42,7 @@ test("services answer on localhost and the web leaf on every tenant's name", asy
   assert.match(service.subjectAltName ?? "", /URI:spiffe:\/\/lobsterd\.localhost\/svc\/vm/);
   const web = await leafOf("web");
   assert.equal(web.checkHost(`demo.${domain}`), `*.${domain}`);
+  assert.equal(web.checkHost(`shop.${extraHostZone}`), `*.${extraHostZone}`);
   assert.equal(web.checkHost(`a.b.${domain}`), undefined);
   assert.equal(web.checkHost("localhost"), undefined);
 });

@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { type Credential, isValidFor, type LeafRequest, makeAuthority, makeLeaf } from "./certificates.ts";
 import { ensureDirectory, writePrivate, writePublic } from "./files.ts";
@@ -17,6 +18,9 @@ export interface Identity {
   readonly isOnlyRead?: true;
   readonly request: LeafRequest;
 }
+
+/** Zone of the extra host names that tenants of a development stack can have: it is outside the stack's domain, and nobody's. */
+export const extraHostZone = "lobsterd.example";
 
 /** A leaf with less than this left is made anew at the next start. */
 const renewBeforeDays = 30;
@@ -68,7 +72,7 @@ export function platformIdentities(domain: string): Identity[] {
       directory: "web",
       owner: "lobsterd-caddy",
       isOnlyRead: true,
-      request: { commonName: domain, dnsNames: [domain, `*.${domain}`], usages: ["server"] },
+      request: { commonName: domain, dnsNames: [domain, `*.${domain}`, `*.${extraHostZone}`], usages: ["server"] },
     },
     ...clientNames.map((name): Identity => {
       const request: LeafRequest = { commonName: name, uri: `spiffe://${domain}/client/${name}`, usages: ["client"] };
@@ -82,7 +86,7 @@ export function rolesOf(domain: string): Record<string, "operator" | "viewer"> {
   return { [`spiffe://${domain}/client/operator`]: "operator", [`spiffe://${domain}/client/viewer`]: "viewer" };
 }
 
-/** Makes the authorities and leaves that are missing or about to expire. Returns what it made. */
+/** Makes the authorities and leaves that are missing, about to expire, or without a name that they should have. Returns what it made. */
 export async function ensureIdentities(instance: Instance, accounts: Accounts): Promise<string[]> {
   const paths = certificatePaths(instance);
   const made: string[] = [];
@@ -95,7 +99,7 @@ export async function ensureIdentities(instance: Instance, accounts: Accounts): 
     const account = isOnlyRead ? { uid: 0, gid: accounts.account(owner).gid } : accounts.account(owner);
     const [fileMode, directoryMode] = isOnlyRead ? [0o640, 0o750] : [0o600, 0o700];
     const { certificatePath, keyPath } = paths.leaf(directory);
-    if (!platform.made && isUsable(certificatePath, keyPath)) continue;
+    if (!platform.made && isUsable(certificatePath, keyPath, request.dnsNames)) continue;
     if (directory.startsWith("clients/")) ensureDirectory(`${paths.root}/clients`, accounts.account("root"), 0o700);
     ensureDirectory(`${paths.root}/${directory}`, account, directoryMode);
     const leaf = await makeLeaf(platform.credential, request);
@@ -129,7 +133,9 @@ async function ensureAuthority(
   return { made: true, credential };
 }
 
-function isUsable(certificatePath: string, keyPath: string): boolean {
+function isUsable(certificatePath: string, keyPath: string, dnsNames: readonly string[] = []): boolean {
   if (!existsSync(certificatePath) || !existsSync(keyPath)) return false;
-  return isValidFor(readFileSync(certificatePath, "utf8"), renewBeforeDays);
+  const certificatePem = readFileSync(certificatePath, "utf8");
+  const names = new X509Certificate(certificatePem).subjectAltName?.split(", ") ?? [];
+  return isValidFor(certificatePem, renewBeforeDays) && dnsNames.every((name) => names.includes(`DNS:${name}`));
 }

@@ -14,8 +14,9 @@ export const env = readStackEnv(instance);
 export const clients = connectStack(env);
 
 /** Spawns a tenant and returns it running. */
-export async function spawn(name: string, image = "base"): Promise<Tenant> {
-  const { tenant } = await clients.tenants.spawnTenant({ requestId: randomUUID(), name, image });
+export async function spawn(name: string, image = "base", extraHostNames: readonly string[] = []): Promise<Tenant> {
+  const request = { requestId: randomUUID(), name, image, extraHostNames: [...extraHostNames] };
+  const { tenant } = await clients.tenants.spawnTenant(request);
   assert.ok(tenant !== undefined);
   return tenant;
 }
@@ -32,13 +33,14 @@ export function ask(tenant: string, request?: FrontRequest): Promise<FrontAnswer
   return askFront(env, hostOf(env, tenant), request);
 }
 
-/** The answer of `/whoami` with the tenant's own token. */
+/** The answer of `/whoami` with the tenant's own token, by the tenant's own name if no other is given. */
 export async function whoami(
   tenant: string,
+  host = hostOf(env, tenant),
 ): Promise<{ tenant: string; generation: number; vmId: string; secrets: Record<string, string> }> {
   const { token } = await clients.secrets.issueGatewayToken({ requestId: randomUUID(), tenant });
   const bearer = Buffer.from(token?.value ?? []).toString("utf8");
-  const answer = await ask(tenant, { path: "/whoami", headers: { authorization: `Bearer ${bearer}` } });
+  const answer = await askFront(env, host, { path: "/whoami", headers: { authorization: `Bearer ${bearer}` } });
   assert.equal(answer.status, 200, answer.body);
   return JSON.parse(answer.body);
 }

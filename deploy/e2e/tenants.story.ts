@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { TenantState, WorkloadHealth } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { askFront, hostOf } from "../client/front.ts";
+import { extraHostZone } from "../dev/identities.ts";
 import {
   ask,
   assertUnchangedSince,
@@ -16,6 +18,12 @@ import {
 } from "./subject.ts";
 
 const names = ["alpha", "alpha-1", "beta", "b"] as const;
+const extraHost = (name: string): string => `${name}-shop.${extraHostZone}`;
+/** beta and b bring none. */
+const extraHosts: Readonly<Record<string, readonly string[]>> = {
+  alpha: [extraHost("alpha")],
+  "alpha-1": [extraHost("alpha-1")],
+};
 let inventory: readonly string[] = [];
 const digests = new Map<string, string>();
 
@@ -24,12 +32,12 @@ before(async () => {
 });
 
 after(async () => {
-  for (const name of names) await evict(name);
+  for (const name of [...names, "thief"]) await evict(name);
 });
 
 test("four tenants spawned in parallel all run", async () => {
   for (const name of names) digests.set(name, (await giveSecret(name, "api-key")).digest);
-  const tenants = await Promise.all(names.map((name) => spawn(name)));
+  const tenants = await Promise.all(names.map((name) => spawn(name, "base", extraHosts[name])));
   for (const tenant of tenants) {
     assert.equal(tenant.state, TenantState.RUNNING);
     assert.match(tenant.vmId, /^[0-9a-f]{32}$/);
@@ -57,6 +65,34 @@ test("a tenant's token opens no other tenant", async () => {
     const { status, body } = await ask(name, { path: "/whoami", headers: { authorization } });
     assert.equal(status, 401, body);
   }
+});
+
+test("a tenant's extra host name leads to it and to nobody else", async () => {
+  for (const name of ["alpha", "alpha-1"]) {
+    const answer = await whoami(name, extraHost(name));
+    assert.equal(answer.tenant, name);
+    const { tenant } = await clients.tenants.getTenant({ name });
+    assert.deepEqual(tenant?.extraHostNames, [extraHost(name)]);
+  }
+  const headers = { host: `${extraHost("alpha-1")}:${env.LOBSTERD_HTTPS.split(":")[1]}` };
+  assert.notEqual((await askFront(env, extraHost("alpha"), { headers })).status, 200);
+  // A name that could be beta's, and that beta did not bring.
+  assert.ok((await askFront(env, extraHost("beta"))).status >= 400);
+});
+
+test("a spawn that wants another tenant's name is refused, and takes nothing from it", async () => {
+  for (const [hostName, reason] of [
+    [extraHost("alpha"), "HOST_NAME_TAKEN"],
+    [hostOf(env, "beta"), "HOST_NAME_RESERVED"],
+  ] as const) {
+    await assert.rejects(spawn("thief", "base", [hostName]), (error) => reasonOf(error) === reason, hostName);
+    await assert.rejects(
+      clients.tenants.getTenant({ name: "thief" }),
+      (error) => reasonOf(error) === "TENANT_NOT_FOUND",
+    );
+  }
+  assert.equal((await whoami("alpha", extraHost("alpha"))).tenant, "alpha");
+  assert.equal((await whoami("beta")).tenant, "beta");
 });
 
 test("a name never yields another tenant's answer, whatever Host says", async () => {
@@ -101,15 +137,17 @@ test("lists are paged in the order of names, and one tenant can be asked for", a
 });
 
 test("an evicted tenant is refused over HTTPS, others go on answering", async () => {
-  const evicting = evict("beta");
+  const evicting = evict("alpha-1");
   const { status } = await ask("alpha");
   assert.equal(status, 200, "others go on answering");
   await evicting;
-  const gone = await ask("beta").then(({ status }) => status);
-  assert.ok(gone >= 400, `answered ${gone}`);
+  for (const host of [hostOf(env, "alpha-1"), extraHost("alpha-1")]) {
+    const gone = await askFront(env, host).then(({ status }) => status);
+    assert.ok(gone >= 400, `${host} answered ${gone}`);
+  }
 });
 
 test("after all are evicted the host is as it was", async () => {
-  await Promise.all(names.filter((name) => name !== "beta").map((name) => evict(name)));
+  await Promise.all(names.filter((name) => name !== "alpha-1").map((name) => evict(name)));
   await assertUnchangedSince(inventory);
 });

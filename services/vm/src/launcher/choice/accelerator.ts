@@ -1,3 +1,5 @@
+import { formatKernelArguments, type KernelArguments } from "../kernel-arguments.ts";
+
 /** How QEMU executes guest code. What only emulation needs is not there under KVM. */
 export interface Execution {
   readonly accelerator: "kvm" | "tcg";
@@ -18,8 +20,9 @@ export function executionArguments({ accelerator, translationCacheMib }: Executi
     : [...machine, "-accel", `tcg,thread=multi,tb-size=${translationCacheMib}`, "-cpu", "max"];
 }
 
-/** The guest kernel's arguments. Under TCG the guest's TSC is the host's, and its frequency is told. */
+/** The guest kernel's arguments. Under TCG the guest's TSC is the host's, and its frequency is told. Throws RangeError for a frequency that no host has. */
 export function kernelArguments({ accelerator, tscKhz }: Execution): string {
-  const common = "panic=-1 quiet 8250.nr_uarts=0";
-  return accelerator === "kvm" ? common : `${common} tsc_early_khz=${tscKhz} tsc=reliable`;
+  const common: KernelArguments = { panic: -1, quiet: true, "8250.nr_uarts": 0 };
+  const clock: KernelArguments = accelerator === "kvm" ? {} : { tsc_early_khz: tscKhz, tsc: "reliable" };
+  return formatKernelArguments({ ...common, ...clock });
 }

@@ -39,6 +39,11 @@ test("under KVM only the execution differs: the host's processor, and no word ab
   assert.deepEqual([emulated.length, differing], [hardware.length, ["-accel", "-cpu", "-append"]]);
 });
 
+test("a frequency that no host has is refused, not written on the guest's command line", () => {
+  for (const tscKhz of [0, 99_999, 10_000_001, 2_445_428.5, Number.NaN])
+    assert.throws(() => qemuCommand({ ...spec, tscKhz }), RangeError, String(tscKhz));
+});
+
 test("there are three drives in order, one card and a random number device, and nothing else", () => {
   const command = qemuCommand(spec);
   assert.deepEqual(values(command, "-device"), [

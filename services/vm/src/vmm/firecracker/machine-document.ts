@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { formatKernelArguments, type KernelArguments } from "../../launcher/kernel-arguments.ts";
 import { vmmFail } from "../port.ts";
 import type {
   DriveBody,
@@ -9,7 +10,6 @@ import type {
   TokenBucket,
 } from "./api-bodies.ts";
 import type { BootCall } from "./api-client.ts";
-import { formatKernelArguments, type KernelArguments } from "./kernel-arguments.ts";
 
 /** Where things are inside the jail; the launcher puts them there under these names. */
 export const jailPaths = {
@@ -60,7 +60,7 @@ const networkLimiter: RateLimiter = {
 const entropyLimiter: RateLimiter = { bandwidth: { size: 1_000, one_time_burst: 0, refill_time: 100 } };
 const serialLimiter: TokenBucket = { size: 16_384, one_time_burst: 65_536, refill_time: 1_000 };
 
-/** A guest that panics ends its VMM; there is no console and no IPv6. QEMU's clock arguments are for emulation only. */
+/** A guest that panics ends its VMM; there is no console and no IPv6. */
 const kernelArguments: KernelArguments = {
   reboot: "k",
   panic: -1,

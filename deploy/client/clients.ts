@@ -19,10 +19,25 @@ export interface StackClients {
   readonly audit: Client<typeof AuditService>;
 }
 
+/** Where the services of a stack are, and the certificate to call them with. */
+export type StackAddresses = Pick<
+  StackEnv,
+  | "LOBSTERD_GRPC"
+  | "LOBSTERD_GRPC_NET"
+  | "LOBSTERD_GRPC_PROXY"
+  | "LOBSTERD_GRPC_SECRETS"
+  | "LOBSTERD_GRPC_AUDIT"
+  | "LOBSTERD_DOMAIN"
+  | "LOBSTERD_CA"
+  | "LOBSTERD_CERT"
+  | "LOBSTERD_KEY"
+>;
+
 /** A spawn under emulation takes seconds, and several wait for one another. */
 const callLimitMs = 240_000;
 
-export function connectStack(env: StackEnv): StackClients {
+/** Connects at the first call. A unary call has `timeoutMs`, a stream has no limit. */
+export function connectStack(env: StackAddresses, timeoutMs = callLimitMs): StackClients {
   const tls = {
     certificatePath: env.LOBSTERD_CERT,
     keyPath: env.LOBSTERD_KEY,
@@ -31,7 +46,7 @@ export function connectStack(env: StackEnv): StackClients {
   };
   const client = <S extends DescService>(service: S, name: string, address: string) => {
     const [host = "", port = ""] = address.split(":");
-    return createServiceClient(service, { service: name, host, port: Number(port) }, tls, { timeoutMs: callLimitMs });
+    return createServiceClient(service, { service: name, host, port: Number(port) }, tls, { timeoutMs });
   };
   return {
     tenants: client(TenantService, "vm", env.LOBSTERD_GRPC),

@@ -1,0 +1,36 @@
+import type { Command } from "./command.ts";
+import { auditCheckpoint } from "./commands/audit-checkpoint.ts";
+import { auditExport } from "./commands/audit-export.ts";
+import { auditQuery } from "./commands/audit-query.ts";
+import { auditTail } from "./commands/audit-tail.ts";
+import { auditVerify } from "./commands/audit-verify.ts";
+import { completionCommand } from "./commands/completion.ts";
+import { egress } from "./commands/egress.ts";
+import { evict } from "./commands/evict.ts";
+import { exec } from "./commands/exec.ts";
+import { get } from "./commands/get.ts";
+import { hostCheck } from "./commands/host-check.ts";
+import { hostGet } from "./commands/host-get.ts";
+import { logs } from "./commands/logs.ts";
+import { ls } from "./commands/ls.ts";
+import { resume } from "./commands/resume.ts";
+import { routes } from "./commands/routes.ts";
+import { secretBind } from "./commands/secret-bind.ts";
+import { secretLs } from "./commands/secret-ls.ts";
+import { secretPut } from "./commands/secret-put.ts";
+import { secretRm } from "./commands/secret-rm.ts";
+import { spawn } from "./commands/spawn.ts";
+import { suspend } from "./commands/suspend.ts";
+import { token } from "./commands/token.ts";
+import { top } from "./commands/top.ts";
+import { watch } from "./commands/watch.ts";
+
+/** Every command, in the order of the help. */
+export const commands: readonly Command[] = [
+  ...[spawn, ls, get, evict, suspend, resume],
+  ...[exec, logs, watch, top, egress, token],
+  ...[secretPut, secretLs, secretRm, secretBind],
+  ...[hostGet, hostCheck, routes],
+  ...[auditQuery, auditTail, auditExport, auditCheckpoint, auditVerify],
+  completionCommand(() => commands),
+];

@@ -1,0 +1,49 @@
+import { randomUUID } from "node:crypto";
+import { SpawnTenantResponseSchema } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import type { Command } from "../command.ts";
+import { exitStatus } from "../failure.ts";
+import { egressOf, egressOptions, labelsOf, requestIdOption, tenantOperand } from "../operands.ts";
+import { show } from "../show.ts";
+import { showSpawnProgress } from "../spawn-progress.ts";
+import { tenantText } from "../tenant-text.ts";
+
+const maxCount = 1_048_576;
+
+export const spawn: Command = {
+  name: "spawn",
+  summary: "create a tenant, and wait until its URL works",
+  operands: [{ ...tenantOperand, completion: [] }],
+  options: {
+    image: { value: "NAME", help: "installed image (default base)" },
+    vcpus: { value: "N", help: "1 or an even number (default of the image)" },
+    memory: { value: "MIB", help: "memory in MiB (default of the image)" },
+    disk: { value: "MIB", help: "size of the writable disk in MiB (default of the image)" },
+    label: { value: "KEY=VALUE", help: "a label", isRepeatable: true },
+    ...egressOptions,
+    "request-id": requestIdOption,
+  },
+  notes: `What it waits for is shown on standard error when that is a terminal. The spawn goes on when this command is interrupted; with the same
+--request-id it waits for the same spawn again.`,
+  async run(words, context) {
+    const name = words.operand("TENANT");
+    const requestId = words.text("request-id") ?? randomUUID();
+    const egress = egressOf(words);
+    const request = {
+      requestId,
+      name,
+      image: words.text("image") ?? "",
+      resources: {
+        vcpuCount: words.count("vcpus", maxCount) ?? 0,
+        memoryMib: words.count("memory", maxCount) ?? 0,
+        diskMib: words.count("disk", maxCount) ?? 0,
+      },
+      labels: labelsOf(words, "label"),
+      ...(egress === undefined ? {} : { egress }),
+    };
+    const answer = await showSpawnProgress(context, { name, requestId }, () =>
+      context.clients.tenants.spawnTenant(request, { signal: context.signal }),
+    );
+    await show(context, SpawnTenantResponseSchema, answer, () => tenantText(answer.tenant));
+    return exitStatus.ok;
+  },
+};

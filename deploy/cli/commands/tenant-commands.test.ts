@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { EgressMode, EgressProtocol } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
+import { fakeStack, fakeTenant } from "../testing/fake-stack.ts";
+import { runCommand } from "../testing/run-command.ts";
+
+const withTenants = (...names: string[]) => {
+  const stack = fakeStack();
+  for (const name of names) stack.tenants.set(name, fakeTenant(name));
+  return stack;
+};
+
+test("spawn sends what was asked for, and answers with the tenant", async () => {
+  const stack = fakeStack();
+  const asked = ["--image", "openclaw", "--vcpus", "2", "--memory", "512", "--label", "a=b=c", "--label", "d="];
+  const { status, stdout, stderr } = await runCommand(
+    ["spawn", "mia", ...asked, "--allow", "93.184.216.0/24:443/tcp", "--allow", "1.1.1.1", "--json"],
+    { stack },
+  );
+  assert.deepEqual([status, stderr], [0, ""]);
+  const { tenant } = JSON.parse(stdout);
+  assert.partialDeepStrictEqual(tenant, {
+    ...{ name: "mia", state: "TENANT_STATE_RUNNING", image: "openclaw", labels: { a: "b=c", d: "" } },
+    ...{ resources: { vcpuCount: 2, memoryMib: 512, diskMib: 0 }, failureReason: "", generation: 1 },
+  });
+  const egress = stack.tenants.get("mia")?.egress;
+  assert.equal(egress?.mode, EgressMode.LIST);
+  assert.deepEqual(
+    egress.rules.map(({ cidr, port, protocol }) => [cidr, port, protocol]),
+    [
+      ["93.184.216.0/24", 443, EgressProtocol.TCP],
+      ["1.1.1.1/32", 0, EgressProtocol.UNSPECIFIED],
+    ],
+  );
+});
+
+test("spawn for a person shows the tenant in aligned lines", async () => {
+  const { stdout } = await runCommand(["spawn", "mia", "--egress", "none"]);
+  assert.match(stdout, /^name {8}mia\nstate {7}running\n/);
+  assert.match(stdout, /^egress {6}none$/m);
+});
+
+test("a spawn that may go on says how to wait for it, one that failed does not", async () => {
+  const stack = fakeStack();
+  stack.spawnFailure = "VM_AWAY";
+  const id = "018f3a52-6b1e-7c70-9c39-0f6d6a1b2c01";
+  const away = await runCommand(["spawn", "mia", "--request-id", id], { stack });
+  assert.equal(away.status, 4);
+  assert.match(away.stderr, new RegExp(`--request-id ${id}\n`));
+  stack.spawnFailure = "HOST_FULL";
+  const full = await runCommand(["spawn", "mia", "--request-id", id], { stack });
+  assert.deepEqual([full.status, full.stderr], [7, "lobster: no spawn: HOST_FULL (HOST_FULL)\n"]);
+});
+
+test("spawn does not send what is wrong", async () => {
+  const stack = fakeStack();
+  for (const wrong of [
+    ["--vcpus", "two"],
+    ["--label", "novalue"],
+    ["--label", "a=1", "--label", "a=2"],
+    ["--allow", "example.org"],
+    ["--egress", "some"],
+    ["--egress", "none", "--allow", "1.1.1.1"],
+    ["--value", "x"],
+    ["second"],
+  ]) {
+    const { status, stdout, stderr } = await runCommand(["spawn", "mia", ...wrong], { stack });
+    assert.deepEqual([status, stdout], [2, ""], wrong.join(" "));
+    assert.match(stderr, /\(USAGE\)\ntry: lobster spawn --help\n$/, wrong.join(" "));
+  }
+  assert.equal(stack.tenants.size, 0);
+});
+
+test("ls reads every page, and aligns", async () => {
+  const stack = withTenants("b", "longer-name", "a");
+  const { stdout } = await runCommand(["ls"], { stack });
+  const lines = stdout.trimEnd().split("\n");
+  assert.deepEqual(
+    lines.map((line) => line.split(/\s+/)[0]),
+    ["NAME", "a", "b", "longer-name"],
+  );
+  assert.equal(new Set(lines.map((line) => line.search(/STATE|running/))).size, 1);
+  const { tenants } = JSON.parse((await runCommand(["--json", "ls"], { stack })).stdout);
+  assert.deepEqual(
+    tenants.map(({ name }: { name: string }) => name),
+    ["a", "b", "longer-name"],
+  );
+  assert.equal((await runCommand(["ls", "-q"], { stack })).stdout, "a\nb\nlonger-name\n");
+  assert.deepEqual(JSON.parse((await runCommand(["ls", "--json"])).stdout), { tenants: [] });
+});
+
+test("get shows health; what a label holds does not reach the terminal as it is", async () => {
+  const stack = fakeStack();
+  stack.tenants.set("mia", fakeTenant("mia", { labels: { note: "\x1b[2J\u202ered\n" } }));
+  const { stdout } = await runCommand(["get", "mia"], { stack });
+  assert.match(stdout, /^agent {7}answers$/m);
+  assert.match(stdout, /^workload {4}healthy$/m);
+  assert.match(stdout, /^labels {6}note=\\x1b\[2J\\u202ered\\x0a$/m);
+  const json = await runCommand(["get", "mia", "--json"], { stack });
+  for (const character of ["\x1b", "\u202e"]) assert.ok(!json.stdout.includes(character));
+  const answer = JSON.parse(json.stdout);
+  assert.equal(answer.tenant.labels.note, "\x1b[2J\u202ered\n");
+  assert.deepEqual(answer.health, { agentAnswers: true, workload: "WORKLOAD_HEALTH_HEALTHY" });
+});
+
+test("get and evict of a tenant that is not there are status 3 with the server's reason", async () => {
+  const { status, stdout, stderr } = await runCommand(["get", "mia"]);
+  assert.deepEqual([status, stdout, stderr], [3, "", "lobster: there is no tenant mia (TENANT_NOT_FOUND)\n"]);
+  const json = await runCommand(["evict", "mia", "--json"]);
+  assert.deepEqual(JSON.parse(json.stderr), {
+    error: { reason: "TENANT_NOT_FOUND", message: "there is no tenant mia", exitStatus: 3 },
+  });
+});
+
+test("evict evicts", async () => {
+  const stack = withTenants("mia", "noa");
+  const { status, stdout } = await runCommand(["evict", "mia"], { stack });
+  assert.deepEqual([status, stdout, [...stack.tenants.keys()]], [0, "evicted mia\n", ["noa"]]);
+  assert.deepEqual(JSON.parse((await runCommand(["evict", "noa", "--json"], { stack })).stdout), {});
+});
+
+test("egress shows the policy in the form in which it is given, and changes it", async () => {
+  const stack = withTenants("mia");
+  assert.equal((await runCommand(["egress", "mia"], { stack })).stdout, "internet\n");
+  const rules = ["--allow", "93.184.216.0/24:443/tcp", "--allow", "9.9.9.9/32/udp"];
+  const changed = await runCommand(["egress", "mia", ...rules], { stack });
+  assert.deepEqual([changed.status, changed.stdout], [0, "93.184.216.0/24:443/tcp 9.9.9.9/32/udp\n"]);
+  assert.equal((await runCommand(["egress", "mia", "--egress", "none"], { stack })).stdout, "none\n");
+  const { tenant } = JSON.parse((await runCommand(["egress", "mia", "--json"], { stack })).stdout);
+  assert.deepEqual(tenant.egress, { mode: "EGRESS_MODE_NONE", rules: [] });
+});
+
+test("suspend suspends; resume, which this server does not serve, is status 8", async () => {
+  const stack = withTenants("mia");
+  assert.match((await runCommand(["suspend", "mia"], { stack })).stdout, /^state {7}suspended$/m);
+  const { status, stderr } = await runCommand(["resume", "mia"], { stack });
+  assert.equal(status, 8);
+  assert.match(stderr, /not implemented yet \(NOT_IMPLEMENTED\)\n$/);
+});
+
+test("what the proto's rules refuse is status 2, what the role may not do status 5", async () => {
+  assert.equal((await runCommand(["get", "UPPER"])).status, 2);
+  const viewer = await runCommand(["evict", "mia"], { stack: fakeStack("role:viewer") });
+  assert.equal(viewer.status, 5);
+  assert.equal((await runCommand(["ls"], { stack: fakeStack("role:viewer") })).status, 0);
+});
+
+test("an interrupted command is status 130", async () => {
+  const { status, stderr } = await runCommand(["get", "mia"], { signal: AbortSignal.abort() });
+  assert.deepEqual([status, stderr], [130, "lobster: interrupted (INTERRUPTED)\n"]);
+});

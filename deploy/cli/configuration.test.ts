@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { UsageError } from "./command.ts";
+import { readConfiguration } from "./configuration.ts";
+
+const file = {
+  ...{ grpc: "file:1", grpcNet: "file:2", grpcProxy: "file:3", grpcSecrets: "file:4", grpcAudit: "file:5" },
+  ...{ domain: "file", ca: "/file/ca", cert: "/file/cert", key: "/file/key" },
+};
+
+/** A home directory with that configuration in it. */
+function home(t: { after(clean: () => void): void }, content: unknown): { HOME: string; path: string } {
+  const directory = mkdtempSync(join(tmpdir(), "lobster-test-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, ".config/lobster/config.json");
+  mkdirSync(join(directory, ".config/lobster"), { recursive: true });
+  writeFileSync(path, typeof content === "string" ? content : JSON.stringify(content));
+  return { HOME: directory, path };
+}
+
+const options = (given: Readonly<Record<string, string>>) => (name: string) => given[name];
+const none = options({});
+
+test("an option goes before the environment, and the environment before the file", (t) => {
+  const { HOME } = home(t, file);
+  const read = readConfiguration(options({ grpc: "option:1" }), {
+    ...{ HOME, LOBSTERD_GRPC: "environment:1", LOBSTERD_GRPC_NET: "environment:2", LOBSTERD_CA: "" },
+  });
+  assert.deepEqual(
+    [read.LOBSTERD_GRPC, read.LOBSTERD_GRPC_NET, read.LOBSTERD_GRPC_PROXY, read.LOBSTERD_CA],
+    ["option:1", "environment:2", "file:3", "/file/ca"],
+  );
+});
+
+test("the file is that of --config, of LOBSTER_CONFIG, of XDG_CONFIG_HOME or of the home directory", (t) => {
+  const usual = home(t, file);
+  const other = home(t, { ...file, domain: "other" });
+  const third = home(t, { ...file, domain: "third" });
+  const domain = (option: Readonly<Record<string, string>>, environment: Readonly<Record<string, string>>) =>
+    readConfiguration(options(option), { HOME: usual.HOME, ...environment }).LOBSTERD_DOMAIN;
+  assert.equal(domain({}, {}), "file");
+  assert.equal(domain({}, { XDG_CONFIG_HOME: join(other.HOME, ".config") }), "other");
+  assert.equal(domain({}, { LOBSTER_CONFIG: other.path }), "other");
+  assert.equal(domain({ config: third.path }, { LOBSTER_CONFIG: other.path }), "third");
+});
+
+test("what is missing or wrong is named, all of it", (t) => {
+  const { HOME } = home(t, "{}");
+  assert.throws(
+    () => readConfiguration(options({ grpc: "nowhere", domain: "d" }), { HOME }),
+    (error: unknown) =>
+      error instanceof UsageError &&
+      /--grpc \(or \$LOBSTERD_GRPC\) is not HOST:PORT: nowhere/.test(error.message) &&
+      /--key \(or \$LOBSTERD_KEY\) is missing/.test(error.message) &&
+      !/domain/.test(error.message),
+  );
+});
+
+test("a file that is not there is a fault only when it was asked for; one with anything else in it always is", (t) => {
+  const absent = { HOME: "/nonexistent" };
+  assert.throws(() => readConfiguration(none, absent), /is missing/);
+  assert.throws(
+    () => readConfiguration(options({ config: "/nonexistent/x" }), absent),
+    /cannot read the configuration/,
+  );
+  assert.throws(() => readConfiguration(none, { HOME: home(t, "{").HOME }), /is not JSON/);
+  assert.throws(() => readConfiguration(none, { HOME: home(t, { ...file, extra: 1 }).HOME }), /extra/);
+  assert.throws(() => readConfiguration(none, { HOME: home(t, { ...file, ca: 1 }).HOME }), /ca/);
+  assert.throws(() => readConfiguration(none, { HOME: home(t, `"${"x".repeat(65_536)}"`).HOME }), /larger than 64 KiB/);
+});

@@ -2,6 +2,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import type { Context } from "./command.ts";
+import { printable } from "./printable.ts";
 
 const pollMs = 1000;
 /** Clocks of two machines differ. */
@@ -38,16 +39,19 @@ export async function showSpawnProgress<T>(
   const end = new AbortController();
   const shown =
     io.errors.isTerminal && !wantsJson ? showUntil(AbortSignal.any([end.signal, signal]), context, name) : undefined;
+  const endShown = async () => {
+    end.abort();
+    await shown;
+  };
   try {
     return await call();
   } catch (error) {
-    if (signal.aborted || mayGoOn(error)) {
-      if (!wantsJson) await io.errors.write(`\nthe spawn may go on; to wait for it: --request-id ${requestId}\n`);
-    }
+    await endShown();
+    if ((signal.aborted || mayGoOn(error)) && !wantsJson)
+      await io.errors.write(`the spawn may go on; to wait for it: --request-id ${requestId}\n`);
     throw error;
   } finally {
-    end.abort();
-    await shown;
+    await endShown();
   }
 }
 
@@ -62,7 +66,7 @@ async function showUntil(end: AbortSignal, context: Context, name: string): Prom
     const facts = await readFacts(context, name, { startMs, end });
     if (end.aborted) break;
     const seconds = Math.round((clock.now() - startMs) / 1000);
-    await io.errors.write(`\r\x1b[Kspawning ${name}, ${seconds} s: waits for ${waitsFor(facts)}`);
+    await io.errors.write(`\r\x1b[Kspawning ${printable(name)}, ${seconds} s: waits for ${waitsFor(facts)}`);
     await clock.sleep(pollMs, end);
   }
   await io.errors.write("\r\x1b[K");

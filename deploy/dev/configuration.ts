@@ -11,7 +11,7 @@ export type Configuration = Readonly<Record<string, unknown>>;
 /** Files that several configurations name. */
 export function instanceFiles(instance: Instance) {
   return {
-    rolesPath: `${instance.runDir}/config/roles.json`,
+    rolesPath: `${instance.configDir}/roles.json`,
     checkpointKeyPath: `${instance.stateDir}/keys/audit-checkpoint.key`,
     checkpointVerifierPath: `${instance.stateDir}/keys/audit-checkpoint.verifier`,
     witnessDir: `${instance.stateDir}/audit-witness`,

@@ -3,6 +3,9 @@ import { fileURLToPath } from "node:url";
 export const instanceNames = ["dev", "test", "bench"] as const;
 export type InstanceName = (typeof instanceNames)[number];
 
+/** The stack of a host that systemd runs; the runner never starts or stops it. */
+export const hostInstanceName = "main";
+
 export const serviceNames = ["vm", "net", "proxy", "secrets", "audit"] as const;
 export type ServiceName = (typeof serviceNames)[number];
 
@@ -11,12 +14,14 @@ export type ForwardedPorts = Readonly<Record<ServiceName | "https" | "traces", n
 
 /** Every name, path and number that belongs to one stack; all of it follows from `name`, except where the checkout is. */
 export interface Instance {
-  readonly name: InstanceName;
+  readonly name: InstanceName | typeof hostInstanceName;
   /** Root of this checkout. */
   readonly checkout: string;
   readonly domain: string;
   readonly runDir: string;
   readonly stateDir: string;
+  /** What each process is configured with, and the roles. */
+  readonly configDir: string;
   /** The checkout as the instance's processes see it. */
   readonly appDir: string;
   /** Network namespace that everything but the launcher lives in, and the file that holds it. */
@@ -46,17 +51,21 @@ const jailUidBase = 900_000_000;
 const jailUidsPerInstance = 100_000;
 
 const numbers: Readonly<
-  Record<InstanceName, { readonly firstPort: number; readonly https: number; readonly index: number }>
+  Record<Instance["name"], { readonly firstPort: number; readonly https: number; readonly index: number }>
 > = {
   dev: { firstPort: 7601, https: 8443, index: 0 },
   test: { firstPort: 7651, https: 8453, index: 1 },
   bench: { firstPort: 7671, https: 8473, index: 2 },
+  main: { firstPort: 7691, https: 443, index: 3 },
 };
 
 export const checkoutDir = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
 
 /** The instance of that name. `checkout` defaults to the one that this file is in. */
-export function describeInstance(name: InstanceName, checkout: string = checkoutDir): Instance {
+export function describeInstance<N extends Instance["name"]>(
+  name: N,
+  checkout: string = checkoutDir,
+): Instance & { readonly name: N } {
   const { firstPort, https, index } = numbers[name];
   const runDir = `${runRoot}/${name}`;
   const netns = `lobsterd-${name}`;
@@ -67,6 +76,7 @@ export function describeInstance(name: InstanceName, checkout: string = checkout
     domain: "lobsterd.localhost",
     runDir,
     stateDir: `${stateRoot}/${name}`,
+    configDir: `${runDir}/config`,
     appDir: `${runDir}/app`,
     netns,
     netnsPath: `/run/netns/${netns}`,

@@ -1,18 +1,18 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, chownSync, closeSync, existsSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
 import { hostname } from "node:os";
-import { dirname } from "node:path";
 import { makeSigningKey, originOf } from "@lobsterd/audit/signing-key.ts";
 import { brokerConfiguration } from "./broker.ts";
 import { run } from "./command.ts";
 import { configurations, hostIdOf, instanceFiles } from "./configuration.ts";
+import { type Directory, groupId, runDirectories, runnerDirectories, stateDirectories } from "./directories.ts";
 import { ensureDirectory, writePrivate, writePublic } from "./files.ts";
 import { certificatePaths, ensureIdentities, rolesOf } from "./identities.ts";
-import { type Instance, runRoot, serviceNames, stateRoot } from "./instance.ts";
+import { type Instance, runRoot, stateRoot } from "./instance.ts";
 import { requireClosedKey } from "./key-posture.ts";
 import { mountsBelow } from "./mounts.ts";
 import { configPath, isProcessName, logPath, processSpecs } from "./processes.ts";
-import { type Accounts, sharedGroup } from "./users.ts";
+import type { Accounts } from "./users.ts";
 
 const root = { uid: 0, gid: 0 };
 
@@ -24,8 +24,11 @@ export async function prepareLayout(
 ): Promise<void> {
   requireReadableCheckout(instance);
   await mountRunDirectory(instance);
-  makeRunDirectories(instance, accounts);
-  makeStateDirectories(instance, accounts);
+  mkdirSync(stateRoot, { recursive: true, mode: 0o755 });
+  makeDirectories(
+    [...runDirectories(instance), ...runnerDirectories(instance), ...stateDirectories(instance)],
+    accounts,
+  );
   await mountCheckout(instance);
   const made = await ensureIdentities(instance, accounts);
   requireClosedKeys(instance, accounts);
@@ -54,37 +57,10 @@ async function mountCheckout(instance: Instance): Promise<void> {
   await run(["mount", "-o", "remount,bind,ro,nosuid,nodev", instance.appDir]);
 }
 
-function makeRunDirectories(instance: Instance, accounts: Accounts): void {
-  const group = accounts.group(sharedGroup);
-  const { runDir } = instance;
-  for (const name of serviceNames) {
-    ensureDirectory(`${runDir}/${name}`, { uid: accounts.account(`lobsterd-${name}`).uid, gid: group }, 0o2750);
+function makeDirectories(directories: readonly Directory[], accounts: Accounts): void {
+  for (const { path, user, group, mode } of directories) {
+    ensureDirectory(path, { uid: accounts.account(user).uid, gid: groupId(accounts, group) }, mode);
   }
-  ensureDirectory(`${runDir}/vm-launcher`, { uid: 0, gid: accounts.account("lobsterd-vm").gid }, 0o750);
-  const caddyAdmin = { uid: accounts.account("lobsterd-caddy").uid, gid: accounts.account("lobsterd-proxy").gid };
-  ensureDirectory(`${runDir}/caddy-admin`, caddyAdmin, 0o2750);
-  const caddyNames = { uid: accounts.account("lobsterd-proxy").uid, gid: accounts.account("lobsterd-caddy").gid };
-  ensureDirectory(instanceFiles(instance).namesDirectory, caddyNames, 0o2710);
-  ensureDirectory(`${runDir}/netns`, accounts.account("lobsterd-net"), 0o755);
-  for (const name of ["jails", "config", "log"]) ensureDirectory(`${runDir}/${name}`, root, 0o711);
-  ensureDirectory(`${runDir}/process`, root, 0o700);
-}
-
-function makeStateDirectories(instance: Instance, accounts: Accounts): void {
-  const { stateDir } = instance;
-  mkdirSync(stateRoot, { recursive: true, mode: 0o755 });
-  ensureDirectory(stateRoot, root, 0o755);
-  ensureDirectory(stateDir, root, 0o711);
-  for (const name of [...serviceNames, "nats", "caddy"]) {
-    ensureDirectory(`${stateDir}/${name}`, accounts.account(`lobsterd-${name}`), 0o700);
-  }
-  ensureDirectory(instanceFiles(instance).witnessDir, accounts.account("lobsterd-audit"), 0o700);
-  for (const name of ["vms", "certificates", "keys"]) ensureDirectory(`${stateDir}/${name}`, root, 0o711);
-  // A rotation puts the next root key beside this one, so the directory is the service's own.
-  const owner = accounts.account("lobsterd-secrets");
-  const { rootKeyPath, shardsDir } = instanceFiles(instance);
-  for (const path of [dirname(rootKeyPath), shardsDir]) ensureDirectory(path, owner, 0o700);
-  ensureDirectory(`${stateDir}/images`, root, 0o755);
 }
 
 /** Caddy does not start with a key that others can read or put another in place of. */

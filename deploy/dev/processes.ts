@@ -48,7 +48,7 @@ export function nodePath(instance: Instance): string {
 }
 
 export function configPath(instance: Instance, name: ProcessName): string {
-  return `${instance.runDir}/config/${name}.json`;
+  return `${instance.configDir}/${name}.json`;
 }
 
 export function logPath(instance: Instance, name: ProcessName): string {

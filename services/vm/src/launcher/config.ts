@@ -15,8 +15,9 @@ export const launcherConfigSchema = z.strictObject({
   slotCount: z.int().min(1).max(2_048).describe("slots 0 to slotCount - 1 exist"),
   cgroupParent: z
     .string()
-    .regex(/^[a-z][a-z0-9-]{0,62}$/)
-    .describe("cgroup above the VMs' cgroups, in every hierarchy"),
+    .regex(/^[a-z][a-z0-9-]{0,62}(\.[a-z]{1,16})?(\/[a-z][a-z0-9-]{0,62}(\.[a-z]{1,16})?){0,3}$/)
+    .max(160)
+    .describe("cgroup above the VMs' cgroups, in every hierarchy: lobsterd-main, or what systemd delegated"),
   cgroupRoot: path.default("/sys/fs/cgroup").describe("where cgroup v1 controllers or the v2 hierarchy are mounted"),
   socketPath: path.max(107).describe("the launcher's socket, 0660 in a directory 0750"),
   socketGroupId: z.int().min(0).describe("group that may connect"),

@@ -37,6 +37,14 @@ image-openclaw: packages ## build the guest images of OpenClaw, the real gateway
 firecracker: $(MODULES) ## install the locked release of Firecracker and its jailer (ARCHIVE=file.tgz without a network)
 	$(RUN) node deploy/host/firecracker.ts $(if $(ARCHIVE),--archive "$(ARCHIVE)")
 
+.PHONY: install
+install: $(MODULES) ## install or upgrade this checkout on a host that systemd runs (DESTDIR=/dir for a package); guests stay
+	$(RUN) node deploy/systemd/main.ts install --destdir "$(DESTDIR)"
+
+.PHONY: uninstall
+uninstall: $(MODULES) ## remove what `make install` installed; PURGE=1 removes state, keys and users too
+	$(RUN) node deploy/systemd/main.ts uninstall --destdir "$(DESTDIR)" $(if $(PURGE),--purge)
+
 .PHONY: demo
 demo: images ## the main job: spawn a tenant in a real guest, use it, print trace and audit records
 	$(RUN) node deploy/demo/main.ts

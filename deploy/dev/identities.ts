@@ -2,10 +2,10 @@ import { X509Certificate } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { type Credential, isValidFor, type LeafRequest, makeAuthority, makeLeaf } from "./certificates.ts";
 import { ensureDirectory, writePrivate, writePublic } from "./files.ts";
-import { type Instance, serviceNames } from "./instance.ts";
+import { hostInstanceName, type Instance, serviceNames } from "./instance.ts";
 import type { Accounts } from "./users.ts";
 
-/** Client certificates of the development stack. `stranger` is signed by the same authority and has no role. */
+/** Client certificates. `stranger` is signed by the same authority and has no role: a host that systemd runs has none. */
 export const clientNames = ["operator", "viewer", "stranger"] as const;
 export type ClientName = (typeof clientNames)[number];
 
@@ -50,7 +50,7 @@ export function certificatePaths(instance: Instance) {
 }
 
 /** Every leaf that the platform CA signs. */
-export function platformIdentities(domain: string): Identity[] {
+export function platformIdentities(domain: string, clients: readonly ClientName[] = clientNames): Identity[] {
   const local = { dnsNames: ["localhost"], ipAddresses: ["127.0.0.1"] };
   return [
     ...serviceNames.map((name): Identity => {
@@ -74,7 +74,7 @@ export function platformIdentities(domain: string): Identity[] {
       isOnlyRead: true,
       request: { commonName: domain, dnsNames: [domain, `*.${domain}`, `*.${extraHostZone}`], usages: ["server"] },
     },
-    ...clientNames.map((name): Identity => {
+    ...clients.map((name): Identity => {
       const request: LeafRequest = { commonName: name, uri: `spiffe://${domain}/client/${name}`, usages: ["client"] };
       return { directory: `clients/${name}`, owner: "root", request };
     }),
@@ -90,12 +90,15 @@ export function rolesOf(domain: string): Record<string, "operator" | "viewer"> {
 export async function ensureIdentities(instance: Instance, accounts: Accounts): Promise<string[]> {
   const paths = certificatePaths(instance);
   const made: string[] = [];
-  const platform = await ensureAuthority("lobsterd platform CA (development)", paths.platformCaPath, {
+  const isHost = instance.name === hostInstanceName;
+  const clients = clientNames.filter((name) => !isHost || name !== "stranger");
+  const suffix = isHost ? "" : " (development)";
+  const platform = await ensureAuthority(`lobsterd platform CA${suffix}`, paths.platformCaPath, {
     path: paths.platformCaKeyPath,
     owner: accounts.account("root"),
   });
   if (platform.made) made.push("platform CA");
-  for (const { directory, owner, isOnlyRead, request } of platformIdentities(instance.domain)) {
+  for (const { directory, owner, isOnlyRead, request } of platformIdentities(instance.domain, clients)) {
     const account = isOnlyRead ? { uid: 0, gid: accounts.account(owner).gid } : accounts.account(owner);
     const [fileMode, directoryMode] = isOnlyRead ? [0o640, 0o750] : [0o600, 0o700];
     const { certificatePath, keyPath } = paths.leaf(directory);
@@ -107,7 +110,7 @@ export async function ensureIdentities(instance: Instance, accounts: Accounts): 
     writePrivate(certificatePath, leaf.certificatePem, account, fileMode);
     made.push(directory);
   }
-  const guest = await ensureAuthority("lobsterd guest CA (development)", paths.guestCaPath, {
+  const guest = await ensureAuthority(`lobsterd guest CA${suffix}`, paths.guestCaPath, {
     path: paths.guestCaKeyPath,
     owner: accounts.account("lobsterd-secrets"),
   });

@@ -64,7 +64,7 @@ function makeDirectories(directories: readonly Directory[], accounts: Accounts):
 }
 
 /** Caddy does not start with a key that others can read or put another in place of. */
-function requireClosedKeys(instance: Instance, accounts: Accounts): void {
+export function requireClosedKeys(instance: Instance, accounts: Accounts): void {
   const { leaf } = certificatePaths(instance);
   const { gid } = accounts.account("lobsterd-caddy");
   for (const name of ["web", "caddy"]) requireClosedKey(leaf(name).keyPath, gid);
@@ -80,7 +80,7 @@ function ensureRootKey(instance: Instance, accounts: Accounts): void {
 }
 
 /** The key that signs the audit log's checkpoints: one that exists is kept, or the log's past could not be verified with it. */
-function ensureCheckpointKey(instance: Instance, accounts: Accounts): void {
+export function ensureCheckpointKey(instance: Instance, accounts: Accounts): void {
   const { checkpointKeyPath, checkpointVerifierPath } = instanceFiles(instance);
   if (existsSync(checkpointKeyPath)) return;
   const origin = originOf({ trustDomain: instance.domain, hostId: hostIdOf(hostname(), instance.name) });

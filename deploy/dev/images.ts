@@ -19,15 +19,15 @@ export function builtImagesDir(checkout: string): string {
 
 /**
  * Copies the built guest images to the instance, root 0444, and compares every file with the image's manifest. An image
- * that is there with the same manifest is left alone. Returns the names of what was copied.
+ * that is there with the same manifest is left alone. Returns the names of what was copied; `without` are not.
  */
-export async function installImages(instance: Instance): Promise<string[]> {
+export async function installImages(instance: Instance, without: readonly string[] = []): Promise<string[]> {
   const source = builtImagesDir(instance.checkout);
   if (!existsSync(source)) return [];
   const installed: string[] = [];
   for (const name of readdirSync(source).sort()) {
     const from = `${source}/${name}`;
-    if (!imageName.test(name) || !existsSync(`${from}/manifest.json`)) continue;
+    if (without.includes(name) || !imageName.test(name) || !existsSync(`${from}/manifest.json`)) continue;
     const to = `${instance.stateDir}/images/${name}`;
     const manifest = readFileSync(`${from}/manifest.json`);
     if (existsSync(`${to}/manifest.json`) && readFileSync(`${to}/manifest.json`).equals(manifest)) continue;

@@ -8,6 +8,9 @@ import { type HostSettings, hostConfigurations } from "./configuration.ts";
 import { configDir, describeHost } from "./host-instance.ts";
 import { rootKeyCredential, rootKeyPath } from "./units.ts";
 
+/** Images whose workload attacks its host: for tests alone. */
+const testImages = ["probe"];
+
 /**
  * Makes what an installed host needs before its first start: certificates, the audit log's signing key, configurations, and the guest
  * images that `checkout` has built. Safe to repeat; a key or configuration that exists is kept, a certificate is made anew when it has
@@ -33,7 +36,8 @@ export async function configureHost(
     writePrivate(path, text, accounts.account(user), mode);
     progress(`written: ${path}`);
   }
-  for (const image of await installImages({ ...instance, checkout })) progress(`guest image installed: ${image}`);
+  for (const image of await installImages({ ...instance, checkout }, testImages))
+    progress(`guest image installed: ${image}`);
   if (existsSync(rootKeyPath)) return;
   progress(
     `no root key yet: head -c 32 /dev/urandom | systemd-creds encrypt --name=${rootKeyCredential} - ${rootKeyPath}`,

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -26,7 +27,9 @@ beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "lobsterd-install-"));
   root = join(directory, "host");
   mkdirSync(join(directory, "checkout/services/node_modules"), { recursive: true });
-  writeFileSync(join(directory, "checkout/services/main.ts"), "first", { mode: 0o666 });
+  writeFileSync(join(directory, "checkout/services/main.ts"), "first");
+  // Not by the mode of the call above: the umask would take from it.
+  chmodSync(join(directory, "checkout/services/main.ts"), 0o666);
   writeFileSync(join(directory, "checkout/services/main.test.ts"), "a test");
   writeFileSync(join(directory, "checkout/services/node_modules/tool"), "of a developer");
   symlinkSync("services/main.ts", join(directory, "checkout/link"));

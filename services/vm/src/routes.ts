@@ -9,6 +9,7 @@ import { listTenants } from "./rpc/list-tenants.ts";
 import { spawnTenant } from "./rpc/spawn-tenant.ts";
 import { streamTenantLogs } from "./rpc/stream-tenant-logs.ts";
 import { updateTenantEgress } from "./rpc/update-tenant-egress.ts";
+import { watchTenants } from "./rpc/watch-tenants.ts";
 import type { VmContext } from "./service.ts";
 
 /** Every RPC of `vm` and what answers it. */
@@ -18,7 +19,7 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       spawnTenant: spawnTenant(context),
       getTenant: getTenant(context),
       listTenants: listTenants(context),
-      watchTenants: unimplemented,
+      watchTenants: watchTenants(context),
       updateTenantEgress: updateTenantEgress(context),
       evictTenant: evictTenant(context),
       suspendTenant: unimplemented,

@@ -41,6 +41,7 @@ import type { HostPosture } from "./posture/posture.ts";
 import { createRoutes } from "./routes.ts";
 import { migrations } from "./store/schema.ts";
 import { openSlotStore } from "./store/slots.ts";
+import { openTenantChanges, type TenantChanges } from "./store/tenant-changes.ts";
 import { openTenantStore, type TenantStore } from "./store/tenants.ts";
 import { type LaunchedVmm, openVmmByLauncher } from "./vmm/by-launcher.ts";
 import { openLauncherClient } from "./vmm/launcher-client.ts";
@@ -50,6 +51,7 @@ import type { VmmPort } from "./vmm/port.ts";
 export interface VmContext {
   readonly config: Config;
   readonly tenants: TenantStore;
+  readonly changes: TenantChanges;
   readonly operations: TenantOperations;
   readonly requests: RequestLog;
   readonly bootQueue: BootQueue;
@@ -66,7 +68,7 @@ export interface Overrides {
 
 /** How long a spawn may take, waiting in the queue included; what a caller may ask for instead is bounded by the configuration. */
 const slowCallsMs = 240_000;
-/** A log that is followed. */
+/** A watch, or a log that is followed. */
 const streamsMs = 4 * 3_600_000;
 
 /** Composition root: makes everything once and starts serving. */
@@ -122,6 +124,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   const context: VmContext = {
     config,
     tenants,
+    changes: openTenantChanges(database),
     operations,
     requests,
     bootQueue,
@@ -150,7 +153,10 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     routes: createRoutes(context),
     access,
     audit: { ...createAuditPolicy(sink, spool), openCalls },
-    methodDeadlinesMs: { SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs, StreamTenantLogs: streamsMs },
+    methodDeadlinesMs: {
+      ...{ SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs },
+      ...{ WatchTenants: streamsMs, StreamTenantLogs: streamsMs },
+    },
   });
   scope.onClose(() => server.close());
   return server;

@@ -19,6 +19,7 @@ import type { Tree } from "../posture/testing/host-tree.ts";
 import { nowMs, viewOf } from "../posture/testing/sound-host.ts";
 import { createRoutes } from "../routes.ts";
 import { migrations } from "../store/schema.ts";
+import { openTenantChanges } from "../store/tenant-changes.ts";
 
 const waiver = { control: "HOST-10", reason: "zram until the next window", owner: "ann", expires: "2026-12-01" };
 const bad: Tree = {
@@ -43,6 +44,7 @@ function open(mode: Mode, tree: Tree = bad) {
     ...run,
     config,
     requests: openRequestLog(database),
+    changes: openTenantChanges(database),
     vmm: host.parts.vmm,
     guests: host.parts.guests,
   };

@@ -13,6 +13,7 @@ import { createFakeHost } from "../lifecycle/fake-host.ts";
 import { config, startRun } from "../lifecycle/fake-run.ts";
 import { createRoutes } from "../routes.ts";
 import { migrations } from "../store/schema.ts";
+import { openTenantChanges } from "../store/tenant-changes.ts";
 
 function open() {
   const description = { reason: "QEMU emulates, as configured", cores: 2, memoryMib: 3072, overlayCapacityMib: 4096 };
@@ -22,6 +23,7 @@ function open() {
     ...startRun(host, database),
     config,
     requests: openRequestLog(database),
+    changes: openTenantChanges(database),
     vmm: host.parts.vmm,
     guests: host.parts.guests,
   };

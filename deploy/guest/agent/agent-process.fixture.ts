@@ -44,7 +44,7 @@ function serve({ identity, limits }: Start): void {
   const { server } = createGrpcServer(
     current,
     agentHandlers({
-      ...{ current, renewal: new IdentityRenewal(current), tracer, workload },
+      ...{ current, renewal: new IdentityRenewal(current), tracer, workload, account: manifest },
       clock: new GuestClock({ wallMs: Date.now, steadyMs: () => performance.now(), setWall: async () => undefined }),
       mixEntropy: () => undefined,
       secrets: new InjectedSecrets(

@@ -19,6 +19,7 @@ import {
 import type { GuestClock } from "./clock.ts";
 import type { CurrentIdentity } from "./current-identity.ts";
 import { fail, invalid } from "./errors.ts";
+import { type Account, exec } from "./exec.ts";
 import type { IdentityRenewal } from "./identity-renewal.ts";
 import type { Injected, InjectedSecrets } from "./injected-secrets.ts";
 import { streamLogs } from "./stream-logs.ts";
@@ -33,6 +34,8 @@ export type AgentParts = {
   readonly clock: GuestClock;
   readonly mixEntropy: (bytes: Uint8Array) => void;
   readonly workload: Workload;
+  /** Whom Exec runs commands as. */
+  readonly account: Account;
   readonly secrets: InjectedSecrets;
   readonly tracer: Tracer;
   /** Stops the workload and writes the disk. */
@@ -113,11 +116,6 @@ async function notImplemented(): Promise<never> {
   throw fail("NOT_IMPLEMENTED", "this RPC is not implemented");
 }
 
-// biome-ignore lint/correctness/useYield: it ends the stream before its first message
-async function* notImplementedStream(): AsyncGenerator<never> {
-  throw fail("NOT_IMPLEMENTED", "this RPC is not implemented");
-}
-
 /** AgentService over the parts of this guest. */
 export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentService> {
   const { current, workload, tracer } = parts;
@@ -183,7 +181,7 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       parts.renewal.install(request);
       return create(InstallIdentityResponseSchema);
     },
-    exec: notImplementedStream,
+    exec: exec(parts.account),
     streamLogs: streamLogs(workload.output),
     getActivity: notImplemented,
     acquireHold: notImplemented,

@@ -62,7 +62,7 @@ async function main(): Promise<void> {
     current,
     agentHandlers({
       ...{ current, renewal: new IdentityRenewal(current), clock, mixEntropy },
-      ...{ workload, secrets, tracer, quiesce, powerOff },
+      ...{ workload, account: manifest, secrets, tracer, quiesce, powerOff },
     }),
   );
   // Until there is an answer to give, the port is closed: a handshake under emulation takes time that the workload needs to start.

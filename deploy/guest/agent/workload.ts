@@ -6,6 +6,7 @@ import { probeHealth } from "./health-probe.ts";
 import { LineSplitter } from "./line-splitter.ts";
 import { log, logOutput } from "./log.ts";
 import { LogRing } from "./log-ring.ts";
+import { signalGroup } from "./process-group.ts";
 import type { SpanContext, Tracer } from "./tracer.ts";
 import type { WorkloadManifest } from "./workload-manifest.ts";
 
@@ -159,13 +160,4 @@ async function end({ child, ended }: Run, graceMs: number): Promise<void> {
   const timer = setTimeout(() => signalGroup(pid, "SIGKILL"), graceMs);
   await exited;
   clearTimeout(timer);
-}
-
-/** A group that is gone already, its exit not yet told, is what is wanted. */
-function signalGroup(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-pid, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-  }
 }

@@ -1,10 +1,17 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { AuditPolicy, AuditSink } from "@lobsterd/chassis/audit.ts";
+import type { ExecTenantRequest } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 
-/** The tenant that a request names, if it names one; of a stream, its first message. */
+/** The tenant that a request names, if it names one. */
 function named(request: Message) {
   const tenant = "name" in request && typeof request.name === "string" ? request.name : "";
   return { tenant, resource: "" };
+}
+
+/** A command is named by its first message; what it is told and says is not recorded. */
+function started(request: Message) {
+  const { message } = request as ExecTenantRequest;
+  return { tenant: message.case === "start" ? message.value.name : "", resource: "" };
 }
 
 /** Which calls are recorded before and after: giving a tenant a microVM or a reach waits for audit, taking it away does not. */
@@ -15,6 +22,7 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
     methods: {
       SpawnTenant: { kind: "widening", describe: named },
       UpdateTenantEgress: { kind: "widening", describe: named },
+      ExecTenant: { kind: "widening", describe: started },
       StreamTenantLogs: { kind: "widening", describe: named },
       EvictTenant: { kind: "narrowing", describe: named },
     },

@@ -23,6 +23,8 @@ export const fail = defineErrors("vm.lobsterd", {
   GUEST_MISBEHAVED: Code.Internal,
   GUEST_UNREACHABLE: Code.Unavailable,
   GUEST_BUSY: Code.ResourceExhausted,
+  EXEC_NOT_STARTED: Code.InvalidArgument,
+  TERMINAL_NOT_OFFERED: Code.Unimplemented,
   VMM_LOG_NOT_OFFERED: Code.Unimplemented,
   EGRESS_UPDATE_INCOMPLETE: Code.Unavailable,
   EVICTION_INCOMPLETE: Code.Unavailable,

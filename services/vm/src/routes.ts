@@ -3,6 +3,7 @@ import { HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { checkHost } from "./rpc/check-host.ts";
 import { evictTenant } from "./rpc/evict-tenant.ts";
+import { execTenant } from "./rpc/exec-tenant.ts";
 import { getHost } from "./rpc/get-host.ts";
 import { getTenant } from "./rpc/get-tenant.ts";
 import { listTenants } from "./rpc/list-tenants.ts";
@@ -25,7 +26,7 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       suspendTenant: unimplemented,
       resumeTenant: unimplemented,
       repairTenant: unimplemented,
-      execTenant: unimplemented,
+      execTenant: execTenant(context),
       streamTenantLogs: streamTenantLogs(context),
       acquireHold: unimplemented,
       releaseHold: unimplemented,

@@ -68,7 +68,7 @@ export interface Overrides {
 
 /** How long a spawn may take, waiting in the queue included; what a caller may ask for instead is bounded by the configuration. */
 const slowCallsMs = 240_000;
-/** A watch, or a log that is followed. */
+/** A watch, a log that is followed, or a command. */
 const streamsMs = 4 * 3_600_000;
 
 /** Composition root: makes everything once and starts serving. */
@@ -155,7 +155,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     audit: { ...createAuditPolicy(sink, spool), openCalls },
     methodDeadlinesMs: {
       ...{ SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs },
-      ...{ WatchTenants: streamsMs, StreamTenantLogs: streamsMs },
+      ...{ WatchTenants: streamsMs, StreamTenantLogs: streamsMs, ExecTenant: streamsMs },
     },
   });
   scope.onClose(() => server.close());

@@ -12,6 +12,7 @@ import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { testCertificates } from "@lobsterd/chassis/testing-certificates.ts";
 import {
   CreateIdentityKeyResponseSchema,
+  ExecResponseSchema,
   HealthResponseSchema,
   InstallIdentityResponseSchema,
   LogSource,
@@ -19,8 +20,9 @@ import {
   StreamLogsResponseSchema,
   WorkloadState,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import { fail } from "../errors.ts";
 import type { TenantRecord } from "../store/tenants.ts";
-import { openGuestAgents } from "./agent.ts";
+import { type CommandInput, openGuestAgents } from "./agent.ts";
 import { type Answer, answerWith, type HostileAgent, hostileAgent } from "./hostile-agent.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "guest-agents-"));
@@ -257,4 +259,22 @@ test("a log line that is longer than the contract allows is GUEST_MISBEHAVED, an
   for (const reason of ["GUEST_MISBEHAVED", "GUEST_BUSY", "GUEST_UNREACHABLE"]) {
     assert.equal(await reasonFrom(read()), reason);
   }
+});
+
+test("a command's answers are passed on as they come, and a mistake in its input stays its caller's", async () => {
+  const guest = tenant("runner", "127.0.3.71");
+  const exited = encode(ExecResponseSchema, { message: { case: "exitCode", value: 3 } });
+  await start(guest, (stream) => answerWith(stream, exited));
+  const guests = opened();
+  const run = (input: AsyncIterable<CommandInput>) => Array.fromAsync(guests.exec(guest, ["true"], input, signal));
+  const nothing = (async function* (): AsyncGenerator<CommandInput> {})();
+  assert.deepEqual(
+    (await run(nothing)).map(({ message }) => message),
+    [{ case: "exitCode", value: 3 }],
+  );
+  // biome-ignore lint/correctness/useYield: it ends the input before its first message
+  const mistaken = (async function* (): AsyncGenerator<CommandInput> {
+    throw fail("EXEC_NOT_STARTED", "told to fail");
+  })();
+  assert.equal(await reasonFrom(run(mistaken)), "EXEC_NOT_STARTED");
 });

@@ -16,6 +16,9 @@ import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { currentTraceId } from "@lobsterd/chassis/tracing.ts";
 import {
   type CreateIdentityKeyResponse,
+  type ExecRequest,
+  ExecRequestSchema,
+  type ExecResponse,
   type FinishedSpan,
   HealthRequestSchema,
   type HealthResponse,
@@ -46,6 +49,9 @@ const lookLimitMs = 2_000;
 export type GuestKey = Pick<CreateIdentityKeyResponse, "publicKey" | "proof">;
 export type Certified = Pick<RenewGuestIdentityResponse, "certificatePem" | "platformCaPem" | "agentTokenDigest">;
 
+/** What a command reads. */
+export type CommandInput = Extract<ExecRequest["message"], { case: "stdin" }>;
+
 export interface GuestAgents {
   /** Resolves when the agent of this VM and generation answers and has the host's time. Throws BOOT_FAILED after `limitMs`. */
   awaitAgent(tenant: TenantRecord, limitMs: number, signal: AbortSignal): Promise<void>;
@@ -74,6 +80,16 @@ export interface GuestAgents {
     request: MessageInitShape<typeof StreamLogsRequestSchema>,
     signal: AbortSignal,
   ): AsyncIterable<StreamLogsResponse>;
+  /**
+   * Runs a command as the workload's user; the guest says what it wrote, and its exit code last. Throws as `streamLogs` does, and what
+   * `input` throws.
+   */
+  exec(
+    tenant: TenantRecord,
+    command: readonly string[],
+    input: AsyncIterable<CommandInput>,
+    signal: AbortSignal,
+  ): AsyncIterable<ExecResponse>;
   /** SHA-256 of the token with which this VM and generation is called. */
   tokenDigest(tenant: TenantRecord): Uint8Array;
   /** Closes the connection to a VM that is going away. */
@@ -196,12 +212,20 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     },
     streamLogs: (tenant, request, signal) =>
       streamOf((ended) => clientOf(tenant).client.streamLogs(request, { signal: ended }), signal),
+    exec: (tenant, command, input, signal) =>
+      streamOf((ended) => clientOf(tenant).client.exec(execRequests(command, input), { signal: ended }), signal),
     tokenDigest: (tenant) => tokens.digestFor(uriOf(tenant)),
     forget,
     close: () => {
       for (const vmId of [...clients.keys()]) forget(vmId);
     },
   };
+}
+
+async function* execRequests(command: readonly string[], input: AsyncIterable<CommandInput>) {
+  yield create(ExecRequestSchema, { message: { case: "start", value: { command: [...command] } } });
+  for await (const message of input) yield create(ExecRequestSchema, { message });
+  yield create(ExecRequestSchema, { message: { case: "stdinEnd", value: true } });
 }
 
 async function setClock({ client }: GuestAgentClient, signal: AbortSignal): Promise<void> {

@@ -44,6 +44,8 @@ export async function* streamOf<T>(
     yield* open(AbortSignal.any([signal, left.signal]));
   } catch (cause) {
     if (cause instanceof ServiceError) throw cause;
+    // What our own side's input threw comes back wrapped.
+    if (cause instanceof ConnectError && cause.cause instanceof ServiceError) throw cause.cause;
     const code = cause instanceof ConnectError ? cause.code : Code.Unknown;
     if (code === Code.DataLoss) throw misbehaved(cause);
     if (code === Code.ResourceExhausted)

@@ -5,6 +5,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { type ServiceError, toConnectError } from "@lobsterd/chassis/errors.ts";
 import {
+  ExecResponseSchema,
   type FinishedSpan,
   StreamLogsResponseSchema,
   WorkloadState,
@@ -51,7 +52,8 @@ export type Failure =
   | "awaitAgent"
   | "awaitWorkload"
   | "workloadState"
-  | "streamLogs";
+  | "streamLogs"
+  | "exec";
 
 /** A network as it was asked for. */
 export interface FakeNetwork {
@@ -223,6 +225,14 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         for (const line of [`source ${source} tail ${tailLines}`, "\u001b[31mred\u001b[0m"]) {
           yield create(StreamLogsResponseSchema, { time: { seconds: 1n, nanos: -1 }, line });
         }
+      },
+      exec: async function* (_tenant, command, input) {
+        attempt("exec");
+        yield create(ExecResponseSchema, { message: { case: "stdout", value: Buffer.from(command.join(" ")) } });
+        for await (const { value } of input) {
+          yield create(ExecResponseSchema, { message: { case: "stderr", value } });
+        }
+        yield create(ExecResponseSchema, { message: { case: "exitCode", value: 7 } });
       },
       tokenDigest: () => new Uint8Array(32),
       renewIdentity: async (tenant, certify) => {

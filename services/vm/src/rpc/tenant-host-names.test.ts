@@ -14,6 +14,7 @@ import { createFakeHost } from "../lifecycle/fake-host.ts";
 import { config, startRun } from "../lifecycle/fake-run.ts";
 import { createRoutes } from "../routes.ts";
 import { migrations } from "../store/schema.ts";
+import { openTenantChanges } from "../store/tenant-changes.ts";
 import type { VmStart } from "../vmm/port.ts";
 
 const proxyFail = defineErrors("proxy.lobsterd", {
@@ -40,6 +41,7 @@ function open() {
     ...run,
     config,
     requests: openRequestLog(database),
+    changes: openTenantChanges(database),
     vmm: host.parts.vmm,
     guests: host.parts.guests,
   };

@@ -2,7 +2,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { AuditPolicy, AuditSink } from "@lobsterd/chassis/audit.ts";
 
 const widening = { kind: "widening", describe } as const;
-/** `vm` waits for these in the middle of a spawn, which it records itself. */
+/** `vm` waits for these in the middle of what it records itself. */
 const wideningInside = { ...widening, outcome: "spool" } as const;
 const narrowing = { kind: "narrowing", describe } as const;
 
@@ -15,6 +15,8 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
       PutSecret: widening,
       BindSecret: widening,
       RotateRootKey: widening,
+      CreateDataKey: wideningInside,
+      UnwrapDataKey: wideningInside,
       AcquireInjectionLease: wideningInside,
       InjectSecrets: wideningInside,
       IssueGuestIdentity: wideningInside,
@@ -30,7 +32,11 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
 /** A request's tenant, and the secret's name or the microVM it acts on. */
 function describe(request: Message) {
   const generation = "generation" in request && typeof request.generation === "number" ? request.generation : 0;
-  return { tenant: field(request, "tenant"), resource: field(request, "name") || field(request, "vmId"), generation };
+  return {
+    tenant: field(request, "tenant"),
+    resource: field(request, "name") || field(request, "vmId") || field(request, "objectId"),
+    generation,
+  };
 }
 
 function field(request: Message, name: string): string {

@@ -1,7 +1,8 @@
-import { defineRoutes, type Routes, unimplemented } from "@lobsterd/chassis/routes.ts";
+import { defineRoutes, type Routes } from "@lobsterd/chassis/routes.ts";
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { acquireInjectionLease } from "./rpc/acquire-injection-lease.ts";
 import { bindSecret } from "./rpc/bind-secret.ts";
+import { createDataKey } from "./rpc/create-data-key.ts";
 import { deleteSecret } from "./rpc/delete-secret.ts";
 import { injectSecrets } from "./rpc/inject-secrets.ts";
 import { issueGatewayToken } from "./rpc/issue-gateway-token.ts";
@@ -11,6 +12,7 @@ import { putSecret } from "./rpc/put-secret.ts";
 import { renewGuestIdentity } from "./rpc/renew-guest-identity.ts";
 import { rotateRootKey } from "./rpc/rotate-root-key.ts";
 import { shredTenant } from "./rpc/shred-tenant.ts";
+import { unwrapDataKey } from "./rpc/unwrap-data-key.ts";
 import type { SecretsContext } from "./service.ts";
 
 /** Every RPC of `secrets` and what answers it. */
@@ -25,8 +27,8 @@ export function createRoutes(context: SecretsContext): readonly Routes[] {
       injectSecrets: injectSecrets(context),
       issueGuestIdentity: issueGuestIdentity(context),
       renewGuestIdentity: renewGuestIdentity(context),
-      createDataKey: unimplemented,
-      unwrapDataKey: unimplemented,
+      createDataKey: createDataKey(context),
+      unwrapDataKey: unwrapDataKey(context),
       shredTenant: shredTenant(context),
       issueGatewayToken: issueGatewayToken(context),
       rotateRootKey: rotateRootKey(context),

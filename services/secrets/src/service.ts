@@ -27,6 +27,7 @@ import { openRootKey } from "./root-key/open-root-key.ts";
 import type { RootKeyProvider } from "./root-key/provider.ts";
 import { createRoutes } from "./routes.ts";
 import { type KeyDestruction, openKeyDestruction } from "./sealed/key-destruction.ts";
+import { type ObjectKeys, openObjectKeys } from "./sealed/object-keys.ts";
 import { openRootRotation, type RootRotation } from "./sealed/root-rotation.ts";
 import { openSealedSecrets, type SealedSecrets } from "./sealed/sealed-secrets.ts";
 import { type Shred, shredder } from "./sealed/shredder.ts";
@@ -44,6 +45,7 @@ export interface SecretsContext {
   readonly requests: RequestLog;
   readonly sealed: SealedSecrets;
   readonly identities: IdentityStore;
+  readonly objectKeys: ObjectKeys;
   readonly issueIdentity: IssueIdentity;
   readonly renewIdentity: RenewIdentity;
   /** SHA-256 of the token with which this service calls that guest's agent. */
@@ -160,6 +162,7 @@ async function createContext(parts: {
     requests: openRequestLog(database),
     sealed,
     identities,
+    objectKeys: openObjectKeys(keys, keyStore),
     issueIdentity: identityIssuer({ authority, identities, now }),
     renewIdentity: identityRenewer({ authority, identities, trustDomain: config.trustDomain, now }),
     agentTokenDigest: (guest) => tokens.digestFor(guestUri(config.trustDomain, guest)),

@@ -10,7 +10,7 @@ const hex = z.string().transform((text) => Buffer.from(text, "hex"));
 const vectorSchema = z.array(
   z.object({
     binding: z.object({
-      purpose: z.enum(["tenant-key", "data-key", "secret-value", "gateway-token"]),
+      purpose: z.enum(["tenant-key", "data-key", "secret-value", "gateway-token", "snapshot-key", "backup-key"]),
       tenant: z.string(),
       object: z.string(),
       version: z.number(),
@@ -30,7 +30,7 @@ const key = createSecretKey(randomBytes(32));
 const binding: Binding = { purpose: "secret-value", tenant: "demo", object: "api-key", version: 1, keyId: "00" };
 
 test("known answers: encoding, sealing and opening are what another implementation computed", () => {
-  assert.equal(vectors.length, 5);
+  assert.equal(vectors.length, 7);
   for (const vector of vectors) {
     const vectorKey = createSecretKey(vector.key);
     assert.deepEqual(encodeBinding(vector.binding), vector.associatedData);
@@ -66,11 +66,11 @@ test("a box with any one bit changed, cut or extended does not open", () => {
 });
 
 test("swap: of 10,000 boxes or bound fields put in another's place none opens", () => {
-  const purposes = ["tenant-key", "data-key", "secret-value", "gateway-token"] as const;
+  const purposes = ["tenant-key", "data-key", "secret-value", "gateway-token", "snapshot-key", "backup-key"] as const;
   // One key for all, so that nothing but the binding tells the boxes apart.
   const boxes = Array.from({ length: 200 }, (_, index) => {
     const own: Binding = {
-      purpose: purposes[index % 4] ?? "secret-value",
+      purpose: purposes[index % 6] ?? "secret-value",
       tenant: `tenant-${index % 5}`,
       object: `object-${index % 7}`,
       version: 1 + (index % 9),

@@ -52,6 +52,7 @@ function serve({ identity, limits }: Start): void {
         new WorkloadConfiguration(manifest.configurationPath, { uid: 0, gid: 0 }),
         workload,
       ),
+      sleep: { prepare: async () => undefined, complete: async () => undefined },
       quiesce: async () => undefined,
       powerOff: () => undefined,
     }),

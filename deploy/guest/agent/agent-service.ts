@@ -4,6 +4,7 @@ import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import {
   type AgentService,
+  CompleteResumeResponseSchema,
   CreateIdentityKeyResponseSchema,
   FinishedSpanSchema,
   type HealthRequest,
@@ -11,6 +12,7 @@ import {
   type InjectedSecret,
   InjectSecretsResponseSchema,
   InstallIdentityResponseSchema,
+  PrepareSuspendResponseSchema,
   type SetClockRequest,
   SetClockResponseSchema,
   ShutdownResponseSchema,
@@ -22,6 +24,7 @@ import { fail, invalid } from "./errors.ts";
 import { type Account, exec } from "./exec.ts";
 import type { IdentityRenewal } from "./identity-renewal.ts";
 import type { Injected, InjectedSecrets } from "./injected-secrets.ts";
+import type { Sleep } from "./sleep.ts";
 import { streamLogs } from "./stream-logs.ts";
 import { toTimestamp } from "./timestamp.ts";
 import { type Finished, parseTraceparent, type SpanContext, type Tracer } from "./tracer.ts";
@@ -38,6 +41,7 @@ export type AgentParts = {
   readonly account: Account;
   readonly secrets: InjectedSecrets;
   readonly tracer: Tracer;
+  readonly sleep: Pick<Sleep, "prepare" | "complete">;
   /** Stops the workload and writes the disk. */
   readonly quiesce: () => Promise<void>;
   /** Ends the machine once the answer has left it. */
@@ -174,6 +178,17 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       await parts.clock.setTo(hostMs);
       return create(SetClockResponseSchema, { guestTime: toTimestamp(Date.now()) });
     },
+    async prepareSuspend() {
+      // An injection that came in between would put back what this takes away.
+      const prepared = injecting.then(() => parts.sleep.prepare());
+      injecting = prepared.catch(() => undefined);
+      await prepared;
+      return create(PrepareSuspendResponseSchema);
+    },
+    async completeResume({ generation }) {
+      await parts.sleep.complete(generation);
+      return create(CompleteResumeResponseSchema);
+    },
     async createIdentityKey({ generation }) {
       return create(CreateIdentityKeyResponseSchema, parts.renewal.createKey(generation));
     },
@@ -186,7 +201,5 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
     getActivity: notImplemented,
     acquireHold: notImplemented,
     releaseHold: notImplemented,
-    prepareSuspend: notImplemented,
-    completeResume: notImplemented,
   };
 }

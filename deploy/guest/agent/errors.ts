@@ -17,6 +17,8 @@ const reasons = {
   TERMINAL_NOT_OFFERED: Code.Unimplemented,
   TOO_MANY_STREAMS: Code.ResourceExhausted,
   SHUTTING_DOWN: Code.Unavailable,
+  SUSPEND_REFUSED: Code.FailedPrecondition,
+  WRONG_GENERATION: Code.FailedPrecondition,
 } as const;
 
 export type Reason = keyof typeof reasons;

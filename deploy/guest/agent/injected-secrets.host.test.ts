@@ -1,6 +1,18 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -122,6 +134,30 @@ test("secrets reach file, environment and configuration; only the last two ask f
     "a field that is not bound any more is gone",
   );
   await waitFor("healthy", async () => (workload.state === "healthy" ? true : undefined), limits);
+});
+
+test("secrets that are forgotten are in no file, and the same set again is in place and restarts nothing", async () => {
+  const set = [file("f", "canary-file"), variable("KEY", "two"), field("/models/key", "canary-field")];
+  await secrets.replace(set);
+  await workload.restart(1000, undefined);
+  const before = await answered(({ field }) => field === hash("canary-field"));
+  const held = openSync(join(directory, "secrets", "f"), "r");
+  await secrets.forget();
+  await secrets.forget();
+  const bytes = Buffer.alloc(11, 1);
+  assert.equal(readSync(held, bytes, 0, 11, 0), 11);
+  closeSync(held);
+  assert.ok(bytes.equals(Buffer.alloc(11)), "what was freed holds zeros");
+  assert.deepEqual(readdirSync(join(directory, "secrets")), []);
+  const configurationPath = join(directory, "configuration", "configuration.json");
+  assert.equal(readFileSync(configurationPath, "utf8"), '{"tenant":"demo"}\n');
+  assert.equal(await secrets.replace(set), "in-place");
+  assert.match(readFileSync(configurationPath, "utf8"), /canary-field/);
+  assert.equal((await answered(() => true)).pid, before.pid);
+  await secrets.forget();
+  assert.equal(await secrets.replace([variable("KEY", "two")]), "restart-needed", "a change is still seen");
+  await workload.restart(1000, undefined);
+  await answered(({ pid }) => pid !== before.pid);
 });
 
 test("a set that does not fit the configuration changes nothing", async () => {

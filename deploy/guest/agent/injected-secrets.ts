@@ -42,6 +42,16 @@ export class InjectedSecrets {
     const isOtherEnvironment = this.#workload.setSecretEnvironment(variables);
     return isOtherConfiguration || isOtherEnvironment ? "restart-needed" : "in-place";
   }
+
+  /**
+   * Takes every secret out of its place; calls are serialised as those of `replace`. What the workload itself holds in its memory stays, and
+   * the same set again is "in-place".
+   */
+  async forget(): Promise<void> {
+    await this.#files.forget();
+    await this.#configuration.forget();
+    this.#workload.forgetSecretEnvironment();
+  }
 }
 
 function text(value: Uint8Array): string {

@@ -11,15 +11,18 @@ import { GuestClock, machineClock } from "./clock.ts";
 import { CurrentIdentity } from "./current-identity.ts";
 import { mixEntropy } from "./entropy.ts";
 import { createFront } from "./front.ts";
+import { FrontGate } from "./front-gate.ts";
 import { createGrpcServer } from "./grpc-server.ts";
 import { IdentityRenewal } from "./identity-renewal.ts";
 import { InjectedSecrets } from "./injected-secrets.ts";
 import { log } from "./log.ts";
 import { resetMachine, syncFileSystems } from "./power.ts";
 import { SecretFiles } from "./secret-files.ts";
+import { Sleep } from "./sleep.ts";
 import { parseTraceparent, Tracer } from "./tracer.ts";
 import { Workload } from "./workload.ts";
 import { WorkloadConfiguration } from "./workload-configuration.ts";
+import { runHook } from "./workload-hook.ts";
 
 const address = "10.77.0.2";
 const agentPort = 7443;
@@ -57,16 +60,21 @@ async function main(): Promise<void> {
   // The handler's answer is written after it returns, so the drain begins one turn of the loop later.
   const powerOff = () => setImmediate(() => void grpc.drain(drainMs).finally(resetMachine));
   if (!identity.expectInjection) workload.start(parent);
-  const front = createFront({ current, workloadPort: manifest.port });
+  const gate = new FrontGate(createFront({ current, workloadPort: manifest.port }), frontPort, address);
+  const sleep = new Sleep({
+    ...{ current, gate, secrets, syncFileSystems },
+    suspendWorkload: () => runHook(manifest.suspendCommand, manifest),
+    resumeWorkload: () => runHook(manifest.resumeCommand, manifest),
+  });
   const grpc = createGrpcServer(
     current,
     agentHandlers({
       ...{ current, renewal: new IdentityRenewal(current), clock, mixEntropy },
-      ...{ workload, account: manifest, secrets, tracer, quiesce, powerOff },
+      ...{ workload, account: manifest, secrets, sleep, tracer, quiesce, powerOff },
     }),
   );
   // Until there is an answer to give, the port is closed: a handshake under emulation takes time that the workload needs to start.
-  void workload.firstHealthy().then(() => front.listen(frontPort, address));
+  void workload.firstHealthy().then(() => gate.ready());
   grpc.server.listen(agentPort, address, () => {
     boot?.end();
     log("agent is ready", { vmId: identity.vmId, generation: identity.generation });

@@ -1,4 +1,4 @@
-import { chown, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { chown, mkdir, open, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 export type Owner = { readonly uid: number; readonly gid: number };
@@ -28,6 +28,12 @@ export class SecretFiles {
     }
   }
 
+  /** Overwrites and removes every file. A directory that was never made holds none. */
+  async forget(): Promise<void> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o750 });
+    for (const name of await readdir(this.#directory)) await eraseFile(join(this.#directory, name));
+  }
+
   async #write({ name, value }: SecretFile): Promise<void> {
     // Names have no dot, so this is never the name of a secret; what a crash leaves here is removed by the next call.
     const temporary = join(this.#directory, `.${name}`);
@@ -35,5 +41,17 @@ export class SecretFiles {
     await writeFile(temporary, value, { mode: 0o400, flag: "wx" });
     await chown(temporary, this.#owner.uid, this.#owner.gid);
     await rename(temporary, join(this.#directory, name));
+  }
+}
+
+/** Takes a file's name away, or gives it to another file by `replace`, and overwrites its bytes: freed pages of a tmpfs keep theirs. */
+export async function eraseFile(path: string, replace: () => Promise<void> = () => rm(path)): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    const { size } = await file.stat();
+    await replace();
+    await file.write(new Uint8Array(size), 0, size, 0);
+  } finally {
+    await file.close();
   }
 }

@@ -1,6 +1,7 @@
+import { createHash } from "node:crypto";
 import { chown, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Owner } from "./secret-files.ts";
+import { eraseFile, type Owner } from "./secret-files.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -54,7 +55,9 @@ export class WorkloadConfiguration {
   readonly #path: string;
   readonly #owner: Owner;
   #base: Fields | undefined;
+  /** Digest of what the workload last had, which `forget` does not change. */
   #written: string | undefined;
+  #isForgotten = false;
 
   constructor(path: string, owner: Owner) {
     this.#path = path;
@@ -65,19 +68,37 @@ export class WorkloadConfiguration {
   async compose(fields: ReadonlyMap<string, string>): Promise<string> {
     // What is there at first was written before the workload ran, by this agent.
     this.#base ??= JSON.parse(await readFile(this.#path, "utf8")) as Fields;
-    this.#written ??= `${JSON.stringify(this.#base)}\n`;
+    this.#written ??= digest(`${JSON.stringify(this.#base)}\n`);
     return `${JSON.stringify(withFields(this.#base, fields))}\n`;
   }
 
-  /** Makes the file hold `text` in one step, readable by the workload's user only. True if that is a change. */
+  /** Makes the file hold `text` in one step, readable by the workload's user only. True if that is a change to what the workload last had. */
   async write(text: string): Promise<boolean> {
-    if (text === this.#written) return false;
+    const isChange = digest(text) !== this.#written;
+    if (isChange || this.#isForgotten) await this.#put(text);
+    this.#written = digest(text);
+    this.#isForgotten = false;
+    return isChange;
+  }
+
+  /** Leaves the platform's fields only. The same set written again is then no change. */
+  async forget(): Promise<void> {
+    if (this.#base === undefined) return;
+    const bare = `${JSON.stringify(this.#base)}\n`;
+    if (this.#written === digest(bare)) return;
+    await eraseFile(this.#path, () => this.#put(bare));
+    this.#isForgotten = true;
+  }
+
+  async #put(text: string): Promise<void> {
     const temporary = join(dirname(this.#path), ".configuration");
     await rm(temporary, { force: true });
     await writeFile(temporary, text, { mode: 0o400, flag: "wx" });
     await chown(temporary, this.#owner.uid, this.#owner.gid);
     await rename(temporary, this.#path);
-    this.#written = text;
-    return true;
   }
+}
+
+function digest(text: string): string {
+  return createHash("sha256").update(text).digest("base64");
 }

@@ -6,4 +6,7 @@ export type WorkloadManifest = {
   readonly port: number;
   readonly healthPath: string;
   readonly configurationPath: string;
+  /** Run as the workload's user before the guest is saved, and before its port answers again; exit code 0 agrees. */
+  readonly suspendCommand?: readonly string[];
+  readonly resumeCommand?: readonly string[];
 };

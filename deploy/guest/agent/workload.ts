@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
@@ -39,6 +40,8 @@ export class Workload {
   readonly #changes = new EventEmitter();
   #state: WorkloadState = "waiting-for-secrets";
   #secretEnvironment: Readonly<Record<string, string>> = {};
+  /** Of what the run that is there was last given, which `forgetSecretEnvironment` does not change. */
+  #secretDigest = digestOf({});
   #run: Run | undefined;
   #isStopped = false;
 
@@ -54,10 +57,16 @@ export class Workload {
 
   /** What the next run has in its environment beside the image's variables. True if that is a change. */
   setSecretEnvironment(variables: Readonly<Record<string, string>>): boolean {
-    const names = new Set([...Object.keys(variables), ...Object.keys(this.#secretEnvironment)]);
-    const isChange = [...names].some((name) => variables[name] !== this.#secretEnvironment[name]);
+    const digest = digestOf(variables);
+    const isChange = digest !== this.#secretDigest;
+    this.#secretDigest = digest;
     this.#secretEnvironment = { ...variables };
     return isChange;
+  }
+
+  /** Drops the values; the same ones set again are no change. A run that begins meanwhile has none of them. */
+  forgetSecretEnvironment(): void {
+    this.#secretEnvironment = {};
   }
 
   /** Starts the process below `parent` in the trace. Does nothing when it was started before. */
@@ -149,6 +158,11 @@ export class Workload {
     this.#isStopped = true;
     if (this.#run !== undefined) await end(this.#run, graceMs);
   }
+}
+
+function digestOf(variables: Readonly<Record<string, string>>): string {
+  const sorted = Object.entries(variables).sort(([one], [other]) => (one < other ? -1 : 1));
+  return createHash("sha256").update(JSON.stringify(sorted)).digest("base64");
 }
 
 async function end({ child, ended }: Run, graceMs: number): Promise<void> {

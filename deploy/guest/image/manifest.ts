@@ -9,6 +9,9 @@ export type WorkloadManifest = {
   readonly healthPath: string;
   /** JSON `{tenant, vmId, generation}`, written by the agent before the workload starts, readable by its user. */
   readonly configurationPath: string;
+  /** Run as the workload's user before the guest is saved, and before its port answers again; exit code 0 agrees. */
+  readonly suspendCommand?: readonly string[];
+  readonly resumeCommand?: readonly string[];
 };
 
 /** `openclaw-emulated` is `openclaw` with more patience for its own helpers, for guests that are emulated; in development only. */

@@ -111,13 +111,14 @@ export interface VmmPort {
    * Pauses a running VM and writes its whole state (memory and devices) to `sink`, as fast as the sink takes it; ends the sink. On
    * return the VM is paused and writes to its disk no more: then `stop` when the state will be used, `unpause` when it was discarded. After
    * a failure the VM runs, the sink is destroyed, and what it got is worth nothing; only when the VMM itself ended, it is exited.
-   * Errors: NOT_FOUND, WRONG_STATE (it is paused), VMM_FAILED, TIMED_OUT. A sink that fails fails the call with its own error.
+   * Errors: NOT_FOUND, WRONG_STATE (it is paused), VMM_FAILED, TIMED_OUT, and UNAVAILABLE when the guest may be paused still (then `unpause`
+   * it). A sink that fails fails the call with its own error.
    */
   save(vmId: VmId, sink: Writable): Promise<{ readonly bytes: number }>;
 
   /**
    * Lets a paused VM go on whose saved state is not and will never be used: both would write the same disk. Safe to repeat; does
-   * nothing on a VM that runs. Errors: NOT_FOUND, VMM_FAILED.
+   * nothing on a VM that runs. Errors: NOT_FOUND, VMM_FAILED, and WRONG_STATE for a loaded VM where the VMM can tell.
    */
   unpause(vmId: VmId): Promise<void>;
 

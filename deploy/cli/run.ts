@@ -36,7 +36,7 @@ export async function run(parameters: readonly string[], surroundings: Surroundi
     const wantsJson = parsed === undefined ? beforeEnd(parameters).includes("--json") : parsed.words.has("json");
     await io.errors.write(failureText(failure, wantsJson));
     if (error instanceof UsageError && !wantsJson) await io.errors.write(hint(name));
-    return name === "exec" ? exitStatus.execFailed : failure.exitStatus;
+    return name === "exec" && !signal.aborted ? exitStatus.execFailed : failure.exitStatus;
   }
 }
 

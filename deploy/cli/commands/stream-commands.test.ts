@@ -55,6 +55,34 @@ test("exec that could not run a command is status 125, whatever was wrong", asyn
   assert.match(stderr, /^lobster:/, "--json after -- is the command's");
 });
 
+test("exec that was interrupted is status 130", async () => {
+  const { status } = await runCommand(["exec", "demo", "--", "cat"], {
+    stack: withDemo(),
+    signal: AbortSignal.abort(),
+  });
+  assert.equal(status, 130);
+});
+
+test("a slow reader slows exec down: what it has not taken is not asked for", async () => {
+  const stack = withDemo();
+  const gate = Promise.withResolvers<void>();
+  const input = "x".repeat(64 * 65_536);
+  let written = 0;
+  const running = runCommand(["exec", "demo", "--", "cat"], {
+    ...{ stack, input },
+    onWrite: async () => {
+      written += 1;
+      await gate.promise;
+    },
+  });
+  // Far more turns than 64 pieces need when nobody holds them up.
+  for (let turn = 0; turn < 5000; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(written, 1);
+  assert.ok(stack.execRequests.length < 16, `${stack.execRequests.length} pieces were taken`);
+  gate.resolve();
+  assert.equal((await running).stdout.length, input.length);
+});
+
 test("logs are lines with their times, and what a tenant wrote cannot act on the terminal", async () => {
   const stack = withDemo();
   stack.logLines = ["first", "\x1b]0;title\x07\x9b2J\u2028end"];

@@ -38,12 +38,24 @@ export const top: Command = {
     const sample = createSampler(context.clients, () => clock.now(), signal);
     for (let round = 0; round < rounds; round += 1) {
       if (round > 0) await clock.sleep(periodMs, signal);
-      if (signal.aborted) break;
-      await io.output.write(render(await sample(), context, isLive));
+      const samples = await unlessAborted(signal, sample);
+      if (samples === undefined) break;
+      await io.output.write(render(samples, context, isLive));
     }
     return exitStatus.ok;
   },
 };
+
+/** To end `top` is no failure, whenever it is done. */
+async function unlessAborted<T>(signal: AbortSignal, take: () => Promise<T>): Promise<T | undefined> {
+  if (signal.aborted) return undefined;
+  try {
+    return await take();
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    throw error;
+  }
+}
 
 function render(samples: readonly TenantSample[], { io, wantsJson, clock }: Context, isLive: boolean): string {
   const time = new Date(clock.now()).toISOString();

@@ -19,6 +19,8 @@ export interface RunOptions {
   /** Uses what the environment and the options say in place of a fake stack. */
   readonly isConfigured?: true;
   readonly signal?: AbortSignal;
+  /** Holds the command up before it writes to standard output. */
+  readonly onWrite?: () => Promise<void>;
   /** Called when the command waits: before its clock goes on by that time. */
   readonly onSleep?: () => void;
 }
@@ -26,7 +28,7 @@ export interface RunOptions {
 /** Runs `lobster` in this process against a stack in memory. A wait of the command is over at once, on a clock of its own. */
 export async function runCommand(parameters: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   const isTerminal = options.isTerminal === true;
-  const output = fakeOutput(isTerminal);
+  const output = fakeOutput(isTerminal, options.onWrite);
   const errors = fakeOutput(isTerminal);
   const io: Io = {
     input: {
@@ -50,12 +52,16 @@ export async function runCommand(parameters: readonly string[], options: RunOpti
   return { status, stdout: output.text(), stderr: errors.text() };
 }
 
-function fakeOutput(isTerminal: boolean): Output & { text(): string } {
+function fakeOutput(
+  isTerminal: boolean,
+  onWrite: () => Promise<void> = async () => undefined,
+): Output & { text(): string } {
   const parts: Buffer[] = [];
   return {
     isTerminal,
     size: () => ({ columns: 120, rows: 10 }),
     async write(data) {
+      await onWrite();
       parts.push(Buffer.from(data));
     },
     onResize: () => () => undefined,

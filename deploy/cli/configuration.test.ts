@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { UsageError } from "./command.ts";
-import { readConfiguration } from "./configuration.ts";
+import { readConfiguration, requireReadable } from "./configuration.ts";
 
 const file = {
   ...{ grpc: "file:1", grpcNet: "file:2", grpcProxy: "file:3", grpcSecrets: "file:4", grpcAudit: "file:5" },
@@ -23,6 +23,13 @@ function home(t: { after(clean: () => void): void }, content: unknown): { HOME: 
 
 const options = (given: Readonly<Record<string, string>>) => (name: string) => given[name];
 const none = options({});
+const optionsOf = (settings: Readonly<Record<string, string>>) =>
+  Object.fromEntries(
+    Object.entries(settings).map(([key, value]) => [
+      key.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`),
+      value,
+    ]),
+  );
 
 test("an option goes before the environment, and the environment before the file", (t) => {
   const { HOME } = home(t, file);
@@ -57,6 +64,13 @@ test("what is missing or wrong is named, all of it", (t) => {
       /--key \(or \$LOBSTERD_KEY\) is missing/.test(error.message) &&
       !/domain/.test(error.message),
   );
+});
+
+test("a certificate that cannot be read is a fault of the configuration, not of a service", () => {
+  const here = import.meta.filename;
+  const addresses = readConfiguration(options({ ...optionsOf(file), ca: here, cert: here, key: here }), {});
+  requireReadable(addresses);
+  assert.throws(() => requireReadable({ ...addresses, LOBSTERD_KEY: "/nonexistent" }), /cannot read \/nonexistent/);
 });
 
 test("a file that is not there is a fault only when it was asked for; one with anything else in it always is", (t) => {

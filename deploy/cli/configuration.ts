@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import type { StackAddresses } from "../client/clients.ts";
@@ -73,6 +73,17 @@ function addresses(values: ReadonlyMap<string, string>): StackAddresses {
     LOBSTERD_CERT: value("LOBSTERD_CERT"),
     LOBSTERD_KEY: value("LOBSTERD_KEY"),
   };
+}
+
+/** Throws `UsageError` unless the files can be read: found out at the first call, it would look like a service that is away. */
+export function requireReadable({ LOBSTERD_CA, LOBSTERD_CERT, LOBSTERD_KEY }: StackAddresses): void {
+  for (const path of [LOBSTERD_CA, LOBSTERD_CERT, LOBSTERD_KEY]) {
+    try {
+      accessSync(path, constants.R_OK);
+    } catch {
+      throw new UsageError(`cannot read ${path}`);
+    }
+  }
 }
 
 /** The file's settings. One that was asked for has to be there; the usual one need not. */

@@ -2,7 +2,7 @@ import type { StackClients } from "../client/clients.ts";
 import { connectStack } from "../client/clients.ts";
 import { type Clock, type Context, UsageError, type Words } from "./command.ts";
 import { commands } from "./commands.ts";
-import { readConfiguration } from "./configuration.ts";
+import { readConfiguration, requireReadable } from "./configuration.ts";
 import { describeFailure, exitStatus, failureText } from "./failure.ts";
 import { commandHelp, configurationHelp, groupHelp, overview } from "./help.ts";
 import type { Io } from "./io.ts";
@@ -45,6 +45,7 @@ function contextOf(words: Words, { io, environment, signal, clock, connect }: Su
   let clients: StackClients | undefined;
   const connectConfigured = () => {
     const addresses = readConfiguration((option) => words.text(option), environment);
+    requireReadable(addresses);
     return connectStack(addresses, timeoutSeconds === undefined ? undefined : timeoutSeconds * 1000);
   };
   return {

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
-import { spawn as startProcess } from "node:child_process";
+import { execFile, spawn as startProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, test } from "node:test";
+import { promisify } from "node:util";
 import { checkout } from "../client/stack-env.ts";
-import { env, evict } from "./subject.ts";
+import { env, eventually, evict } from "./subject.ts";
 
+const run = promisify(execFile);
 const tenant = "cli";
 const main = join(checkout, "deploy/cli/main.ts");
 const limitMs = 240_000;
@@ -24,6 +26,12 @@ async function lobster(parameters: readonly string[], input = ""): Promise<{ sta
   const [out] = await Promise.all([text(child.stdout), once(child, "close")]);
   return { status: child.exitCode, out };
 }
+
+const hasTmux = () =>
+  run("tmux", ["-V"]).then(
+    () => true,
+    () => false,
+  );
 
 async function lobsterJson(...parameters: string[]) {
   const { status, out } = await lobster([...parameters, "--json"]);
@@ -46,6 +54,32 @@ test("a tenant is given a secret, spawned and seen by the command", async () => 
   assert.equal(host.tenantCount, 1);
   const { tenants } = await lobsterJson("top");
   assert.equal(typeof tenants[0].usage.receivedBytes, "string");
+});
+
+test("top in a terminal redraws in place, and ends with Ctrl-C", async (t) => {
+  const socket = `lobster-story-${process.pid}`;
+  const tmux = async (...parameters: string[]) =>
+    (await run("tmux", ["-L", socket, ...parameters], { env: { ...process.env, ...env }, timeout: 10_000 })).stdout;
+  if (!(await hasTmux())) {
+    t.skip("tmux is not installed");
+    return;
+  }
+  // Ctrl-C reaches the shell as well, which is to show the status.
+  const top = `trap : INT; '${process.execPath}' '${main}' top; echo "status=$?"; exec sleep ${limitMs / 1000}`;
+  await tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "8", top);
+  t.after(() => tmux("kill-server"));
+  const screen = () => tmux("capture-pane", "-p");
+  const shown = (pattern: RegExp) =>
+    eventually(String(pattern), 20_000, async () => pattern.exec(await screen())?.[0] || undefined);
+  await shown(/^NAME .*\ncli {3}running /m);
+  const time = await shown(/^\S+Z(?= {2}1 tenants)/m);
+  await eventually("another table", 20_000, async () => {
+    const text = await screen();
+    assert.equal(text.match(/tenants/g)?.length, 1, "one table at a time");
+    return /^\S+Z(?= {2}1 tenants)/m.exec(text)?.[0] !== time || undefined;
+  });
+  await tmux("send-keys", "C-c");
+  await shown(/status=0\b/);
 });
 
 test("its egress is changed, and the audit log has it", async () => {

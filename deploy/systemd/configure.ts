@@ -8,8 +8,8 @@ import { type HostSettings, hostConfigurations } from "./configuration.ts";
 import { configDir, describeHost } from "./host-instance.ts";
 import { rootKeyCredential, rootKeyPath } from "./units.ts";
 
-/** Images whose workload attacks its host: for tests alone. */
-const testImages = ["probe"];
+/** One has a workload that attacks its host, for tests; the other is for guests that are emulated. */
+const developmentImages = ["probe", "openclaw-emulated"];
 
 /**
  * Makes what an installed host needs before its first start: certificates, the audit log's signing key, configurations, and the guest
@@ -36,7 +36,7 @@ export async function configureHost(
     writePrivate(path, text, accounts.account(user), mode);
     progress(`written: ${path}`);
   }
-  for (const image of await installImages({ ...instance, checkout }, testImages))
+  for (const image of await installImages({ ...instance, checkout }, developmentImages))
     progress(`guest image installed: ${image}`);
   if (existsSync(rootKeyPath)) return;
   progress(

@@ -89,6 +89,10 @@ typecheck: $(MODULES) ## type-check everything
 drift: $(MODULES) ## check that generated code matches the protos, and that no proto breaks its callers
 	$(RUN) node deploy/test/generated-drift.ts
 
+.PHONY: sbom
+sbom: $(MODULES) ## write what is shipped as CycloneDX JSON to .run/sbom: the services, the guest images
+	$(RUN) node deploy/sbom/main.ts
+
 .PHONY: scan
 scan: $(MODULES) ## search the whole history for credentials
 	$(RUN) node deploy/scan/main.ts

@@ -25,11 +25,24 @@ const withoutValidationRules: Plugin = {
 
 /** Bundles one program to a single minified CommonJS file: parsing and resolving files is what start-up under TCG is made of. */
 export async function bundleProgram(program: Program): Promise<string> {
-  const result = await build({
+  const [output] = (await bundle(program)).outputFiles;
+  if (output === undefined) throw new Error(`esbuild wrote nothing for ${program}`);
+  return output.text;
+}
+
+/** Files of npm packages that a program's bundle has code of, from `node_modules/` on. */
+export async function bundledModules(program: Program): Promise<string[]> {
+  const { inputs } = (await bundle(program)).metafile;
+  return Object.keys(inputs).flatMap((path) => /node_modules\/.*$/.exec(path)?.[0] ?? []);
+}
+
+function bundle(program: Program) {
+  return build({
     entryPoints: [program],
     absWorkingDir: guestRoot,
     bundle: true,
     write: false,
+    metafile: true,
     platform: "node",
     target: "node24",
     format: "cjs",
@@ -39,7 +52,4 @@ export async function bundleProgram(program: Program): Promise<string> {
     logLevel: "silent",
     plugins: [withoutValidationRules],
   });
-  const [output] = result.outputFiles;
-  if (output === undefined) throw new Error(`esbuild wrote nothing for ${program}`);
-  return output.text;
 }

@@ -3,7 +3,7 @@ import { cgroupsOf, processesInCgroups, removeCgroups } from "./cgroups.ts";
 import { run } from "./command.ts";
 import { askSupervisor } from "./control.ts";
 import { removeEnvironment } from "./environment.ts";
-import { type Instance, instanceNames, isJailUid, runRoot, stateRoot } from "./instance.ts";
+import { type Instance, isJailUid, presentStacks, runRoot, stateRoot } from "./instance.ts";
 import { askLauncher, listMicroVms } from "./launcher-client.ts";
 import { removeLayout } from "./layout.ts";
 import { withLock, withSharedLock } from "./lock.ts";
@@ -120,7 +120,7 @@ function slotNamespaces(instance: Instance): string[] {
 
 /** Users and parent directories serve all instances: they go with the last one. */
 async function removeSharedTraces(progress: Progress): Promise<void> {
-  if (instanceNames.some((name) => existsSync(`${runRoot}/${name}`) || existsSync(`${stateRoot}/${name}`))) return;
+  if (presentStacks().length > 0) return;
   restoreTunDevice();
   const removed = await removeUsers();
   if (removed.length > 0) progress(`users removed: ${removed.join(", ")}`);
@@ -131,7 +131,7 @@ async function removeSharedTraces(progress: Progress): Promise<void> {
 
 /** What the machine still has of the instance, one line each. */
 export function leftovers(instance: Instance): string[] {
-  const alone = instanceNames.every((name) => !existsSync(`${runRoot}/${name}`));
+  const alone = presentStacks().length === 0;
   return [
     ...processesOf(instance).map(({ pid }) => `process ${pid} ${commandOf(pid)}`),
     ...mountsBelow(instance.runDir).map((path) => `mount ${path}`),

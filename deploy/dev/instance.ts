@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 export const instanceNames = ["dev", "test", "bench"] as const;
@@ -102,6 +103,11 @@ export function describeInstance<N extends Instance["name"]>(
 /** Whether `uid` is the jail uid of one of the instance's slots. */
 export function isJailUid(instance: Instance, uid: number): boolean {
   return uid >= instance.firstJailUid && uid < instance.firstJailUid + jailUidsPerInstance;
+}
+
+/** Names of the stacks that the machine has files of, a host's own among them: users and parent directories serve them all. */
+export function presentStacks(roots: readonly string[] = [runRoot, stateRoot]): string[] {
+  return [...instanceNames, hostInstanceName].filter((name) => roots.some((root) => existsSync(`${root}/${name}`)));
 }
 
 export function isInstanceName(text: string): text is InstanceName {

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { readLock } from "./debian-archive.ts";
 import { clientEnvironment, environmentText } from "./environment.ts";
 import { isForwardTarget } from "./forwarding.ts";
-import { describeInstance } from "./instance.ts";
+import { describeInstance, presentStacks } from "./instance.ts";
 import { withoutDaemons } from "./packages.ts";
 import { grantTunDevice, restoreTunDevice } from "./tun-device.ts";
 
@@ -81,5 +81,18 @@ test("the forwarder connects to what is a target and to nothing else", () => {
   assert.ok(isForwardTarget({ kind: "tcp", port: 443 }));
   for (const value of [undefined, {}, { kind: "tcp" }, { kind: "unix", path: 1 }, { kind: "udp", port: 1 }]) {
     assert.equal(isForwardTarget(value), false);
+  }
+});
+
+test("users stay as long as any stack has files, one that systemd runs among them", () => {
+  const root = mkdtempSync(join(tmpdir(), "lobsterd-stacks-"));
+  try {
+    assert.deepEqual(presentStacks([root]), []);
+    mkdirSync(join(root, "somebody-elses"));
+    assert.deepEqual(presentStacks([root]), []);
+    mkdirSync(join(root, "main"));
+    assert.deepEqual(presentStacks([`${root}/absent`, root]), ["main"]);
+  } finally {
+    rmSync(root, { recursive: true });
   }
 });

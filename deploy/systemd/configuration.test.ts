@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { configSchema as auditSchema } from "@lobsterd/audit/config.ts";
 import { parseConfig } from "@lobsterd/chassis/config.ts";
@@ -10,7 +13,7 @@ import { launcherConfigSchema } from "@lobsterd/vm/launcher/config.ts";
 import { checkoutDir } from "../dev/instance.ts";
 import { readAccounts } from "../dev/users.ts";
 import { type HostSettings, hostConfigurations, hostSettingsSchema } from "./configuration.ts";
-import { afterInstall, afterUninstall, beforeUninstall } from "./host-commands.ts";
+import { afterInstall, afterUninstall, beforeUninstall, guestsRun } from "./host-commands.ts";
 import { hostFiles } from "./host-files.ts";
 import { describeHost, guestsUnit } from "./host-instance.ts";
 
@@ -130,4 +133,19 @@ test("net takes its rules back with its own user and capabilities, if it was eve
   assert.equal(teardown[0], "setpriv");
   assert.equal(teardown.at(-1), "--teardown");
   assert.ok(!beforeUninstall(accounts, false).flat().includes("--teardown"));
+});
+
+test("guests are seen by what the kernel says of their cgroup", () => {
+  const root = mkdtempSync(join(tmpdir(), "lobsterd-cgroup-"));
+  try {
+    assert.equal(guestsRun(root), false);
+    const cgroup = join(root, describeHost(settings.domain, settings.slotCount).cgroup);
+    mkdirSync(cgroup, { recursive: true });
+    writeFileSync(join(cgroup, "cgroup.events"), "populated 0\nfrozen 0\n");
+    assert.equal(guestsRun(root), false);
+    writeFileSync(join(cgroup, "cgroup.events"), "populated 1\nfrozen 0\n");
+    assert.equal(guestsRun(root), true);
+  } finally {
+    rmSync(root, { recursive: true });
+  }
 });

@@ -1,8 +1,9 @@
+import { existsSync, readFileSync } from "node:fs";
 import { privileges, processSpecs } from "../dev/processes.ts";
 import type { Accounts } from "../dev/users.ts";
 import { serviceUsers, sharedGroup } from "../dev/users.ts";
 import { sysusersPath, tmpfilesPath } from "./host-files.ts";
-import { describeHost, guestsSlice } from "./host-instance.ts";
+import { describeHost, guestsCgroup, guestsSlice } from "./host-instance.ts";
 import { hostProcesses } from "./sandbox.ts";
 import { targetUnit, unitOf } from "./units.ts";
 
@@ -17,6 +18,12 @@ export function afterInstall(isUpgrade: boolean): Command[] {
     ["systemctl", "daemon-reload"],
     ...(isUpgrade ? [["systemctl", "try-restart", ...services]] : []),
   ];
+}
+
+/** Whether any process is in the cgroups of guests. */
+export function guestsRun(cgroupRoot = "/sys/fs/cgroup"): boolean {
+  const events = `${cgroupRoot}/${guestsCgroup}/cgroup.events`;
+  return existsSync(events) && /^populated 1$/m.test(readFileSync(events, "utf8"));
 }
 
 /** What a host runs before its files are removed: the processes end, and a `net` that was configured takes its namespaces, links and rules back. */

@@ -12,7 +12,7 @@ export const configDir = "/etc/lobsterd";
  */
 export const guestsSlice = "lobsterd-guests.slice";
 export const guestsUnit = "lobsterd-guests.service";
-const guestsCgroup = `lobsterd.slice/${guestsSlice}/${guestsUnit}`;
+export const guestsCgroup = `lobsterd.slice/${guestsSlice}/${guestsUnit}`;
 
 /** The names and paths of a host's one stack, which the development runner's stacks have too, with the places that last. */
 export function describeHost(domain: string, slotCount: number): Instance {

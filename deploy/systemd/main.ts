@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, rmSync, statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { parseArgs } from "node:util";
 import { run } from "../dev/command.ts";
@@ -7,7 +7,7 @@ import { checkoutDir } from "../dev/instance.ts";
 import { type Accounts, readAccounts } from "../dev/users.ts";
 import { hostConfigurations, hostSettingsSchema } from "./configuration.ts";
 import { configureHost } from "./configure.ts";
-import { afterInstall, afterUninstall, beforeUninstall, removeAccounts } from "./host-commands.ts";
+import { afterInstall, afterUninstall, beforeUninstall, guestsRun, removeAccounts } from "./host-commands.ts";
 import { hostFiles } from "./host-files.ts";
 import { configDir, describeHost } from "./host-instance.ts";
 import { install, readRecord, uninstall } from "./install.ts";
@@ -81,7 +81,8 @@ async function installRelease(root: string): Promise<void> {
 async function removeRelease(root: string, purge: boolean): Promise<void> {
   const isInstalled = readRecord(root) !== undefined;
   if (root === "" && isInstalled) {
-    requireNoGuests();
+    // Evicting a tenant also destroys its keys; a removal must not end its guest on the way.
+    if (guestsRun()) throw new Error("guests run; evict or suspend their tenants first. Nothing was changed");
     await runAll(beforeUninstall(readAccounts(), existsSync(`${configDir}/net.json`)));
   }
   for (const path of uninstall(root)) say(`kept, because it was changed: ${path}`);
@@ -97,17 +98,10 @@ async function removeRelease(root: string, purge: boolean): Promise<void> {
   if (root === "") await runAll(removeAccounts());
 }
 
-/** Guests are ended by evicting their tenants, which also destroys their keys; a removal must not do it on the way. */
-function requireNoGuests(): void {
-  const events = `/sys/fs/cgroup/${describeHost(example.domain, example.slotCount).cgroup}/cgroup.events`;
-  if (existsSync(events) && /^populated 1$/m.test(readFileSync(events, "utf8"))) {
-    throw new Error("guests run; evict or suspend their tenants first. Nothing was changed");
-  }
-}
-
 /** The host's own root needs a running systemd; a package is made anywhere. */
-function rootOf(destdir: string | undefined): string {
-  if (destdir === undefined || destdir === "") {
+function rootOf(destdir = ""): string {
+  // `/` is the host itself.
+  if (/^\/*$/.test(destdir)) {
     if (!existsSync("/run/systemd/system")) {
       throw new UsageError(
         "this machine is not run by systemd; --destdir DIR (make: DESTDIR=DIR) installs below a directory",

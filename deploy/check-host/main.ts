@@ -1,4 +1,5 @@
 /** `make check-host`: the rows of CheckHost for this machine, without a running stack. */
+import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { type ConntrackNumbers, readInteger } from "@lobsterd/vm/posture/control.ts";
 import { shippedRiskRegisterPath } from "@lobsterd/vm/posture/controls/residual-risks.ts";
@@ -51,7 +52,7 @@ async function main(parameters: readonly string[]): Promise<number> {
       knownVersions: options["known-versions"] ?? shippedVersionsPath,
       riskRegister: shippedRiskRegisterPath,
     },
-    rootKey: keyPath === undefined || storeDir === undefined ? undefined : { keyPath, storeDir },
+    rootKey: keyPath === undefined || storeDir === undefined ? undefined : { keyDir: dirname(keyPath), storeDir },
     nodeVersion: process.versions.node,
     describeVmm: async () => undefined,
     readConntrack: () => readConntrack(files),

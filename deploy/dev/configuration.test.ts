@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { BlockList } from "node:net";
+import { dirname } from "node:path";
 import { test } from "node:test";
 import { configSchema as auditSchema } from "@lobsterd/audit/config.ts";
 import { parseConfig } from "@lobsterd/chassis/config.ts";
@@ -53,7 +54,10 @@ test("a stack of the runner is one for development, and says where its root key 
   const instance = describeInstance("test", "/checkout");
   const { vm, secrets } = configurations(instance, accounts);
   assert.equal(vm?.["mode"], "development");
-  assert.deepEqual(vm["rootKey"], { keyPath: instanceFiles(instance).rootKeyPath, storeDir: secrets?.["stateDir"] });
+  assert.deepEqual(vm["rootKey"], {
+    keyDir: dirname(instanceFiles(instance).rootKeyPath),
+    storeDir: secrets?.["stateDir"],
+  });
 });
 
 test("only dev looks for the best VMM of the machine: what is tested and measured is the same everywhere", () => {

@@ -1,4 +1,5 @@
 import { hostname } from "node:os";
+import { dirname } from "node:path";
 import { certificatePaths } from "./identities.ts";
 import { type Instance, innerPorts, type ServiceName } from "./instance.ts";
 import { uplink } from "./outside.ts";
@@ -57,7 +58,7 @@ function vmConfiguration(instance: Instance): Configuration {
     ...common(instance, "vm"),
     domain: instance.domain,
     mode: "development",
-    rootKey: { keyPath: files.rootKeyPath, storeDir: `${instance.stateDir}/secrets` },
+    rootKey: { keyDir: dirname(files.rootKeyPath), storeDir: `${instance.stateDir}/secrets` },
     publicHttpsPort: instance.ports.https,
     imagesDir: files.imagesDir,
     launcherSocketPath: files.launcherSocketPath,

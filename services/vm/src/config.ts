@@ -25,7 +25,7 @@ export const configSchema = commonConfigSchema.extend({
   riskRegisterPath: z.string().optional().describe("register of residual risks, in place of the one of this release"),
   rootKey: z
     .object({
-      keyPath: z.string().describe("file of secrets' root key"),
+      keyDir: z.string().describe("directory of the file with secrets' root key"),
       storeDir: z.string().describe("directory of the secrets that it seals"),
     })
     .optional()

@@ -70,7 +70,7 @@ export interface HostView {
   /** Version of Node that runs the services: `24.1.0`. */
   readonly nodeVersion: string;
   /** `undefined` where the root key is not a file on this host. */
-  readonly rootKey: { readonly keyPath: string; readonly storeDir: string } | undefined;
+  readonly rootKey: { readonly keyDir: string; readonly storeDir: string } | undefined;
   readonly earlierMemoryErrors: MemoryErrorSample | undefined;
 }
 

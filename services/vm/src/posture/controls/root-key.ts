@@ -8,7 +8,8 @@ export const rootKeyElsewhere: Control = {
   remedy: "put the key on a volume of its own, or use another provider (systemd credential with TPM, Vault)",
   check: async ({ files, rootKey }) => {
     if (rootKey === undefined) return notApplicable("the place of the root key is not configured as a file");
-    const key = await files.status(rootKey.keyPath);
+    // Its directory: what is in it is for secrets' eyes alone.
+    const key = await files.status(rootKey.keyDir);
     const store = await files.status(rootKey.storeDir);
     if (!key.ok) return unknown(key.why);
     if (!store.ok) return unknown(store.why);

@@ -245,8 +245,8 @@ export const hostCases: readonly Case[] = [
   ...casesOf(
     "G2",
     ["on a device of its own", "pass"],
-    ["on the secrets' device", "fail", { "/keys/root.key": { mode: 0o400, device: 1 } }],
-    ["missing", "unknown", { "/keys/root.key": undefined }],
+    ["on the secrets' device", "fail", { "/keys": { mode: 0o700, device: 1 } }],
+    ["missing", "unknown", { "/keys": undefined }],
     ["no file", "not-applicable", {}, { rootKey: undefined }],
   ),
 ];

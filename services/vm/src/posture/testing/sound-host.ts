@@ -92,7 +92,7 @@ export const soundTree: Tree = {
   "/etc/passwd":
     "root:x:0:0::/root:/bin/bash\nlibvirt-qemu:x:64:104::/:/bin/false\nann:x:1000:1000::/home/ann:/bin/bash\n",
   "/docs/residual-risks.md": "# Residual risks\n\nReviewed: 2026-10-01\n\nAccepted by: the security owner\n",
-  "/keys/root.key": { mode: 0o400, uid: 990, device: 2 },
+  "/keys": { mode: 0o700, uid: 990, device: 2 },
   "/state/secrets": { kind: "directory", mode: 0o700, uid: 990 },
 };
 
@@ -113,7 +113,7 @@ export function viewOf(tree: Tree = {}, changes: Partial<HostView> = {}): HostVi
     },
     riskRegisterPath: "/docs/residual-risks.md",
     nodeVersion: "24.21.0",
-    rootKey: { keyPath: "/keys/root.key", storeDir: "/state/secrets" },
+    rootKey: { keyDir: "/keys", storeDir: "/state/secrets" },
     earlierMemoryErrors: undefined,
     ...changes,
     files: createHostTree({ ...soundTree, ...tree }),

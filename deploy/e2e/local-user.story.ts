@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, lstatSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { instanceFiles } from "../dev/configuration.ts";
 import { describeInstance, serviceNames } from "../dev/instance.ts";
 import { nodePath, type ProcessName } from "../dev/processes.ts";
 import { openStack } from "../dev/stack.ts";
@@ -68,7 +69,7 @@ async function foreign(): Promise<Probe[]> {
     ...each("connect", `${runDir}/vm-launcher/launcher.sock`, `${runDir}/caddy-admin/admin.sock`, controlSocketPath),
     ...each("read", `${runDir}/config/vm.json`, `${runDir}/config/vm-launcher.json`, `${runDir}/log/secrets.log`),
     ...each("read", `${runDir}/jails/${vmId}/identity.img`, `${stateDir}/vms/${vmId}/overlay.ext4`),
-    ...each("read", `${stateDir}/vms/${vmId}/record.json`, `${stateDir}/keys/secrets-root.key`),
+    ...each("read", `${stateDir}/vms/${vmId}/record.json`, instanceFiles(stack.instance).rootKeyPath),
     ...each("read", `${stateDir}/certificates/platform-ca-key.pem`, env.LOBSTERD_KEY),
     ...each("list", `${runDir}/jails/${vmId}`, `${stateDir}/vms`, `${runDir}/process`, `${runDir}/vm-launcher`),
     ...each("list", ...serviceNames.map((name) => `${stateDir}/${name}`), `${stateDir}/caddy`, `${stateDir}/nats`),

@@ -59,8 +59,10 @@ describe("proxy, Caddy and what happens to them", { skip }, () => {
       test.diagnostic(`undone after ${tookMs.toFixed(0)} ms`);
       assert.ok(tookMs <= maxUndoMs, `${tookMs} ms`);
       assert.deepEqual(await readConfig(socket), desired);
-      const record = await waitFor("recorded", async () => audit.records[0], patience);
-      assert.deepEqual([record.action, audit.records.length], ["RepairDrift", 1]);
+      // Audit was away when the service started, so what is late and its mark come first.
+      const repairs = () => audit.records.filter(({ action }) => action === "RepairDrift");
+      const record = await waitFor("recorded", async () => repairs()[0], patience);
+      assert.equal(repairs().length, 1);
       assert.match(record.resource, /^caddy-(drift|moved):\//);
       await probes.nothingListensButWhatIsConfigured(stage);
       await probes.strangersCannotOpenTheAdminSocket(stage);

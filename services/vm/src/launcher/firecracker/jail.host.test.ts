@@ -128,12 +128,12 @@ suite("Firecracker's jail, with a stub for its jailer", { skip }, () => {
     await verbs.remove({ vmId: first });
   });
 
-  test("a stopped VM is prepared again: no process, no identity drive, the same disk", async () => {
+  test("a stopped VM has no process and no identity drive, and the same disk at its next start", async () => {
     await started(first, 0);
     const { overlay, identity } = vmPaths(testHost.config, first);
     const disk = statSync(overlay).ino;
     for (let time = 0; time < 2; time += 1) await verbs.stop({ vmId: first });
-    assert.deepEqual(await verbs.list({}), { vms: [{ vmId: first, slot: 0, state: "prepared" }] });
+    assert.deepEqual(await verbs.list({}), { vms: [{ vmId: first, slot: 0, state: "exited" }] });
     assert.equal(lstatSync(identity, { throwIfNoEntry: false }), undefined);
     await verbs.start(startOf(first, 0));
     assert.equal(statSync(overlay).ino, disk);

@@ -179,11 +179,12 @@ suite("read-back of the jail", { skip }, () => {
     const sumMs = Object.values(stagesMs).reduce((sum, stageMs) => sum + stageMs, 0);
     assert.ok(Object.values(stagesMs).every((stageMs) => stageMs > 0) && sumMs <= tookMs, JSON.stringify(stagesMs));
     assert.equal((await verbs.list({})).vms[0]?.state, "running");
-    await assert.rejects(verbs.connect({ vmId, channel: "api" }), { reason: "WRONG_STATE" });
+    (await verbs.connect({ vmId, channel: "api" })).destroy();
+    await assert.rejects(verbs.connect({ vmId, channel: "log" }), { reason: "WRONG_STATE" });
     assert.deepEqual(await verbs.place({ vmId }), { kvmPit: "none" });
     await verbs.stop({ vmId });
-    assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "prepared" }] });
-    await verbs.start(request);
+    assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "exited" }] });
+    await verbs.start({ ...request, generation: 3 });
     await verbs.remove({ vmId });
     assert.deepEqual(await verbs.list({}), { vms: [] });
   });

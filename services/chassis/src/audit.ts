@@ -55,6 +55,13 @@ export function ownOutcome(
   return { ...facts, ...own, eventId: uuidv7(), time: new Date(), phase: "outcome" };
 }
 
+/** The OUTCOME of a difference between what is and what is wanted that this service undid by itself; `object` is what was different. */
+export function driftRepair(kind: string, object: string): AuditEntry {
+  // The log's own alphabet; what does not fit it is written as a hyphen.
+  const resource = `${kind}:${object}`.replaceAll(/[^A-Za-z0-9._:/-]+/g, "-").slice(0, 128);
+  return ownOutcome({ action: "RepairDrift", tenant: "", resource, generation: 0, outcome: "success", reason: "" });
+}
+
 /** Records that this run of the service began, and registers the record that it ended: a start after a start without it is a crash. */
 export function recordRuns(spool: AuditSpool, scope: { onClose(close: () => void): void }, logger: Logger): void {
   const record = (action: "StartService" | "StopService"): void => {

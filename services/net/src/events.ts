@@ -1,4 +1,4 @@
-import { type AuditSink, ownOutcome } from "@lobsterd/chassis/audit.ts";
+import { type AuditSink, driftRepair } from "@lobsterd/chassis/audit.ts";
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import { createCounter } from "@lobsterd/chassis/metrics.ts";
@@ -45,17 +45,7 @@ export function createNetEvents({ bus, audit, logger }: NetEventSinks): NetEvent
       logger.warn({ kind, object }, "drift repaired");
       publish("drift-repaired", { kind, object });
       repaired.add(1, { kind });
-      // The log's own alphabet; what does not fit it is written as a hyphen.
-      const resource = `${kind}:${object}`.replaceAll(/[^A-Za-z0-9._:/-]+/g, "-").slice(0, 128);
-      const repair = {
-        action: "RepairDrift",
-        tenant: "",
-        resource,
-        generation: 0,
-        outcome: "success",
-        reason: "",
-      } as const;
-      audit.append(ownOutcome(repair)).catch((error: unknown) => {
+      audit.append(driftRepair(kind, object)).catch((error: unknown) => {
         logger.error({ err: error, kind, object }, "audit record of a repair could not be kept");
       });
     },

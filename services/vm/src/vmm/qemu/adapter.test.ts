@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { PassThrough, Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { beforeEach, suite, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { newVmId, vmmConformance } from "../conformance.ts";
 import type { VmmPort } from "../port.ts";
 import { openQemuVmm } from "./adapter.ts";
@@ -97,6 +98,20 @@ suite("QEMU's adapter", () => {
     host.fault = "runs what it loads";
     await assert.rejects(port.load(startOf(2), Readable.from([state])), { reason: "VMM_FAILED" });
     assert.equal((await port.list())[0]?.state, "exited");
+  });
+
+  test("a VMM that has the whole state, and closes before its end was read here, has loaded it", async () => {
+    const state = await save();
+    await port.stop(vmId);
+    const slowToEnd = Readable.from(
+      (async function* () {
+        yield state.subarray(0, -4);
+        await delay(50);
+        yield state.subarray(-4);
+      })(),
+    );
+    await port.load(startOf(2), slowToEnd);
+    assert.equal(host.stub(vmId).status, "paused");
   });
 
   test("a state of another version is refused", async () => {

@@ -1,4 +1,4 @@
-import type { Duplex, Readable, Writable } from "node:stream";
+import { type Duplex, type Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
@@ -182,7 +182,9 @@ async function load(host: QemuHost, start: VmStart, state: Readable, stallMs?: n
   let channel: Duplex | undefined;
   try {
     channel = await host.connect(vmId, "incoming");
-    await pipeline(flow.watch(unframeState(description, source.read()), state), channel, { signal: flow.signal });
+    await pipeline(flow.watch(unframeState(description, source.read()), state), writesTo(channel), {
+      signal: flow.signal,
+    });
     // The channel stays open until then: what is still on its way to QEMU would be lost with it.
     await withMonitor(host, vmId, requireLoaded);
   } catch (error) {
@@ -197,6 +199,14 @@ async function load(host: QemuHost, start: VmStart, state: Readable, stallMs?: n
     channel?.destroy();
   }
   return { stagesMs: { ...stagesMs, resume: stagesMs.resume + performance.now() - began } };
+}
+
+/**
+ * The channel's writing side, which only this side ends. As the destination of a pipeline, a socket whose peer has closed it ends by itself,
+ * and a pipeline that still waits for its source waits for ever then: QEMU closes when it has the whole state, which is before that was read here.
+ */
+function writesTo(channel: Duplex): Writable {
+  return new Writable({ write: (chunk, _encoding, done) => void channel.write(chunk, done) });
 }
 
 async function requireLoaded(monitor: Monitor): Promise<void> {

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { type Duplex, duplexPair } from "node:stream";
-import { buffer } from "node:stream/consumers";
 import { createFakeVmm, type FakeVmm, type FakeVmmOptions } from "../../fake.ts";
 import { vmmFail } from "../../port.ts";
 import type { QemuChannel, QemuHost } from "../adapter.ts";
@@ -36,6 +36,19 @@ export interface StubQemuHost extends QemuHost {
 
 const stateBytes = 3_000_000;
 
+/** A whole state as soon as it is there, as QEMU knows where it ends, or what came instead. */
+async function received(incoming: Duplex): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  incoming.on("data", (chunk: Buffer) => {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length >= stateBytes) incoming.emit("whole");
+  });
+  await Promise.race(["whole", "end", "close"].map((event) => once(incoming, event).catch(() => undefined)));
+  return Buffer.concat(chunks);
+}
+
 export function createStubQemuHost(options: FakeVmmOptions = {}): StubQemuHost {
   const fake = createFakeVmm(options);
   const stubs = new Map<string, StubQemu>();
@@ -51,11 +64,11 @@ export function createStubQemuHost(options: FakeVmmOptions = {}): StubQemuHost {
   };
   const stateOf = (stub: StubQemu) => Buffer.alloc(stateBytes, `QEVM${stub.memory}\n`);
   const take = async (vmId: string, stub: StubQemu, incoming: Duplex) => {
-    const state = await buffer(incoming).catch(() => Buffer.alloc(0));
+    const state = await received(incoming);
     const memory = /^QEVM(.{36})\n/.exec(state.toString("latin1"))?.[1];
     if (memory === undefined || state.length !== stateBytes) return stubs.get(vmId) === stub && exit(vmId);
     Object.assign(stub, { memory, status: host.fault === "runs what it loads" ? "running" : "paused" });
-    incoming.destroy();
+    incoming.end();
   };
   const migrate = (vmId: string, stub: StubQemu): Json => {
     const { fault } = host;
@@ -134,7 +147,9 @@ export function createStubQemuHost(options: FakeVmmOptions = {}): StubQemuHost {
     async connect(vmId: string, channel: QemuChannel) {
       const stub = stubs.get(vmId);
       if (stub === undefined) throw vmmFail("NOT_FOUND", "it does not run");
-      const [own, theirs] = duplexPair();
+      // As a socket: its peer's end is noticed whether or not anyone reads, and ends it.
+      const [own, theirs] = duplexPair({ allowHalfOpen: false });
+      if (channel === "incoming") theirs.resume();
       for (const side of [own, theirs])
         side.on("error", () => {}).once("close", () => other(side, own, theirs).destroy());
       channels.set(vmId, (channels.get(vmId) ?? new Set()).add(own));

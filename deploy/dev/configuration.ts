@@ -21,6 +21,7 @@ export function instanceFiles(instance: Instance) {
     launcherSocketPath: `${instance.runDir}/vm-launcher/launcher.sock`,
     adminSocketPath: `${instance.runDir}/caddy-admin/admin.sock`,
     imagesDir: `${instance.stateDir}/images`,
+    spoolDir: `${instance.runDir}/vm-spool`,
     namesDirectory: `${instance.runDir}/caddy-names`,
   };
 }
@@ -62,6 +63,7 @@ function vmConfiguration(instance: Instance): Configuration {
     publicHttpsPort: instance.ports.https,
     imagesDir: files.imagesDir,
     launcherSocketPath: files.launcherSocketPath,
+    spoolDir: files.spoolDir,
     guestCaPath: certificatePaths(instance).guestCaPath,
     slotCount: instance.slotCount,
     peers: {

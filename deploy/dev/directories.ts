@@ -20,6 +20,7 @@ export function runDirectories(instance: Instance): Directory[] {
       ...{ user: `lobsterd-${name}`, group: sharedGroup, mode: 0o2750 },
     })),
     { path: `${runDir}/vm-launcher`, user: "root", group: "lobsterd-vm", mode: 0o750 },
+    { path: instanceFiles(instance).spoolDir, user: "lobsterd-vm", group: "lobsterd-vm", mode: 0o700 },
     {
       path: dirname(instanceFiles(instance).adminSocketPath),
       user: "lobsterd-caddy",

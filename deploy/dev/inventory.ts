@@ -21,7 +21,7 @@ export interface InventoryDifference {
 /**
  * Everything on the machine that a tenant or the instance could leave behind, one sorted line each: processes of the instance
  * (without pids, so that a restarted service is no difference), links, namespaces, rules and connections of the machine and of
- * every namespace of the instance, cgroups, mounts, jails, overlays, users, devices and Caddy's configuration.
+ * every namespace of the instance, cgroups, mounts, jails, overlays, memories, users, devices and Caddy's configuration.
  */
 export async function takeInventory(name: InstanceName): Promise<string[]> {
   const instance = describeInstance(name);
@@ -35,6 +35,8 @@ export async function takeInventory(name: InstanceName): Promise<string[]> {
     ...mountsBelow(instance.runDir).map((path) => `mount ${path}`),
     ...entriesOf(`${instance.runDir}/jails`).map((entry) => `jail ${entry}`),
     ...entriesOf(`${instance.stateDir}/vms`).map((entry) => `overlay ${entry}`),
+    ...entriesOf(`${instance.stateDir}/vm/sealed`).map((entry) => `sealed memory ${entry}`),
+    ...entriesOf(instanceFiles(instance).spoolDir).map((entry) => `spooled memory ${entry}`),
     ...entriesOf(instanceFiles(instance).namesDirectory).map((entry) => `name in front ${entry}`),
     ...[instance.runDir, instance.stateDir, instance.environmentPath]
       .filter((path) => existsSync(path))

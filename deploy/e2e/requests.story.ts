@@ -98,7 +98,7 @@ for (const { what, field, wish } of badRequests) {
 }
 
 test("an RPC that is not built yet says so with a stable reason", async () => {
-  const call = clients.tenants.suspendTenant({ requestId: randomUUID(), name: "demo" });
+  const call = clients.tenants.repairTenant({ requestId: randomUUID(), name: "demo" });
   await assert.rejects(call, (error) => {
     assert.equal(ConnectError.from(error).code, Code.Unimplemented);
     return reasonOf(error) === "NOT_IMPLEMENTED";

@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { sendJson } from "../gateway/server.ts";
 import { exchangeFrames } from "./frames.ts";
+import { remember } from "./remember.ts";
 import { runCommand } from "./run.ts";
 import { connectAll, flood, hold, use } from "./sockets.ts";
 
@@ -20,6 +21,7 @@ const attacks: Readonly<Record<string, Attack>> = {
   "/flood": flood,
   "/hold": hold,
   "/use": use,
+  "/remember": remember,
 };
 
 async function readBody(request: IncomingMessage): Promise<string> {

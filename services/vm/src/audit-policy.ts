@@ -24,6 +24,8 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
       UpdateTenantEgress: { kind: "widening", describe: named },
       ExecTenant: { kind: "widening", describe: started },
       StreamTenantLogs: { kind: "widening", describe: named },
+      ResumeTenant: { kind: "widening", describe: named },
+      SuspendTenant: { kind: "narrowing", describe: named },
       EvictTenant: { kind: "narrowing", describe: named },
     },
   };

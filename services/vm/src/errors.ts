@@ -6,6 +6,7 @@ export const fail = defineErrors("vm.lobsterd", {
   TENANT_EXISTS: Code.AlreadyExists,
   TENANT_NOT_FOUND: Code.NotFound,
   TENANT_NOT_RUNNING: Code.FailedPrecondition,
+  TENANT_NOT_SUSPENDED: Code.FailedPrecondition,
   TENANT_BUSY: Code.Aborted,
   /** An extra host name of another tenant; `proxy` has the same reason for the same thing. */
   HOST_NAME_TAKEN: Code.FailedPrecondition,
@@ -26,6 +27,15 @@ export const fail = defineErrors("vm.lobsterd", {
   EXEC_NOT_STARTED: Code.InvalidArgument,
   TERMINAL_NOT_OFFERED: Code.Unimplemented,
   VMM_LOG_NOT_OFFERED: Code.Unimplemented,
+  SUSPEND_REFUSED: Code.FailedPrecondition,
+  SUSPEND_LIMIT_EXCEEDED: Code.DeadlineExceeded,
+  SUSPEND_INCOMPLETE: Code.Unavailable,
+  RESUME_LIMIT_EXCEEDED: Code.DeadlineExceeded,
+  RESUME_INCOMPLETE: Code.Unavailable,
+  RESUME_FAILED: Code.Internal,
+  ROLLBACK: Code.FailedPrecondition,
+  STATE_BROKEN: Code.DataLoss,
+  MACHINE_DIFFERS: Code.FailedPrecondition,
   EGRESS_UPDATE_INCOMPLETE: Code.Unavailable,
   EVICTION_INCOMPLETE: Code.Unavailable,
 });

@@ -13,6 +13,14 @@ export interface TenantEvents {
   tenantEgressUpdated(tenant: TenantRecord): void;
   tenantEvicted(tenant: TenantRecord): void;
   tenantFailed(tenant: TenantRecord, reason: string): void;
+  tenantSuspended(tenant: TenantRecord): void;
+  /** It runs on, or is being brought back to that. */
+  tenantSuspendFailed(tenant: TenantRecord, error: unknown): void;
+  /** `isFresh`: from its disk, because its memory could not be brought back. */
+  tenantResumed(tenant: TenantRecord, isFresh: boolean): void;
+  tenantResumeFailed(tenant: TenantRecord, error: unknown): void;
+  /** A sealed state is not the tenant's last one, or is not whole: somebody changed it. */
+  sealedStateRefused(tenant: TenantRecord, reason: string): void;
 }
 
 export function createTenantEvents(bus: EventBus | undefined, logger: Logger): TenantEvents {
@@ -41,6 +49,29 @@ export function createTenantEvents(bus: EventBus | undefined, logger: Logger): T
     tenantFailed: (tenant, reason) => {
       logger.error({ ...facts(tenant), reason }, "tenant failed");
       publish("failed", tenant, { reason });
+    },
+    tenantSuspended: (tenant) => {
+      logger.info(facts(tenant), "tenant suspended");
+      publish("suspended", tenant);
+    },
+    tenantSuspendFailed: (tenant, error) => {
+      const reason = reasonOf(error) ?? "INTERNAL";
+      logger.warn({ ...facts(tenant), err: error, reason }, "tenant could not be suspended");
+      publish("suspend-failed", tenant, { reason });
+    },
+    tenantResumed: (tenant, isFresh) => {
+      if (isFresh) logger.warn(facts(tenant), "tenant booted from its disk, its memory is lost");
+      else logger.info(facts(tenant), "tenant resumed");
+      publish("resumed", tenant, { isFresh });
+    },
+    tenantResumeFailed: (tenant, error) => {
+      const reason = reasonOf(error) ?? "INTERNAL";
+      logger.warn({ ...facts(tenant), err: error, reason }, "tenant could not be resumed");
+      publish("resume-failed", tenant, { reason });
+    },
+    sealedStateRefused: (tenant, reason) => {
+      logger.error({ ...facts(tenant), reason }, "sealed state refused");
+      publish("sealed-state-refused", tenant, { reason });
     },
   };
 }

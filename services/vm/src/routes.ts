@@ -7,8 +7,10 @@ import { execTenant } from "./rpc/exec-tenant.ts";
 import { getHost } from "./rpc/get-host.ts";
 import { getTenant } from "./rpc/get-tenant.ts";
 import { listTenants } from "./rpc/list-tenants.ts";
+import { resumeTenant } from "./rpc/resume-tenant.ts";
 import { spawnTenant } from "./rpc/spawn-tenant.ts";
 import { streamTenantLogs } from "./rpc/stream-tenant-logs.ts";
+import { suspendTenant } from "./rpc/suspend-tenant.ts";
 import { updateTenantEgress } from "./rpc/update-tenant-egress.ts";
 import { watchTenants } from "./rpc/watch-tenants.ts";
 import type { VmContext } from "./service.ts";
@@ -23,8 +25,8 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       watchTenants: watchTenants(context),
       updateTenantEgress: updateTenantEgress(context),
       evictTenant: evictTenant(context),
-      suspendTenant: unimplemented,
-      resumeTenant: unimplemented,
+      suspendTenant: suspendTenant(context),
+      resumeTenant: resumeTenant(context),
       repairTenant: unimplemented,
       execTenant: execTenant(context),
       streamTenantLogs: streamTenantLogs(context),

@@ -35,11 +35,14 @@ import { readConnectionMax } from "./lifecycle/capacity.ts";
 import type { HostParts } from "./lifecycle/host-parts.ts";
 import { openJournal, type StepObserver } from "./lifecycle/journal.ts";
 import { createLifecycle } from "./lifecycle/lifecycle.ts";
+import { readHostFacts } from "./lifecycle/machine-facts.ts";
 import { createTenantOperations, type TenantOperations } from "./lifecycle/operations.ts";
+import { openSleepFiles, requireTmpfs } from "./lifecycle/sleep-files.ts";
 import { openPosture } from "./posture/open-posture.ts";
 import type { HostPosture } from "./posture/posture.ts";
 import { createRoutes } from "./routes.ts";
 import { migrations } from "./store/schema.ts";
+import { openSealedStateStore } from "./store/sealed-states.ts";
 import { openSlotStore } from "./store/slots.ts";
 import { openTenantChanges, type TenantChanges } from "./store/tenant-changes.ts";
 import { openTenantStore, type TenantStore } from "./store/tenants.ts";
@@ -103,10 +106,11 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   const images = openImageCatalogue(config.imagesDir);
   const bootQueue = createBootQueue(config.concurrentBoots, config.maxQueuedBoots);
   const observe = overrides.observeSteps;
+  const sealedStates = openSealedStateStore(database);
+  requireTmpfs(config.spoolDir);
+  const files = openSleepFiles(join(config.stateDir, "sealed"), config.spoolDir);
   const journal = openJournal({
-    database,
-    tenants,
-    slots,
+    ...{ database, tenants, slots, sealedStates },
     now: Date.now,
     ...(observe === undefined ? {} : { observe }),
   });
@@ -115,6 +119,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   const renewals = createRenewals({ ...parts, logger, now: Date.now });
   const life = createLifecycle({
     ...{ config, logger, tenants, slots, journal, images, bootQueue, parts, events, posture, record },
+    ...{ sealedStates, files, hostFacts: readHostFacts() },
     reportGuestSpans: reportGuestSpans(openForeignSpans("agent")),
     renewals,
     now: Date.now,
@@ -154,7 +159,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     access,
     audit: { ...createAuditPolicy(sink, spool), openCalls },
     methodDeadlinesMs: {
-      ...{ SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs },
+      ...{ SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs, SuspendTenant: slowCallsMs, ResumeTenant: slowCallsMs },
       ...{ WatchTenants: streamsMs, StreamTenantLogs: streamsMs, ExecTenant: streamsMs },
     },
   });

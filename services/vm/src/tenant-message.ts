@@ -10,6 +10,9 @@ const states: Readonly<Record<TenantPhase, TenantState>> = {
   running: TenantState.RUNNING,
   evicting: TenantState.EVICTING,
   failed: TenantState.FAILED,
+  suspending: TenantState.SUSPENDING,
+  suspended: TenantState.SUSPENDED,
+  resuming: TenantState.RESUMING,
 };
 
 /** The wire form of a tenant. */

@@ -11,11 +11,13 @@ import { openAgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { testCertificates } from "@lobsterd/chassis/testing-certificates.ts";
 import {
+  CompleteResumeResponseSchema,
   CreateIdentityKeyResponseSchema,
   ExecResponseSchema,
   HealthResponseSchema,
   InstallIdentityResponseSchema,
   LogSource,
+  PrepareSuspendResponseSchema,
   SetClockResponseSchema,
   StreamLogsResponseSchema,
   WorkloadState,
@@ -52,7 +54,7 @@ const tenant = (name: string, address: string, generation = 1): TenantRecord => 
   },
   ...{ image: "base", resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 }, labels: {} },
   ...{ egress: { mode: "internet" as const }, replacedEgress: undefined, guestAddress: address },
-  ...{ createTimeMs: 0, readyTimeMs: undefined },
+  ...{ createTimeMs: 0, readyTimeMs: undefined, settledGeneration: generation, sealCounter: 0, sleepRequestId: "" },
   networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
   extraHostNames: [],
 });
@@ -277,4 +279,51 @@ test("a command's answers are passed on as they come, and a mistake in its input
     throw fail("EXEC_NOT_STARTED", "told to fail");
   })();
   assert.equal(await reasonFrom(run(mistaken)), "EXEC_NOT_STARTED");
+});
+
+test("a guest is quiesced over a connection that is closed before the call returns to its caller", async () => {
+  const guest = tenant("quiet", "127.0.3.80");
+  const closed = Promise.withResolvers<void>();
+  await start(guest, (stream) => {
+    stream.session?.once("close", closed.resolve);
+    answerWith(stream, encode(PrepareSuspendResponseSchema, {}));
+  });
+  await opened().prepareSuspend(guest, signal);
+  await closed.promise;
+});
+
+test("a workload that refuses is told from a guest that is not there or does not keep its contract", async () => {
+  const refusing = tenant("refusing", "127.0.3.81");
+  const headers = { ":status": 200, "content-type": "application/grpc", "grpc-status": "9", "grpc-message": "canary" };
+  await start(refusing, (stream) => stream.respond(headers, { endStream: true }));
+  assert.equal(await reasonFrom(opened().prepareSuspend(refusing, signal)), "SUSPEND_REFUSED");
+  const failing = tenant("failing", "127.0.3.82");
+  await start(failing, (stream) => stream.respond({ ...headers, "grpc-status": "13" }, { endStream: true }));
+  assert.equal(await reasonFrom(opened().prepareSuspend(failing, signal)), "GUEST_UNREACHABLE");
+  assert.equal(await reasonFrom(opened().completeResume(failing, signal)), "GUEST_UNREACHABLE");
+  const absent = tenant("absent", "127.0.3.83");
+  assert.equal(await reasonFrom(opened().prepareSuspend(absent, signal)), "GUEST_UNREACHABLE");
+});
+
+test("a guest takes its next generation from whichever it proves, and from none that it does not", async () => {
+  const woken = tenant("woken", "127.0.3.84", 3);
+  const calls: string[] = [];
+  await start(woken, (stream, call) => {
+    calls.push(`${call.method} ${call.authorization === `Bearer ${tokens.tokenFor(uriOf(woken))}`}`);
+    renewing(stream, call);
+  });
+  await opened().takeGeneration({ ...woken, generation: 5 }, [1, 4, 3], async () => certified, signal);
+  assert.deepEqual(calls, ["CreateIdentityKey true", "InstallIdentity true"]);
+  const never = () => assert.fail("it was certified");
+  const brief = AbortSignal.timeout(300);
+  await assert.rejects(opened().takeGeneration({ ...woken, generation: 5 }, [1, 4], never, brief), {
+    name: "TimeoutError",
+  });
+});
+
+test("a guest goes on under its new generation's name only", async () => {
+  const guest = tenant("goes-on", "127.0.3.85", 2);
+  await start(guest, (stream) => answerWith(stream, encode(CompleteResumeResponseSchema, {})));
+  await opened().completeResume(guest, signal);
+  assert.equal(await reasonFrom(opened().completeResume({ ...guest, generation: 1 }, signal)), "GUEST_UNREACHABLE");
 });

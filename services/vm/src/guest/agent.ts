@@ -31,6 +31,7 @@ import {
 import type { RenewGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
 import type { TenantRecord } from "../store/tenants.ts";
+import { type GuestSleep, openSleepCalls } from "./agent-sleep.ts";
 import { misbehaved, reachable, streamOf, withinContract } from "./contract.ts";
 
 type GuestAgentClient = ReturnType<typeof createGuestAgentClient>;
@@ -52,7 +53,7 @@ export type Certified = Pick<RenewGuestIdentityResponse, "certificatePem" | "pla
 /** What a command reads. */
 export type CommandInput = Extract<ExecRequest["message"], { case: "stdin" }>;
 
-export interface GuestAgents {
+export interface GuestAgents extends GuestSleep {
   /** Resolves when the agent of this VM and generation answers and has the host's time. Throws BOOT_FAILED after `limitMs`. */
   awaitAgent(tenant: TenantRecord, limitMs: number, signal: AbortSignal): Promise<void>;
   /**
@@ -149,6 +150,26 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     return answer;
   }
 
+  async function renew(
+    guest: GuestAgentClient,
+    tenant: TenantRecord,
+    certify: (key: GuestKey) => Promise<Certified>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { generation } = tenant;
+    const call = <T>(run: () => Promise<T>) => reachable(() => withinContract(run));
+    try {
+      await call(() => setClock(guest, signal));
+      const key = await call(() => guest.client.createIdentityKey({ generation }, { signal }));
+      const { certificatePem, platformCaPem, agentTokenDigest } = await certify(key);
+      const tokenDigests = { vm: tokens.digestFor(uriOf(tenant)), secrets: agentTokenDigest };
+      const certificate = { generation, certificatePem, platformCaPem, tokenDigests };
+      await call(() => guest.client.installIdentity(create(InstallIdentityRequestSchema, certificate), { signal }));
+    } finally {
+      guest.close();
+    }
+  }
+
   return {
     awaitAgent: async (tenant, limitMs, signal) => {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);
@@ -182,24 +203,8 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
       throw fail("WORKLOAD_FAILED", `the guest's workload was not healthy within ${limitMs} ms`);
     },
     renewIdentity: async (tenant, certify, signal) => {
-      const { generation } = tenant;
-      const call = <T>(run: () => Promise<T>) => reachable(() => withinContract(run));
-      const guest = await call(() => connectExpiredGuest(guestOf(tenant)));
-      try {
-        await call(() => setClock(guest, signal));
-        const key = await call(() => guest.client.createIdentityKey({ generation }, { signal }));
-        const { certificatePem, platformCaPem, agentTokenDigest } = await certify(key);
-        const tokenDigests = { vm: tokens.digestFor(uriOf(tenant)), secrets: agentTokenDigest };
-        const request = create(InstallIdentityRequestSchema, {
-          generation,
-          certificatePem,
-          platformCaPem,
-          tokenDigests,
-        });
-        await call(() => guest.client.installIdentity(request, { signal }));
-      } finally {
-        guest.close();
-      }
+      const guest = await reachable(() => withinContract(() => connectExpiredGuest(guestOf(tenant))));
+      await renew(guest, tenant, certify, signal);
     },
     workloadState: async (tenant, signal) => {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(lookLimitMs)]);
@@ -214,6 +219,7 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
       streamOf((ended) => clientOf(tenant).client.streamLogs(request, { signal: ended }), signal),
     exec: (tenant, command, input, signal) =>
       streamOf((ended) => clientOf(tenant).client.exec(execRequests(command, input), { signal: ended }), signal),
+    ...openSleepCalls({ guestOf, clientOf, renew, forget }),
     tokenDigest: (tenant) => tokens.digestFor(uriOf(tenant)),
     forget,
     close: () => {

@@ -21,6 +21,12 @@ export async function withinContract<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Of an answer's error only the code is left by the client, and nothing on this side fails with this one. */
+export function isRefusal(error: unknown): boolean {
+  const cause = error instanceof ServiceError ? error.cause : error;
+  return cause instanceof ConnectError && cause.code === Code.FailedPrecondition;
+}
+
 /** Any other failure of a call is GUEST_UNREACHABLE. */
 export async function reachable<T>(call: () => Promise<T>): Promise<T> {
   try {

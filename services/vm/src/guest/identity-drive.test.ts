@@ -23,6 +23,9 @@ const tenant: TenantRecord = {
   guestAddress: "10.201.0.7",
   createTimeMs: 0,
   readyTimeMs: undefined,
+  settledGeneration: 2,
+  sealCounter: 0,
+  sleepRequestId: "",
 };
 
 const identity = (certificatePem: string) =>

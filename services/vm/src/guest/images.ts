@@ -4,12 +4,16 @@ import { z } from "zod";
 
 const namePattern = /^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$/;
 
+const digest = z.string().regex(/^[0-9a-f]{64}$/);
+
 const manifestSchema = z.object({
   name: z.string(),
   minimumMemoryMib: z.number().int().min(32),
   defaultMemoryMib: z.number().int().min(32),
   /** How long the workload may take to be healthy; absent: as long as the host allows any. */
   startLimitMs: z.number().int().min(1000).max(3_600_000).optional(),
+  /** Digests of its artifacts, 64 hexadecimal digits each. */
+  sha256: z.object({ vmlinux: digest, "initrd.cpio": digest, "rootfs.erofs": digest }),
 });
 
 /** What `vm` needs of an image's manifest. */

@@ -39,6 +39,8 @@ export async function updateEgress(life: Lifecycle, name: string, egress: Egress
   return await life.turns.take(vmId, async (signal) => {
     requireSettled(life.tenants.findByVm(vmId), name);
     const changing = life.tenants.beginEgressChange(vmId, egress);
+    // It has no network: the policy is the one that it is given with its next.
+    if (changing.phase === "suspended") return confirmed(life, vmId) ?? changing;
     try {
       await tellNet(life, changing, signal);
     } catch (cause) {
@@ -99,9 +101,13 @@ async function settleChange(
     if (isRefusal(error, refusals)) life.tenants.restoreEgress(vmId);
     throw error;
   }
-  if (replacedEgress === undefined) return;
+  if (replacedEgress !== undefined) confirmed(life, vmId);
+}
+
+function confirmed(life: Lifecycle, vmId: string): TenantRecord | undefined {
   const tenant = life.tenants.confirmEgress(vmId);
   if (tenant !== undefined) life.events.tenantEgressUpdated(tenant);
+  return tenant;
 }
 
 /** Only what net itself answered counts: a call that ended on this side may have had its effect. */
@@ -110,13 +116,12 @@ function isRefusal(error: unknown, codes: ReadonlySet<Code>): boolean {
 }
 
 function isSettled({ phase }: TenantRecord): boolean {
-  return phase === "running" || phase === "failed";
+  return phase === "running" || phase === "failed" || phase === "suspended";
 }
 
 function requireSettled(tenant: TenantRecord | undefined, name: string): TenantRecord {
   const metadata = { tenant: name };
   if (tenant === undefined) throw fail("TENANT_NOT_FOUND", `there is no tenant ${name}`, { metadata });
   if (isSettled(tenant)) return tenant;
-  const doing = tenant.phase === "spawning" ? "spawned" : "evicted";
-  throw fail("TENANT_BUSY", `tenant ${name} is being ${doing}`, { metadata });
+  throw fail("TENANT_BUSY", `tenant ${name} is ${tenant.phase}`, { metadata });
 }

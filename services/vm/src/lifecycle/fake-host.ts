@@ -1,5 +1,8 @@
 /** A host that exists in memory, for the unit tests of the lifecycle: it remembers what exists, and can be told to fail. */
 
+import { randomBytes } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
@@ -27,15 +30,19 @@ import {
 } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import {
   AcquireInjectionLeaseResponseSchema,
+  CreateDataKeyResponseSchema,
   InjectSecretsResponseSchema,
   IssueGuestIdentityResponseSchema,
   RenewGuestIdentityResponseSchema,
   SecretService,
   ShredTenantResponseSchema,
+  UnwrapDataKeyResponseSchema,
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
-import { createFakeVmm, type FakeVmmOptions } from "../vmm/fake.ts";
+import { createFakeVmm, type FakeVmm, type FakeVmmOptions } from "../vmm/fake.ts";
+import { failingVmm, hostDirectory } from "./fake-sleep.ts";
 import type { HostParts } from "./host-parts.ts";
+import { openSleepFiles, type SleepFiles } from "./sleep-files.ts";
 
 /** What can be made to fail: the name of an RPC or of a wait. */
 export type Failure =
@@ -49,6 +56,15 @@ export type Failure =
   | "shredTenant"
   | "renewGuestIdentity"
   | "renewIdentity"
+  | "createDataKey"
+  | "unwrapDataKey"
+  | "prepareSuspend"
+  | "takeGeneration"
+  | "completeResume"
+  | "save"
+  | "stop"
+  | "load"
+  | "resume"
   | "awaitAgent"
   | "awaitWorkload"
   | "workloadState"
@@ -70,6 +86,13 @@ export interface FakeRoute {
 
 export interface FakeHost {
   readonly parts: HostParts;
+  readonly vmm: FakeVmm;
+  /** A directory of sealed files and one of spooled states, on a tmpfs. */
+  readonly directory: string;
+  readonly files: SleepFiles;
+  readonly facts: { cpuModel: string; microcode: string; hostKernel: string };
+  /** What the agent of each VM proves, and whether it was quiesced and not woken since. */
+  readonly guests: Map<string, { generation: number; isQuiesced: boolean }>;
   readonly networks: Map<string, FakeNetwork>;
   /** By tenant. */
   readonly routes: Map<string, FakeRoute>;
@@ -109,6 +132,9 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     if (stubborn.has(vmId)) throw new Error(`told to fail for ${vmId}`);
   };
   const vmm = createFakeVmm(options);
+  const guests: FakeHost["guests"] = new Map();
+  const dataKeys = new Map<string, { readonly tenant: string; readonly object: string; readonly key: Buffer }>();
+  const directory = hostDirectory();
   const attempt = (what: Failure) => {
     if (failing.has(what)) throw new Error(`told to fail: ${what}`);
   };
@@ -181,6 +207,21 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
           platformCaPem: "authority",
         });
       },
+      createDataKey: ({ tenant, purpose, objectId }) => {
+        keys.add(tenant);
+        attempt("createDataKey");
+        const key = randomBytes(32);
+        const wrappedKey = randomBytes(16);
+        dataKeys.set(wrappedKey.toString("hex"), { tenant, object: `${purpose}/${objectId}`, key });
+        return create(CreateDataKeyResponseSchema, { plaintextKey: { value: key }, wrappedKey, keyId: "key-1" });
+      },
+      unwrapDataKey: ({ tenant, purpose, objectId, wrappedKey }) => {
+        attempt("unwrapDataKey");
+        const made = dataKeys.get(Buffer.from(wrappedKey).toString("hex"));
+        if (made === undefined || made.tenant !== tenant || made.object !== `${purpose}/${objectId}`)
+          throw new ConnectError("sealed by another key", Code.DataLoss);
+        return create(UnwrapDataKeyResponseSchema, { plaintextKey: { value: made.key } });
+      },
       acquireInjectionLease: () => create(AcquireInjectionLeaseResponseSchema),
       renewGuestIdentity: () => {
         attempt("renewGuestIdentity");
@@ -198,6 +239,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       shredTenant: ({ tenant, vmId }) => {
         attempt("shredTenant");
         if (vmId === "") keys.delete(tenant);
+        for (const [wrapped, made] of dataKeys) if (vmId === "" && made.tenant === tenant) dataKeys.delete(wrapped);
         if (vmId === "") identities.clear();
         else identities.delete(vmId);
         return create(ShredTenantResponseSchema);
@@ -205,14 +247,15 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     });
   });
   const parts: HostParts = {
-    vmm,
+    vmm: failingVmm(vmm, attempt),
     readConnectionMax: async () => options.connectionMax,
     net: createClient(NetworkService, transport),
     proxy: createClient(RouteService, transport),
     secrets: createClient(SecretService, transport),
     guests: {
-      awaitAgent: async (_tenant, _limitMs, signal) => {
+      awaitAgent: async ({ vmId, generation }, _limitMs, signal) => {
         signal.throwIfAborted();
+        guests.set(vmId, { generation, isQuiesced: false });
         if (failing.has("awaitAgent")) throw fail("BOOT_FAILED", "told to fail: awaitAgent");
       },
       awaitWorkload: async (): Promise<readonly FinishedSpan[]> => {
@@ -240,12 +283,34 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         await certify({ publicKey: new Uint8Array(91), proof: new Uint8Array(64) });
         renewed.push(tenant.vmId);
       },
+      prepareSuspend: async ({ vmId }) => {
+        const guest = guests.get(vmId);
+        if (guest === undefined || !vmm.guestRuns(vmId)) throw fail("GUEST_UNREACHABLE", "no guest runs");
+        guest.isQuiesced = true;
+        attempt("prepareSuspend");
+      },
+      takeGeneration: async ({ vmId, generation }, generations, certify) => {
+        const guest = guests.get(vmId);
+        if (guest === undefined || !vmm.guestRuns(vmId) || !generations.includes(guest.generation))
+          throw fail("GUEST_UNREACHABLE", "no guest proves one of these generations");
+        if (failing.has("takeGeneration")) throw fail("GUEST_UNREACHABLE", "told to fail");
+        await certify({ publicKey: new Uint8Array(91), proof: new Uint8Array(64) });
+        guest.generation = generation;
+      },
+      completeResume: async ({ vmId, generation }) => {
+        const guest = guests.get(vmId);
+        if (guest?.generation !== generation) throw fail("GUEST_UNREACHABLE", "it is of another generation");
+        guest.isQuiesced = false;
+        if (failing.has("completeResume")) throw fail("GUEST_UNREACHABLE", "told to fail");
+      },
       forget: () => undefined,
       close: () => undefined,
     },
   };
   return {
-    parts,
+    ...{ parts, vmm, directory, guests },
+    files: openSleepFiles(join(directory, "sealed"), join(directory, "spool")),
+    facts: { cpuModel: "cpu", microcode: "0x1", hostKernel: "6.1" },
     networks,
     routes,
     identities,
@@ -261,6 +326,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         ...[...routes.keys()].map((tenant) => `route ${tenant}`),
         ...[...identities].map((vmId) => `identity ${vmId}`),
         ...(await vmm.list()).map(({ vmId }) => `microvm ${vmId}`),
+        ...["sealed", "spool"].flatMap((name) => readdirSync(join(directory, name)).map((file) => `${name} ${file}`)),
       ].sort(),
   };
 }

@@ -8,6 +8,7 @@ import { type Config, configSchema } from "../config.ts";
 import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
 import { createPosture, type HostPosture } from "../posture/posture.ts";
+import { openSealedStateStore } from "../store/sealed-states.ts";
 import { openSlotStore } from "../store/slots.ts";
 import { openTenantStore } from "../store/tenants.ts";
 import { createBootQueue } from "./boot-queue.ts";
@@ -30,13 +31,16 @@ export const config = configSchema.parse({
   launcherSocketPath: "/launcher.sock",
   guestCaPath: "/guest-ca",
   peers: { audit: "/a", net: "/n", proxy: "/p", secrets: "/s" },
+  spoolDir: "/spool",
   slotCount: 4,
 });
 
 const silent = createLogger({ service: "vm", level: "silent" });
 
+const digests = { vmlinux: "a".repeat(64), "initrd.cpio": "b".repeat(64), "rootfs.erofs": "c".repeat(64) };
+
 export const findBase: ImageCatalogue["find"] = async (name) =>
-  name === "base" ? { name, minimumMemoryMib: 128, defaultMemoryMib: 256 } : undefined;
+  name === "base" ? { name, minimumMemoryMib: 128, defaultMemoryMib: 256, sha256: digests } : undefined;
 
 /** A host of which nothing is required. */
 const findNothing = createPosture({
@@ -68,18 +72,36 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
   const tenants = openTenantStore(database);
   const slots = openSlotStore(database, runConfig.slotCount, runConfig.slotQuarantineMs);
   const now = () => clock.nowMs;
-  const journal = openJournal({ database, tenants, slots, now, ...(observe === undefined ? {} : { observe }) });
+  const sealedStates = openSealedStateStore(database);
+  const journal = openJournal({
+    database,
+    tenants,
+    slots,
+    sealedStates,
+    now,
+    ...(observe === undefined ? {} : { observe }),
+  });
   const images: ImageCatalogue = { find: findImage, names: async () => ["base"] };
   const bootQueue = createBootQueue(2, options.config?.maxQueuedBoots ?? 8);
   const life = createLifecycle({
     ...{ config: runConfig, logger: silent, tenants, slots, journal, images, bootQueue, now },
-    parts: host.parts,
+    ...{ parts: host.parts, sealedStates, files: host.files, hostFacts: host.facts },
     posture,
     ...listen(told),
     reportGuestSpans: () => undefined,
     renewals: { issued: () => undefined },
   });
-  return { tenants, journal, clock, images, bootQueue, told, posture, operations: createTenantOperations(life) };
+  return {
+    tenants,
+    journal,
+    sealedStates,
+    clock,
+    images,
+    bootQueue,
+    told,
+    posture,
+    operations: createTenantOperations(life),
+  };
 }
 
 /** Events and audit records as lines, in the order in which they were told. */
@@ -89,6 +111,11 @@ function listen(told: string[]) {
     tenantSpawnFailed: ({ name }, error) => void told.push(`event spawn-failed ${name} ${reasonOf(error) ?? ""}`),
     tenantEgressUpdated: ({ name }) => void told.push(`event egress-updated ${name}`),
     tenantEvicted: ({ name }) => void told.push(`event evicted ${name}`),
+    tenantSuspended: ({ name }) => void told.push(`event suspended ${name}`),
+    tenantSuspendFailed: ({ name }, error) => void told.push(`event suspend-failed ${name} ${reasonOf(error) ?? ""}`),
+    tenantResumed: ({ name }, isFresh) => void told.push(`event resumed ${name}${isFresh ? " fresh" : ""}`),
+    tenantResumeFailed: ({ name }, error) => void told.push(`event resume-failed ${name} ${reasonOf(error) ?? ""}`),
+    sealedStateRefused: ({ name }, reason) => void told.push(`event sealed-state-refused ${name} ${reason}`),
     tenantFailed: ({ name }, reason) => void told.push(`event failed ${name} ${reason}`),
   };
   const record = ({ action, phase, outcome, reason, tenant }: AuditEntry) =>

@@ -6,11 +6,17 @@
  *    not recorded: what is undone is what may have begun.
  * 3. An operation ends in one transaction: a spawn by making the tenant run, a removal by deleting its row and freeing its slot.
  * 4. Which request began an eviction is recorded with it and outlives it, for the last 10,000 evictions: repeated, it means the same microVM.
- * 5. What is unfinished after a crash is removed, never continued: removing needs only the VM id.
+ * 5. What is unfinished of a spawn or an eviction after a crash is removed, never continued: removing needs only the VM id.
+ * 6. A suspend or a resume is never removed but brought to an end, and the row of a sealed state alone says to which. With the row the tenant
+ *    is its sealed file: the microVM is stopped and never let go on. Without it the tenant is what runs, or its disk: no file is ever loaded. The
+ *    row comes once the file is durable and before the microVM is killed; it goes before the loaded guest's first instruction.
+ * 7. Each attempt to load or to boot has a generation that no attempt had before, recorded before it begins.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { transaction } from "@lobsterd/chassis/sqlite.ts";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
+import { z } from "zod";
+import type { SealedState, SealedStateStore } from "../store/sealed-states.ts";
 import type { SlotStore } from "../store/slots.ts";
 import type { TenantRecord, TenantStore } from "../store/tenants.ts";
 
@@ -26,21 +32,49 @@ export const spawnSteps = [
 ] as const;
 export type SpawnStep = (typeof spawnSteps)[number];
 
+/** Steps of a suspend in their order; the sealed state's row is written between `seal-state` and `stop-microvm`. */
+export const suspendSteps = [
+  "withdraw-route",
+  "quiesce-guest",
+  "save-state",
+  "seal-state",
+  "stop-microvm",
+  "detach-network",
+] as const;
+export type SuspendStep = (typeof suspendSteps)[number];
+
+/** Steps of a resume in their order; the sealed state's row goes between `load-state` and `run-guest`. */
+export const resumeSteps = [
+  "open-state",
+  "join-network",
+  "load-state",
+  "run-guest",
+  "renew-identity",
+  "return-secrets",
+  "wake-workload",
+  "return-route",
+] as const;
+export type ResumeStep = (typeof resumeSteps)[number];
+export type Step = SpawnStep | SuspendStep | ResumeStep;
+
 const maxEvictionRequests = 10_000;
 
-/** What is being done to a tenant: `spawn` ends in a removal if it fails, `evict` always does. */
-export type OperationKind = "spawn" | "evict";
+const kindSchema = z.enum(["spawn", "evict", "suspend", "resume"]);
+
+/** What is being done to a tenant: `spawn` ends in a removal if it fails, `evict` always does; the others by rule 6. */
+export type OperationKind = z.infer<typeof kindSchema>;
 
 /** An operation that has not ended. */
 export interface OpenOperation {
   readonly kind: OperationKind;
   readonly tenant: TenantRecord;
+  readonly startTimeMs: number;
   /** Spawn steps that may have had an effect. */
   readonly startedSteps: ReadonlySet<SpawnStep>;
 }
 
 /** Sees every step just after it is recorded as started and just after it is done. May throw to fail the step. */
-export type StepObserver = (moment: "started" | "done", step: SpawnStep, tenant: TenantRecord) => Promise<void>;
+export type StepObserver = (moment: "started" | "done", step: Step, tenant: TenantRecord) => Promise<void>;
 
 /** See the header of this file. */
 export interface Journal {
@@ -53,12 +87,25 @@ export interface Journal {
   /** Marks a failed spawn as being unwound. */
   beginUnwind(tenant: TenantRecord): void;
   /** Rule 2 for steps that are about to run side by side, in one commit. */
-  startSteps(tenant: TenantRecord, steps: readonly SpawnStep[]): void;
-  /** Rule 2, unless it is recorded already: runs one step of a spawn in a span of its name. */
-  step<T>(tenant: TenantRecord, step: SpawnStep, run: () => Promise<T>): Promise<T>;
+  startSteps(tenant: TenantRecord, steps: readonly Step[]): void;
+  /** Rule 2, unless it is recorded already: runs one step in a span of its name. */
+  step<T>(tenant: TenantRecord, step: Step, run: () => Promise<T>): Promise<T>;
   finishSpawn(tenant: TenantRecord): TenantRecord;
   /** `also` runs in the same transaction. */
   finishRemoval(tenant: TenantRecord, also: () => void): void;
+  beginSuspend(tenant: TenantRecord, requestId: string): TenantRecord;
+  /** Rule 6: from here on the tenant is this file. `also` runs in the same transaction. */
+  seal(sealed: SealedState, also: () => void): void;
+  /** Ends a suspend, or a resume that is to be begun again, with the tenant suspended. */
+  endSuspended(tenant: TenantRecord): TenantRecord;
+  beginResume(tenant: TenantRecord, requestId: string): TenantRecord;
+  /** Rule 6: from here on the sealed file is used up. */
+  consume(tenant: TenantRecord): void;
+  /** Rule 7 for a guest that is woken where it is, or booted: turns what is under way into a resume without a sealed state. */
+  beginWake(tenant: TenantRecord): TenantRecord;
+  endResumed(tenant: TenantRecord): TenantRecord;
+  /** Ends a resume whose guest cannot be brought up. */
+  endFailed(tenant: TenantRecord, reason: string): void;
   open(): readonly OpenOperation[];
   find(vmId: string): OpenOperation | undefined;
 }
@@ -67,13 +114,14 @@ export interface JournalParts {
   readonly database: DatabaseSync;
   readonly tenants: TenantStore;
   readonly slots: SlotStore;
+  readonly sealedStates: SealedStateStore;
   readonly now: () => number;
   readonly observe?: StepObserver;
 }
 
-export function openJournal({ database, tenants, slots, now, observe }: JournalParts): Journal {
-  const operations = database.prepare("SELECT vm_id, kind FROM operation ORDER BY start_time_ms");
-  const operation = database.prepare("SELECT vm_id, kind FROM operation WHERE vm_id = ?");
+export function openJournal({ database, tenants, slots, sealedStates, now, observe }: JournalParts): Journal {
+  const operations = database.prepare("SELECT vm_id, kind, start_time_ms FROM operation ORDER BY start_time_ms");
+  const operation = database.prepare("SELECT vm_id, kind, start_time_ms FROM operation WHERE vm_id = ?");
   const begin = database.prepare(
     "INSERT INTO operation (vm_id, kind, start_time_ms) VALUES (?, ?, ?) ON CONFLICT (vm_id) DO UPDATE SET kind = excluded.kind",
   );
@@ -98,8 +146,9 @@ export function openJournal({ database, tenants, slots, now, observe }: JournalP
     const recorded = new Set(steps.all(tenant.vmId).map((step) => String(step["step"])));
     return [
       {
-        kind: row["kind"] === "evict" ? "evict" : "spawn",
+        kind: kindSchema.parse(row["kind"]),
         tenant,
+        startTimeMs: Number(row["start_time_ms"]),
         startedSteps: new Set(spawnSteps.filter((step) => recorded.has(step))),
       },
     ];
@@ -149,6 +198,43 @@ export function openJournal({ database, tenants, slots, now, observe }: JournalP
         end.run(tenant.vmId);
         tenants.remove(tenant.vmId);
         slots.release(tenant.slot, now());
+      }),
+    beginSuspend: (tenant, requestId) =>
+      transaction(database, () => {
+        begin.run(tenant.vmId, "suspend", now());
+        return tenants.markSuspending(tenant.vmId, requestId);
+      }),
+    seal: (sealed, also) =>
+      transaction(database, () => {
+        also();
+        sealedStates.insert(sealed);
+      }),
+    endSuspended: ({ vmId }) =>
+      transaction(database, () => {
+        end.run(vmId);
+        return tenants.markSuspended(vmId);
+      }),
+    beginResume: (tenant, requestId) =>
+      transaction(database, () => {
+        begin.run(tenant.vmId, "resume", now());
+        return tenants.markResuming(tenant.vmId, requestId);
+      }),
+    consume: ({ vmId }) => sealedStates.delete(vmId),
+    beginWake: ({ vmId }) =>
+      transaction(database, () => {
+        begin.run(vmId, "resume", now());
+        return tenants.markResuming(vmId);
+      }),
+    endResumed: (tenant) =>
+      transaction(database, () => {
+        tenants.markRunning(tenant.vmId, tenant.readyTimeMs ?? now());
+        end.run(tenant.vmId);
+        return tenants.findByVm(tenant.vmId) ?? tenant;
+      }),
+    endFailed: ({ vmId }, reason) =>
+      transaction(database, () => {
+        tenants.markFailed(vmId, reason);
+        end.run(vmId);
       }),
     open: () => operations.all().flatMap(toOpen),
     find: (vmId) => {

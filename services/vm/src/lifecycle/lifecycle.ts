@@ -6,12 +6,15 @@ import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
 import type { Renewals } from "../guest/renewals.ts";
 import type { HostPosture } from "../posture/posture.ts";
+import type { SealedStateStore } from "../store/sealed-states.ts";
 import type { SlotStore } from "../store/slots.ts";
 import type { TenantRecord, TenantStore } from "../store/tenants.ts";
 import type { BootQueue } from "./boot-queue.ts";
 import type { HostParts } from "./host-parts.ts";
 import type { Journal } from "./journal.ts";
+import type { HostFacts } from "./machine-facts.ts";
 import { type Leftovers, removeTenant } from "./removal.ts";
+import type { SleepFiles } from "./sleep-files.ts";
 import { createTurns, type Turns } from "./turns.ts";
 
 /** Everything that the operations on tenants share. Made once, in `service.ts`. */
@@ -21,6 +24,9 @@ export interface LifecycleParts {
   readonly tenants: TenantStore;
   readonly slots: SlotStore;
   readonly journal: Journal;
+  readonly sealedStates: SealedStateStore;
+  readonly files: SleepFiles;
+  readonly hostFacts: HostFacts;
   readonly images: ImageCatalogue;
   readonly bootQueue: BootQueue;
   readonly parts: HostParts;
@@ -57,7 +63,7 @@ export function createLifecycle(parts: LifecycleParts): Lifecycle {
     for (;;) {
       const operation = parts.journal.find(vmId);
       if (operation === undefined) return [];
-      const leftovers = await removeTenant(parts.parts, operation, parts.logger);
+      const leftovers = await removeTenant(parts, operation);
       // An eviction that began meanwhile wants more removed than the unwinding of a spawn does.
       if (parts.journal.find(vmId)?.kind !== operation.kind) continue;
       if (leftovers.length === 0) parts.journal.finishRemoval(operation.tenant, atEnd);

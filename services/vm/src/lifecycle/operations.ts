@@ -6,7 +6,9 @@ import { updateEgress } from "./egress.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { SpawnWish } from "./plan.ts";
 import { reconcile } from "./reconcile.ts";
+import { resumeTenant } from "./resume.ts";
 import { spawnTenant } from "./spawn.ts";
+import { suspendTenant } from "./suspend.ts";
 
 /** What can be done to tenants. Each operation runs to its end whether or not its caller waits. */
 export interface TenantOperations {
@@ -19,6 +21,10 @@ export interface TenantOperations {
    * if that one is gone by now it resolves, whoever has the name since. Throws TENANT_NOT_FOUND, EVICTION_INCOMPLETE.
    */
   evict(requestId: string, name: string): Promise<void>;
+  /** Resolves with the suspended tenant; see `suspend.ts`. */
+  suspend(requestId: string, name: string): Promise<TenantRecord>;
+  /** Resolves with the running tenant; see `resume.ts`. */
+  resume(requestId: string, name: string): Promise<TenantRecord>;
   /** Compares what should be with what is, and makes it so. */
   reconcile(): Promise<void>;
 }
@@ -78,6 +84,8 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
     spawn,
     updateEgress: (name, egress) => updateEgress(life, name, egress),
     evict,
+    suspend: (requestId, name) => suspendTenant(life, requestId, name),
+    resume: (requestId, name) => resumeTenant(life, requestId, name),
     reconcile: () => reconcile(life, (name) => spawns.has(name)),
   };
 }

@@ -70,6 +70,7 @@ export function planTenant(
     failureReason: "",
     slot,
     generation: 1,
+    settledGeneration: 1,
     image: wish.image,
     resources,
     labels: wish.labels,
@@ -80,6 +81,8 @@ export function planTenant(
     guestAddress: "",
     createTimeMs: nowMs,
     readyTimeMs: undefined,
+    sealCounter: 0,
+    sleepRequestId: "",
   };
 }
 

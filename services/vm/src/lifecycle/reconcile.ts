@@ -4,6 +4,7 @@ import type { TenantRecord } from "../store/tenants.ts";
 import { convergeEgress, reattachNetwork } from "./egress.ts";
 import { finishInterrupted } from "./interrupted.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { settleSleep, sweepSleepFiles } from "./settle-sleep.ts";
 import { publishTenantRoute } from "./tenant-route.ts";
 
 /** Rows of a page, and the most pages read: a peer that lies about its size must not keep the reconciler busy for ever. */
@@ -20,10 +21,15 @@ export async function reconcile(life: Lifecycle, isSpawning: (name: string) => b
     const { tenant } = operation;
     // Whoever removes it already says what became of it.
     if (isSpawning(tenant.name) || life.isRemoving(tenant.vmId)) continue;
+    if (operation.kind === "suspend" || operation.kind === "resume") {
+      if (life.turns.isBusy(tenant.vmId)) continue;
+      await guarded(life, "settle-sleep", tenant.vmId, () => settleSleep(life, operation));
+      continue;
+    }
     life.logger.info({ tenant: tenant.name, vmId: tenant.vmId }, "removing what an interrupted operation left");
     await finishInterrupted(life, operation);
   }
-  const parts = [reconcileMicroVms, reconcileNetworks, reconcileRoutes];
+  const parts = [reconcileMicroVms, reconcileNetworks, reconcileRoutes, sweepSleepFiles];
   const results = await Promise.allSettled(parts.map((part) => part(life)));
   for (const result of results) {
     if (result.status === "rejected")

@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
-import type { Logger } from "@lobsterd/chassis/logger.ts";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { HostParts } from "./host-parts.ts";
 import type { OpenOperation, SpawnStep } from "./journal.ts";
+import type { LifecycleParts } from "./lifecycle.ts";
+import type { SleepFiles } from "./sleep-files.ts";
 
 /** What of a tenant could not be removed, by the name of the part that refused. Empty: nothing is left. */
 export type Leftovers = readonly string[];
@@ -24,12 +25,19 @@ const partLimitMs = 10_000;
  * the caller's abort. The order matters: first nothing reaches the tenant and it reaches nothing, then its microVM dies, then
  * its keys go.
  */
-export async function removeTenant(parts: HostParts, operation: OpenOperation, logger: Logger): Promise<Leftovers> {
+export async function removeTenant(
+  { parts, files, logger }: Pick<LifecycleParts, "parts" | "files" | "logger">,
+  operation: OpenOperation,
+): Promise<Leftovers> {
   const { tenant } = operation;
   const wanted = (part: Part) =>
     operation.kind === "evict" || part.madeBy.some((step) => operation.startedSteps.has(step));
   parts.guests.forget(tenant.vmId);
-  const phases = [[route(parts, tenant), network(parts, tenant)], [microVm(parts, tenant)], [keys(parts, operation)]];
+  const phases = [
+    [route(parts, tenant), network(parts, tenant)],
+    [microVm(parts, tenant), sealedFiles(files, tenant)],
+    [keys(parts, operation)],
+  ];
   const leftovers: string[] = [];
   for (const phase of phases) {
     const results = await Promise.allSettled(
@@ -76,6 +84,11 @@ function network({ net }: HostParts, { vmId }: TenantRecord): Part {
 
 function microVm({ vmm }: HostParts, { vmId }: TenantRecord): Part {
   return { name: "microvm", madeBy: ["prepare-jail", "boot-guest"], remove: () => vmm.remove(vmId) };
+}
+
+/** Without the tenant's key they are noise already; they are removed because they are large. */
+function sealedFiles(files: SleepFiles, { vmId }: TenantRecord): Part {
+  return { name: "sealed-files", madeBy: [], remove: () => files.remove(vmId) };
 }
 
 /** A failed spawn loses nobody's secrets: only an eviction destroys the tenant's key. */

@@ -1,14 +1,12 @@
-import { randomUUID } from "node:crypto";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { currentTraceparent, inSpan, reportStages } from "@lobsterd/chassis/tracing.ts";
+import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
-import { composeIdentityDrive } from "../guest/identity-drive.ts";
 import type { TenantRecord } from "../store/tenants.ts";
+import { type AttachedTenant, attachNetwork, bootOnce, injectSecrets, issueIdentity, together } from "./boot.ts";
 import { measureCapacity, requireRoom } from "./capacity.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { planResources, planTenant, type SpawnWish } from "./plan.ts";
-import { attachTenantNetwork } from "./tenant-network.ts";
 import { publishTenantRoute } from "./tenant-route.ts";
 
 /**
@@ -40,7 +38,7 @@ export async function spawnTenant(life: Lifecycle, wish: SpawnWish, signal: Abor
 
 async function bringUp(life: Lifecycle, planned: TenantRecord, cancelled: AbortSignal): Promise<TenantRecord> {
   const { journal } = life;
-  const { bootLimitMs, spawnLimitMs, workloadLimitMs } = life.config;
+  const { spawnLimitMs, workloadLimitMs } = life.config;
   // An image whose workload may take long to start makes the whole spawn longer by as much.
   const startLimitMs = (await life.images.find(planned.image))?.startLimitMs;
   const signal = endingAfter(spawnLimitMs + (startLimitMs ?? 0), cancelled);
@@ -52,7 +50,7 @@ async function bringUp(life: Lifecycle, planned: TenantRecord, cancelled: AbortS
     journal.step(planned, "prepare-jail", () => prepareJail(life, planned)),
   ]);
   signal.throwIfAborted();
-  await journal.step(tenant, "boot-guest", () => bootGuest(life, tenant, identity, bootLimitMs, signal));
+  await journal.step(tenant, "boot-guest", () => bootGuest(life, tenant, identity, signal));
   // The agent answered, so it has read its identity: the drive is emptied while the secrets are on their way.
   await together([
     inSpan("empty-identity-drive", {}, () => life.parts.vmm.emptyIdentityDrive(tenant.vmId)),
@@ -92,29 +90,6 @@ function refuseTakenHostNames({ tenants }: Lifecycle, { extraHostNames }: SpawnW
   throw fail("HOST_NAME_TAKEN", `${taken} belongs to another tenant`, { metadata: { host_name: taken } });
 }
 
-/** A tenant with its network, and what its guest has to be told of it. */
-interface AttachedTenant extends TenantRecord {
-  readonly resolvers: readonly string[];
-}
-
-async function attachNetwork(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<AttachedTenant> {
-  const network = await attachTenantNetwork(life.parts, tenant, { signal });
-  const guestAddress = network?.guestAddress ?? "";
-  life.tenants.setGuestAddress(tenant.vmId, guestAddress);
-  return { ...tenant, guestAddress, resolvers: network?.resolverAddresses ?? [] };
-}
-
-async function issueIdentity(
-  life: Lifecycle,
-  { name, vmId, generation }: TenantRecord,
-  signal: AbortSignal,
-): Promise<IssueGuestIdentityResponse> {
-  const request = { requestId: randomUUID(), tenant: name, vmId, generation };
-  const identity = await life.parts.secrets.issueGuestIdentity(request, { signal });
-  life.renewals.issued(vmId, identity.expireTime);
-  return identity;
-}
-
 async function prepareJail(life: Lifecycle, { vmId, slot, image, resources }: TenantRecord): Promise<void> {
   await life.parts.vmm.prepare({ vmId, slot, image, overlayMib: resources.diskMib });
 }
@@ -124,75 +99,19 @@ async function bootGuest(
   life: Lifecycle,
   tenant: AttachedTenant,
   identity: IssueGuestIdentityResponse,
-  limitMs: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const { vmm, guests } = life.parts;
-  const boot = async () => {
-    await startMicroVm(life, tenant, identity);
-    await inSpan("await-agent", {}, () => guests.awaitAgent(tenant, limitMs, signal));
-  };
   try {
-    await boot();
+    await bootOnce(life, tenant, identity, signal);
   } catch (error) {
     signal.throwIfAborted();
     // Anything else, a jail that is not as ordered above all, would fail again and has to be seen.
     if (reasonOf(error) !== "BOOT_FAILED") throw error;
     life.logger.warn({ err: error, vmId: tenant.vmId }, "boot failed, trying once more");
-    await vmm.remove(tenant.vmId);
+    await life.parts.vmm.remove(tenant.vmId);
     await prepareJail(life, tenant);
-    await boot();
+    await bootOnce(life, tenant, identity, signal);
   } finally {
     identity.privateKeyPem?.value.fill(0);
   }
-}
-
-async function startMicroVm(
-  life: Lifecycle,
-  tenant: AttachedTenant,
-  identity: IssueGuestIdentityResponse,
-): Promise<void> {
-  const { vmId, slot, image, name, resources } = tenant;
-  const drive = composeIdentityDrive({
-    tenant,
-    identity,
-    trustDomain: life.config.trustDomain,
-    hostNames: [`${name}.${life.config.domain}`, `${name}.guest.internal`, ...tenant.extraHostNames],
-    resolvers: tenant.resolvers,
-    hostTimeMs: life.now(),
-    traceparent: currentTraceparent(),
-    tokenDigest: life.parts.guests.tokenDigest(tenant),
-  });
-  try {
-    const { vcpuCount, memoryMib } = resources;
-    await inSpan("start-vmm", {}, async () => {
-      const { stagesMs } = await life.parts.vmm.start({
-        vmId,
-        slot,
-        image,
-        vcpuCount,
-        memoryMib,
-        generation: tenant.generation,
-        identityDrive: drive,
-      });
-      reportStages(Object.entries(stagesMs).map(([stage, durationMs]) => ({ name: `launcher ${stage}`, durationMs })));
-    });
-  } finally {
-    drive.fill(0);
-  }
-}
-
-async function injectSecrets(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
-  const { name, vmId, generation, guestAddress, labels } = tenant;
-  const { secrets } = life.parts;
-  const guest = { tenant: name, vmId, generation };
-  await secrets.acquireInjectionLease({ requestId: randomUUID(), ...guest }, { signal });
-  await secrets.injectSecrets({ requestId: randomUUID(), ...guest, guestAddress, labels: { ...labels } }, { signal });
-}
-
-/** Waits for all, then throws the first failure: unwinding must not overtake a step that is still making something. */
-async function together<const Work extends readonly Promise<unknown>[]>(work: Work) {
-  const results = await Promise.allSettled(work);
-  for (const result of results) if (result.status === "rejected") throw result.reason;
-  return await Promise.all(work);
 }

@@ -2,6 +2,8 @@
 export interface Turns {
   /** Runs `work` when its turn comes, unless the microVM is cleared before; its signal aborts when that happens meanwhile. */
   take<T>(vmId: string, work: (signal: AbortSignal) => Promise<T>): Promise<T>;
+  /** Whether work is under way or waits. */
+  isBusy(vmId: string): boolean;
   /** Ends all work of a microVM, with `reason`, and resolves when none is under way. */
   clear(vmId: string, reason: Error): Promise<void>;
 }
@@ -33,6 +35,7 @@ export function createTurns(): Turns {
         if (line.length === 0) lines.delete(vmId);
       }
     },
+    isBusy: (vmId) => lines.has(vmId),
     clear: async (vmId, reason) => {
       const line = lines.get(vmId);
       line?.cancel.abort(reason);

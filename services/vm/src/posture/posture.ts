@@ -1,7 +1,7 @@
 /**
  * The host's posture while the service runs. Invariants:
  *
- * 1. In production no tenant is spawned on a host that was not looked at, or while a required control is failed or unknown.
+ * 1. In production no tenant is spawned or resumed on a host that was not looked at, or while a required control is failed or unknown.
  * 2. A refusal is about the host as it is: a report that refuses is renewed before it does, at most every 10 s.
  * 3. A control that no longer passes is told once, as event and audit record, and so is a waiver that comes into force.
  */

@@ -51,4 +51,60 @@ export const migrations: readonly string[] = [
      vm_id TEXT NOT NULL
    ) STRICT`,
   `ALTER TABLE tenant ADD COLUMN extra_host_names TEXT NOT NULL DEFAULT '[]'`,
+  // A CHECK cannot be altered, so the tables are made anew; the rename brings the references along.
+  `CREATE TABLE tenant_next (
+     name TEXT PRIMARY KEY,
+     vm_id TEXT NOT NULL UNIQUE,
+     request_id TEXT NOT NULL,
+     state TEXT NOT NULL CHECK (state IN ('spawning', 'running', 'evicting', 'failed', 'suspending', 'suspended', 'resuming')),
+     failure_reason TEXT NOT NULL DEFAULT '',
+     slot INTEGER NOT NULL UNIQUE,
+     generation INTEGER NOT NULL,
+     image TEXT NOT NULL,
+     vcpu_count INTEGER NOT NULL,
+     memory_mib INTEGER NOT NULL,
+     disk_mib INTEGER NOT NULL,
+     labels TEXT NOT NULL,
+     guest_address TEXT NOT NULL DEFAULT '',
+     create_time_ms INTEGER NOT NULL,
+     ready_time_ms INTEGER,
+     egress TEXT NOT NULL,
+     network_limits TEXT NOT NULL,
+     replaced_egress TEXT,
+     extra_host_names TEXT NOT NULL DEFAULT '[]',
+     settled_generation INTEGER NOT NULL,
+     seal_counter INTEGER NOT NULL DEFAULT 0,
+     sleep_request_id TEXT NOT NULL DEFAULT ''
+   ) STRICT;
+   INSERT INTO tenant_next (name, vm_id, request_id, state, failure_reason, slot, generation, image, vcpu_count, memory_mib, disk_mib,
+       labels, guest_address, create_time_ms, ready_time_ms, egress, network_limits, replaced_egress, extra_host_names,
+       settled_generation)
+     SELECT name, vm_id, request_id, state, failure_reason, slot, generation, image, vcpu_count, memory_mib, disk_mib,
+       labels, guest_address, create_time_ms, ready_time_ms, egress, network_limits, replaced_egress, extra_host_names,
+       generation FROM tenant;
+   CREATE TABLE operation_next (
+     vm_id TEXT PRIMARY KEY REFERENCES tenant_next (vm_id) ON DELETE CASCADE,
+     kind TEXT NOT NULL CHECK (kind IN ('spawn', 'evict', 'suspend', 'resume')),
+     start_time_ms INTEGER NOT NULL
+   ) STRICT;
+   INSERT INTO operation_next SELECT vm_id, kind, start_time_ms FROM operation;
+   CREATE TABLE operation_step_next (
+     vm_id TEXT NOT NULL REFERENCES operation_next (vm_id) ON DELETE CASCADE,
+     step TEXT NOT NULL,
+     start_time_ms INTEGER NOT NULL,
+     PRIMARY KEY (vm_id, step)
+   ) STRICT;
+   INSERT INTO operation_step_next SELECT vm_id, step, start_time_ms FROM operation_step;
+   DROP TABLE operation_step;
+   DROP TABLE operation;
+   DROP TABLE tenant;
+   ALTER TABLE tenant_next RENAME TO tenant;
+   ALTER TABLE operation_next RENAME TO operation;
+   ALTER TABLE operation_step_next RENAME TO operation_step;
+   CREATE TABLE sealed_state (
+     vm_id TEXT PRIMARY KEY REFERENCES tenant (vm_id) ON DELETE CASCADE,
+     counter INTEGER NOT NULL,
+     generation INTEGER NOT NULL,
+     wrapped_key BLOB NOT NULL
+   ) STRICT`,
 ];

@@ -2,8 +2,10 @@ import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
 import { z } from "zod";
 import { type Egress, egressSchema, type NetworkLimits, networkLimitsSchema } from "../network-policy.ts";
 
+const phaseSchema = z.enum(["spawning", "running", "evicting", "failed", "suspending", "suspended", "resuming"]);
+
 /** Where a tenant is in its life. A spawn that fails ends in no row at all. */
-export type TenantPhase = "spawning" | "running" | "evicting" | "failed";
+export type TenantPhase = z.infer<typeof phaseSchema>;
 
 /** What a tenant's microVM is given. */
 export interface Resources {
@@ -20,7 +22,10 @@ export interface TenantRecord {
   readonly phase: TenantPhase;
   readonly failureReason: string;
   readonly slot: number;
+  /** The last one that was given out: to the guest that runs, or to an attempt that is under way or failed. */
   readonly generation: number;
+  /** The generation that the guest is known to have taken last. */
+  readonly settledGeneration: number;
   readonly image: string;
   readonly resources: Resources;
   readonly labels: Readonly<Record<string, string>>;
@@ -33,6 +38,10 @@ export interface TenantRecord {
   readonly guestAddress: string;
   readonly createTimeMs: number;
   readonly readyTimeMs: number | undefined;
+  /** Sealed states of this tenant so far. A state with a lower number is not its last one. */
+  readonly sealCounter: number;
+  /** The request that began the last suspend or resume; empty before the first. */
+  readonly sleepRequestId: string;
 }
 
 /** The tenants of this host. Each write is durable on return. */
@@ -58,6 +67,13 @@ export interface TenantStore {
   markRunning(vmId: string, readyTimeMs: number): void;
   markEvicting(vmId: string): void;
   markFailed(vmId: string, reason: string): void;
+  /** Counts the sealed state that is about to be made. */
+  markSuspending(vmId: string, requestId: string): TenantRecord;
+  markSuspended(vmId: string): TenantRecord;
+  /** Gives out the next generation, whether or not anything will ever run under it. Without a request the one before stays. */
+  markResuming(vmId: string, requestId?: string): TenantRecord;
+  /** The guest has taken the generation that was given out last. */
+  settleGeneration(vmId: string): void;
   remove(vmId: string): void;
 }
 
@@ -65,7 +81,7 @@ const rowSchema = z.object({
   name: z.string(),
   vm_id: z.string(),
   request_id: z.string(),
-  state: z.enum(["spawning", "running", "evicting", "failed"]),
+  state: phaseSchema,
   failure_reason: z.string(),
   slot: z.number(),
   generation: z.number(),
@@ -81,6 +97,9 @@ const rowSchema = z.object({
   guest_address: z.string(),
   create_time_ms: z.number(),
   ready_time_ms: z.number().nullable(),
+  settled_generation: z.number(),
+  seal_counter: z.number(),
+  sleep_request_id: z.string(),
 });
 
 function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
@@ -93,6 +112,7 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
     failureReason: columns.failure_reason,
     slot: columns.slot,
     generation: columns.generation,
+    settledGeneration: columns.settled_generation,
     image: columns.image,
     resources: { vcpuCount: columns.vcpu_count, memoryMib: columns.memory_mib, diskMib: columns.disk_mib },
     labels: z.record(z.string(), z.string()).parse(JSON.parse(columns.labels)),
@@ -104,6 +124,8 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
     guestAddress: columns.guest_address,
     createTimeMs: columns.create_time_ms,
     readyTimeMs: columns.ready_time_ms ?? undefined,
+    sealCounter: columns.seal_counter,
+    sleepRequestId: columns.sleep_request_id,
   };
 }
 
@@ -119,7 +141,8 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const counted = database.prepare("SELECT count(*) AS tenants FROM tenant");
   const add = database.prepare(
     `INSERT INTO tenant (name, vm_id, request_id, state, slot, generation, image, vcpu_count, memory_mib, disk_mib, labels,
-       egress, network_limits, extra_host_names, create_time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       egress, network_limits, extra_host_names, create_time_ms, settled_generation)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const address = database.prepare("UPDATE tenant SET guest_address = ? WHERE vm_id = ?");
   const changeEgress = database.prepare(
@@ -129,11 +152,27 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const restore = database.prepare(
     "UPDATE tenant SET egress = replaced_egress, replaced_egress = NULL WHERE vm_id = ? AND replaced_egress IS NOT NULL",
   );
-  const running = database.prepare("UPDATE tenant SET state = 'running', ready_time_ms = ? WHERE vm_id = ?");
+  const running = database.prepare(
+    "UPDATE tenant SET state = 'running', ready_time_ms = ?, settled_generation = generation WHERE vm_id = ?",
+  );
   const evicting = database.prepare("UPDATE tenant SET state = 'evicting' WHERE vm_id = ?");
   const failed = database.prepare("UPDATE tenant SET state = 'failed', failure_reason = ? WHERE vm_id = ?");
+  const suspending = database.prepare(
+    `UPDATE tenant SET state = 'suspending', seal_counter = seal_counter + 1, sleep_request_id = ? WHERE vm_id = ?
+     RETURNING *`,
+  );
+  const suspended = database.prepare("UPDATE tenant SET state = 'suspended' WHERE vm_id = ? RETURNING *");
+  const resuming = database.prepare(
+    `UPDATE tenant SET state = 'resuming', generation = generation + 1, sleep_request_id = coalesce(?, sleep_request_id)
+     WHERE vm_id = ? RETURNING *`,
+  );
+  const settle = database.prepare("UPDATE tenant SET settled_generation = generation WHERE vm_id = ?");
   const drop = database.prepare("DELETE FROM tenant WHERE vm_id = ?");
   const one = (row: Record<string, SQLOutputValue> | undefined) => (row === undefined ? undefined : toRecord(row));
+  const updated = (row: Record<string, SQLOutputValue> | undefined) => {
+    if (row === undefined) throw new Error("the tenant is gone");
+    return toRecord(row);
+  };
   return {
     find: (name) => one(byName.get(name)),
     findByVm: (vmId) => one(byVm.get(vmId)),
@@ -165,6 +204,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
         JSON.stringify(tenant.networkLimits),
         JSON.stringify(tenant.extraHostNames),
         tenant.createTimeMs,
+        tenant.settledGeneration,
       );
     },
     setGuestAddress: (vmId, guestAddress) => void address.run(guestAddress, vmId),
@@ -178,6 +218,10 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     markRunning: (vmId, readyTimeMs) => void running.run(readyTimeMs, vmId),
     markEvicting: (vmId) => void evicting.run(vmId),
     markFailed: (vmId, reason) => void failed.run(reason, vmId),
+    markSuspending: (vmId, requestId) => updated(suspending.get(requestId, vmId)),
+    markSuspended: (vmId) => updated(suspended.get(vmId)),
+    markResuming: (vmId, requestId) => updated(resuming.get(requestId ?? null, vmId)),
+    settleGeneration: (vmId) => void settle.run(vmId),
     remove: (vmId) => void drop.run(vmId),
   };
 }

@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { after, afterEach, before, test } from "node:test";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { filesBelow, Marker } from "./canary/search.ts";
+import { clearFault, faultReached, setFault } from "./faults/control.ts";
+import { killAt, processesOfSlot, runDir, type Sleeper, sealedDir, spawnSleeper, spoolDir } from "./sleep/sleeper.ts";
+import { ask, assertUnchangedSince, env, evict, giveSecret, settledInventory, whoami } from "./subject.ts";
+
+const name = "sleeper";
+let inventory: readonly string[] = [];
+let digest = "";
+let sleeper: Sleeper;
+
+before(async () => {
+  inventory = await settledInventory();
+  ({ digest } = await giveSecret(name, "api-key"));
+  sleeper = await spawnSleeper(name);
+});
+
+afterEach(() => clearFault(runDir));
+
+after(async () => {
+  clearFault(runDir);
+  await evict(name);
+});
+
+/** Files of a directory in which the marker is. */
+function filesWithMarker(directory: string): readonly string[] {
+  const search = new Marker(sleeper.marker);
+  return filesBelow(directory).filter((path) => search.isInFile(path));
+}
+
+test("while a state is sealed the marker is in the spool, and in no file of the state directory", async () => {
+  const { vmId, slot } = sleeper.tenant;
+  assert.equal(processesOfSlot(slot).length > 0, true);
+  setFault(runDir, { step: "seal-state", moment: "started", action: "hold" });
+  const suspending = sleeper.suspend();
+  await faultReached(runDir);
+  // What is looked for is there to be found: this is the memory as it was saved.
+  assert.deepEqual(filesWithMarker(spoolDir), [join(spoolDir, `${vmId}.state`)]);
+  assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
+  clearFault(runDir);
+  assert.equal((await suspending).state, TenantState.SUSPENDED);
+});
+
+test("a suspended tenant is one sealed file: no plain text, no process and no route", async () => {
+  const { vmId, slot } = sleeper.tenant;
+  assert.deepEqual(readdirSync(sealedDir), [`${vmId}-1.sealed`]);
+  assert.deepEqual(readdirSync(spoolDir), []);
+  assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
+  assert.deepEqual(processesOfSlot(slot), []);
+  const status = await ask(name).then((answer) => answer.status);
+  assert.ok(status >= 400, `answered ${status}`);
+  const refusal = await sleeper.suspend().catch(reasonOf);
+  assert.equal(refusal, "TENANT_NOT_RUNNING");
+});
+
+test("resumed it has its memory, the next generation, its secrets and the host's time", async () => {
+  const { state, generation, vmId } = await sleeper.resume();
+  assert.deepEqual([state, generation, vmId], [TenantState.RUNNING, 2, sleeper.tenant.vmId]);
+  await sleeper.requireMemory();
+  assert.deepEqual((await whoami(name)).secrets, { "api-key": digest });
+  const beforeMs = Date.now();
+  const { stdout } = await sleeper.post<{ stdout: string }>("/run", { command: ["/usr/bin/date", "+%s.%N"] });
+  const guestMs = Number.parseFloat(stdout) * 1000;
+  assert.ok(guestMs > beforeMs - 1000 && guestMs < Date.now() + 1000, `guest ${guestMs}, host from ${beforeMs}`);
+  assert.deepEqual(readdirSync(sealedDir), []);
+  assert.deepEqual(readdirSync(spoolDir), []);
+  const refusal = await sleeper.resume().catch(reasonOf);
+  assert.equal(refusal, "TENANT_NOT_SUSPENDED");
+});
+
+test("kill -9 of vm in a suspend leaves one guest with its memory before the seal, and a sealed file after it", async () => {
+  await killAt("vm", "save-state", "started", sleeper.suspend);
+  if ((await sleeper.settled()) === TenantState.SUSPENDED) await sleeper.resume();
+  await sleeper.requireMemory();
+  await killAt("vm", "stop-microvm", "started", sleeper.suspend);
+  assert.equal(await sleeper.settled(), TenantState.SUSPENDED);
+  assert.deepEqual(processesOfSlot(sleeper.tenant.slot), []);
+});
+
+test("kill -9 of vm in a resume leaves the memory to be resumed before it is used up, and one guest after it", async () => {
+  await killAt("vm", "load-state", "started", sleeper.resume);
+  if ((await sleeper.settled()) === TenantState.RUNNING) await sleeper.suspend();
+  await killAt("vm", "renew-identity", "started", sleeper.resume);
+  assert.equal(await sleeper.settled(), TenantState.RUNNING);
+  await sleeper.requireMemory();
+});
+
+test("a suspended tenant can be evicted, and nothing of it is left", async () => {
+  await sleeper.suspend();
+  await evict(name);
+  assert.deepEqual(readdirSync(sealedDir), []);
+  await assertUnchangedSince(inventory);
+});

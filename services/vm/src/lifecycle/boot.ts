@@ -1,0 +1,96 @@
+/** What every life of a guest needs, whether it is spawned, resumed or booted anew from its disk. */
+import { randomUUID } from "node:crypto";
+import { currentTraceparent, inSpan, reportStages } from "@lobsterd/chassis/tracing.ts";
+import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { composeIdentityDrive } from "../guest/identity-drive.ts";
+import type { TenantRecord } from "../store/tenants.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+import { attachTenantNetwork } from "./tenant-network.ts";
+
+/** A tenant with its network, and what its guest has to be told of it. */
+export interface AttachedTenant extends TenantRecord {
+  readonly resolvers: readonly string[];
+}
+
+export async function attachNetwork(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  signal: AbortSignal,
+): Promise<AttachedTenant> {
+  const network = await attachTenantNetwork(life.parts, tenant, { signal });
+  const guestAddress = network?.guestAddress ?? "";
+  life.tenants.setGuestAddress(tenant.vmId, guestAddress);
+  return { ...tenant, guestAddress, resolvers: network?.resolverAddresses ?? [] };
+}
+
+export async function issueIdentity(
+  life: Lifecycle,
+  { name, vmId, generation }: TenantRecord,
+  signal: AbortSignal,
+): Promise<IssueGuestIdentityResponse> {
+  const request = { requestId: randomUUID(), tenant: name, vmId, generation };
+  const identity = await life.parts.secrets.issueGuestIdentity(request, { signal });
+  life.renewals.issued(vmId, identity.expireTime);
+  return identity;
+}
+
+/** Starts the microVM and returns when its agent answers. The identity's key is still the caller's to clear. */
+export async function bootOnce(
+  life: Lifecycle,
+  tenant: AttachedTenant,
+  identity: IssueGuestIdentityResponse,
+  signal: AbortSignal,
+): Promise<void> {
+  await startMicroVm(life, tenant, identity);
+  await inSpan("await-agent", {}, () => life.parts.guests.awaitAgent(tenant, life.config.bootLimitMs, signal));
+}
+
+async function startMicroVm(
+  life: Lifecycle,
+  tenant: AttachedTenant,
+  identity: IssueGuestIdentityResponse,
+): Promise<void> {
+  const { vmId, slot, image, name, resources } = tenant;
+  const drive = composeIdentityDrive({
+    tenant,
+    identity,
+    trustDomain: life.config.trustDomain,
+    hostNames: [`${name}.${life.config.domain}`, `${name}.guest.internal`, ...tenant.extraHostNames],
+    resolvers: tenant.resolvers,
+    hostTimeMs: life.now(),
+    traceparent: currentTraceparent(),
+    tokenDigest: life.parts.guests.tokenDigest(tenant),
+  });
+  try {
+    const { vcpuCount, memoryMib } = resources;
+    await inSpan("start-vmm", {}, async () => {
+      const { stagesMs } = await life.parts.vmm.start({
+        vmId,
+        slot,
+        image,
+        vcpuCount,
+        memoryMib,
+        generation: tenant.generation,
+        identityDrive: drive,
+      });
+      reportStages(Object.entries(stagesMs).map(([stage, durationMs]) => ({ name: `launcher ${stage}`, durationMs })));
+    });
+  } finally {
+    drive.fill(0);
+  }
+}
+
+export async function injectSecrets(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
+  const { name, vmId, generation, guestAddress, labels } = tenant;
+  const { secrets } = life.parts;
+  const guest = { tenant: name, vmId, generation };
+  await secrets.acquireInjectionLease({ requestId: randomUUID(), ...guest }, { signal });
+  await secrets.injectSecrets({ requestId: randomUUID(), ...guest, guestAddress, labels: { ...labels } }, { signal });
+}
+
+/** Waits for all, then throws the first failure: unwinding must not overtake a step that is still making something. */
+export async function together<const Work extends readonly Promise<unknown>[]>(work: Work) {
+  const results = await Promise.allSettled(work);
+  for (const result of results) if (result.status === "rejected") throw result.reason;
+  return await Promise.all(work);
+}

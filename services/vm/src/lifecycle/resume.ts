@@ -1,0 +1,168 @@
+/**
+ * Resumes a tenant: everything is verified before anything is loaded, the loaded guest stays paused until it is durable that its state is used up, and
+ * it answers nobody before it has a new identity. What fails before that point leaves the tenant suspended, and it may be resumed again; what
+ * fails after it wakes the guest that is there, or boots its disk.
+ */
+import { once } from "node:events";
+import { finished } from "node:stream/promises";
+import { ownOutcome } from "@lobsterd/chassis/audit.ts";
+import { reasonOf, type ServiceError } from "@lobsterd/chassis/errors.ts";
+import { inSpan } from "@lobsterd/chassis/tracing.ts";
+import { fail } from "../errors.ts";
+import type { SealedHeader } from "../sealing/header.ts";
+import { openSet, SealBrokenError } from "../sealing/open-set.ts";
+import { type SealedState, sealedObjectId } from "../store/sealed-states.ts";
+import type { TenantRecord } from "../store/tenants.ts";
+import { attachNetwork } from "./boot.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+import { describeMachine, refuseOtherMachine } from "./machine-facts.ts";
+import { limited, requirePhase } from "./sleep-calls.ts";
+import { settleSuspended } from "./suspend.ts";
+import { wakeOrBoot } from "./wake.ts";
+
+/**
+ * Returns the running tenant. Throws TENANT_NOT_FOUND, TENANT_BUSY, TENANT_NOT_SUSPENDED; HOST_POSTURE as a spawn does; ROLLBACK, STATE_BROKEN or MACHINE_DIFFERS when the sealed
+ * state is not to be loaded; RESUME_LIMIT_EXCEEDED and what a part failed with, after which the tenant is suspended; or RESUME_INCOMPLETE and
+ * RESUME_FAILED, after which it is not.
+ */
+export async function resumeTenant(life: Lifecycle, requestId: string, name: string): Promise<TenantRecord> {
+  const known = life.tenants.find(name);
+  if (known?.phase === "running" && known.sleepRequestId === requestId) return known;
+  const { vmId } = requirePhase(known, name, "suspended");
+  await life.posture.admitSpawn();
+  return await life.turns.take(vmId, async (evicted) => {
+    requirePhase(life.tenants.findByVm(vmId), name, "suspended");
+    using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(evicted));
+    evicted.throwIfAborted();
+    const resuming = life.journal.beginResume(requirePhase(life.tenants.findByVm(vmId), name, "suspended"), requestId);
+    await loadOrStaySuspended(life, resuming, evicted);
+    return await wakeOrBoot(life, resuming, evicted);
+  });
+}
+
+async function loadOrStaySuspended(life: Lifecycle, tenant: TenantRecord, evicted: AbortSignal): Promise<void> {
+  const { resumeLimitMs } = life.config;
+  const overdue = fail("RESUME_LIMIT_EXCEEDED", `the resume took longer than ${resumeLimitMs} ms`);
+  try {
+    await loadState(life, tenant, limited(evicted, resumeLimitMs, overdue));
+  } catch (error) {
+    evicted.throwIfAborted();
+    // Used up: whatever failed afterwards, there is nothing to go back to.
+    if (life.sealedStates.find(tenant.vmId) === undefined) return;
+    life.events.tenantResumeFailed(tenant, error);
+    // What fails here is in the log, and the reconciler goes on with it; the caller is told why the tenant was not resumed.
+    await settleSuspended(life, tenant, evicted).catch((cause: unknown) =>
+      life.logger.warn({ err: cause, vmId: tenant.vmId }, "a tenant is not suspended again yet"),
+    );
+    throw error;
+  }
+}
+
+/** Returns with the guest loaded and paused, and its state used up. */
+async function loadState(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
+  const { journal, parts, files } = life;
+  const { vmId, slot, image, generation, resources } = tenant;
+  const sealed = life.sealedStates.find(vmId);
+  if (sealed === undefined) throw new Error(`suspended tenant ${tenant.name} has no sealed state`);
+  await journal.step(tenant, "open-state", () => openState(life, tenant, sealed, signal));
+  await journal.step(tenant, "join-network", () => attachNetwork(life, tenant, signal));
+  signal.throwIfAborted();
+  const { vcpuCount, memoryMib } = resources;
+  // The guest has read its drive long ago, and its next identity is made in its memory.
+  const start = { vmId, slot, image, vcpuCount, memoryMib, generation, identityDrive: new Uint8Array() };
+  await journal.step(tenant, "load-state", async () => {
+    try {
+      await parts.vmm.load(start, files.readSpool(vmId));
+    } catch (cause) {
+      // The launcher has seen a later generation than this store knows: the store is a copy of before.
+      if (reasonOf(cause) === "STALE_GENERATION")
+        throw refused(life, tenant, sealed, fail("ROLLBACK", "a later generation was started already", { cause }));
+      throw cause;
+    }
+  });
+  await files.dropSpool(vmId);
+  signal.throwIfAborted();
+  journal.consume(tenant);
+  await files.remove(vmId);
+}
+
+/** Opens the sealed file into the spool, once its header says that it is this tenant's last state, saved on this machine. */
+async function openState(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  sealed: SealedState,
+  signal: AbortSignal,
+): Promise<void> {
+  const machine = await describeMachine(life, tenant);
+  const spool = life.files.writeSpool(tenant.vmId, signal);
+  // A spool that fails is told by the write that meets it.
+  spool.on("error", () => undefined);
+  try {
+    await openSet(
+      life.files.sealedPath(sealed),
+      async (header) => {
+        if (!isLast(header, tenant, sealed)) throw fail("ROLLBACK", "the file is not the tenant's last state");
+        refuseOtherMachine(header.machine, machine);
+        return await unwrapDataKey(life, tenant, sealed, signal);
+      },
+      async (_part, plain) => {
+        signal.throwIfAborted();
+        // The chunk is the reader's again when this returns.
+        if (!spool.write(Buffer.from(plain))) await once(spool, "drain", { signal });
+      },
+    );
+    spool.end();
+    await finished(spool);
+  } catch (error) {
+    spool.destroy();
+    await finished(spool).catch(() => undefined);
+    signal.throwIfAborted();
+    if (reasonOf(error) === "ROLLBACK") throw refused(life, tenant, sealed, error as ServiceError);
+    if (error instanceof SealBrokenError || isAbsence(error))
+      throw refused(life, tenant, sealed, fail("STATE_BROKEN", "the sealed state is not whole", { cause: error }));
+    throw error;
+  }
+}
+
+function isLast(header: SealedHeader, { name, vmId }: TenantRecord, sealed: SealedState): boolean {
+  const wrappedKey = Buffer.from(sealed.wrappedKey).toString("base64");
+  return (
+    header.kind === "snapshot" &&
+    header.tenant === name &&
+    header.vmId === vmId &&
+    header.generation === sealed.generation &&
+    header.counter === sealed.counter &&
+    header.wrappedKey === wrappedKey
+  );
+}
+
+async function unwrapDataKey(
+  life: Lifecycle,
+  { name }: TenantRecord,
+  sealed: SealedState,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const object = { purpose: "snapshot", objectId: sealedObjectId(sealed) };
+  const { plaintextKey } = await life.parts.secrets.unwrapDataKey(
+    { tenant: name, ...object, wrappedKey: sealed.wrappedKey },
+    { signal },
+  );
+  return plaintextKey?.value ?? new Uint8Array();
+}
+
+/** Somebody changed a file or a database: that is an alarm, and a record that this service cannot take back. */
+function refused(life: Lifecycle, tenant: TenantRecord, sealed: SealedState, error: ServiceError): ServiceError {
+  const { name, generation } = tenant;
+  life.events.sealedStateRefused(tenant, error.reason);
+  life.record(
+    ownOutcome({
+      ...{ action: "LoadState", outcome: "failure", reason: error.reason, tenant: name, generation },
+      resource: sealedObjectId(sealed),
+    }),
+  );
+  return error;
+}
+
+function isAbsence(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}

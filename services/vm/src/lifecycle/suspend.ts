@@ -1,0 +1,153 @@
+/**
+ * Suspends a tenant: guest quiesced, memory saved into the spool, sealed, durable, and only then killed. The order of journal rule 6: what fails
+ * before the sealed state's row leaves the tenant running, what fails after it leaves it suspended.
+ */
+import { randomUUID } from "node:crypto";
+import { ownOutcome } from "@lobsterd/chassis/audit.ts";
+import { fail } from "../errors.ts";
+import { sealSet } from "../sealing/seal-set.ts";
+import { sealedObjectId } from "../store/sealed-states.ts";
+import type { TenantRecord } from "../store/tenants.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+import { describeMachine } from "./machine-facts.ts";
+import { limited, requirePhase } from "./sleep-calls.ts";
+import { wakeOrBoot } from "./wake.ts";
+
+/** One part of a sealed set: memory and devices as the VMM wrote them. The disk stays where it is. */
+export const statePart = "state";
+
+/**
+ * Returns the suspended tenant. Throws TENANT_NOT_FOUND, TENANT_BUSY, TENANT_NOT_RUNNING, SUSPEND_REFUSED by the workload, SUSPEND_LIMIT_EXCEEDED,
+ * what a part failed with, or SUSPEND_INCOMPLETE when the state is sealed and the microVM is not gone yet.
+ */
+export async function suspendTenant(life: Lifecycle, requestId: string, name: string): Promise<TenantRecord> {
+  const known = life.tenants.find(name);
+  if (known?.phase === "suspended" && known.sleepRequestId === requestId) return known;
+  const { vmId } = requirePhase(known, name, "running");
+  return await life.turns.take(vmId, async (evicted) => {
+    const running = requirePhase(life.tenants.findByVm(vmId), name, "running");
+    const dataKey = await createDataKey(life, running, evicted);
+    try {
+      evicted.throwIfAborted();
+      const suspending = life.journal.beginSuspend(running, requestId);
+      await sealOrStayAwake(life, suspending, dataKey, evicted);
+      return await settleSuspended(life, suspending, evicted);
+    } finally {
+      dataKey.plaintext.fill(0);
+    }
+  });
+}
+
+interface DataKey {
+  readonly plaintext: Uint8Array;
+  readonly wrapped: Uint8Array;
+  readonly keyId: string;
+}
+
+/** Asked for before anything is done to the guest: it needs audit and the root key, and without them nothing has changed. */
+async function createDataKey(
+  life: Lifecycle,
+  { name, vmId, sealCounter }: TenantRecord,
+  signal: AbortSignal,
+): Promise<DataKey> {
+  const object = { purpose: "snapshot", objectId: sealedObjectId({ vmId, counter: sealCounter + 1 }) };
+  const made = await life.parts.secrets.createDataKey({ requestId: randomUUID(), tenant: name, ...object }, { signal });
+  return { plaintext: made.plaintextKey?.value ?? new Uint8Array(), wrapped: made.wrappedKey, keyId: made.keyId };
+}
+
+async function sealOrStayAwake(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  dataKey: DataKey,
+  evicted: AbortSignal,
+): Promise<void> {
+  const overdue = fail("SUSPEND_LIMIT_EXCEEDED", `the suspend took longer than ${life.config.suspendLimitMs} ms`);
+  try {
+    await sealMemory(life, tenant, dataKey, limited(evicted, life.config.suspendLimitMs, overdue));
+  } catch (error) {
+    evicted.throwIfAborted();
+    // A commit that failed to answer may have been made: the row decides.
+    if (life.sealedStates.find(tenant.vmId) !== undefined) return;
+    life.events.tenantSuspendFailed(tenant, error);
+    await life.files.remove(tenant.vmId);
+    evicted.throwIfAborted();
+    // What fails here is in the log, and the reconciler goes on with it; the caller is told why the tenant was not suspended.
+    await wakeOrBoot(life, life.journal.beginWake(tenant), evicted).catch((cause: unknown) =>
+      life.logger.warn({ err: cause, vmId: tenant.vmId }, "a tenant is not awake yet"),
+    );
+    throw error;
+  }
+}
+
+async function sealMemory(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  { plaintext, wrapped, keyId }: DataKey,
+  signal: AbortSignal,
+): Promise<void> {
+  const { journal, parts, files } = life;
+  const { name, vmId, generation, sealCounter: counter } = tenant;
+  const machine = await describeMachine(life, tenant);
+  await journal.step(tenant, "withdraw-route", () =>
+    parts.proxy.withdrawRoute({ requestId: randomUUID(), tenant: name, vmId }, { signal }),
+  );
+  await journal.step(tenant, "quiesce-guest", () => parts.guests.prepareSuspend(tenant, signal));
+  const { bytes } = await journal.step(tenant, "save-state", () =>
+    parts.vmm.save(vmId, files.writeSpool(vmId, signal)),
+  );
+  await journal.step(tenant, "seal-state", () =>
+    sealSet({
+      path: files.sealedPath({ vmId, counter }),
+      header: {
+        ...{ format: 1, kind: "snapshot", tenant: name, vmId, generation, counter, createTimeMs: life.now(), machine },
+        ...{ keyId, wrappedKey: Buffer.from(wrapped).toString("base64") },
+      },
+      dataKey: plaintext,
+      parts: [{ name: statePart, plainBytes: bytes, read: () => untilAborted(files.readSpool(vmId), signal) }],
+      compression: "zeros",
+    }),
+  );
+  signal.throwIfAborted();
+  journal.seal({ vmId, counter, generation, wrappedKey: wrapped }, () =>
+    life.record(
+      ownOutcome({
+        ...{ action: "SealState", outcome: "success", reason: "", tenant: name, generation },
+        resource: sealedObjectId({ vmId, counter }),
+      }),
+    ),
+  );
+}
+
+async function* untilAborted(pieces: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) {
+    signal.throwIfAborted();
+    yield piece;
+  }
+}
+
+/**
+ * Makes sure that nothing of a tenant is there but its sealed file and its disk, and ends what was under way. Safe to repeat, after a suspend and after a
+ * resume that used nothing up. Throws SUSPEND_INCOMPLETE; the reconciler goes on.
+ */
+export async function settleSuspended(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  evicted: AbortSignal,
+): Promise<TenantRecord> {
+  const { journal, parts, files } = life;
+  const { vmId } = tenant;
+  try {
+    parts.guests.forget(vmId);
+    await journal.step(tenant, "stop-microvm", () => parts.vmm.stop(vmId));
+    await files.dropSpool(vmId);
+    await journal.step(tenant, "detach-network", () => parts.net.detachNetwork({ requestId: randomUUID(), vmId }));
+  } catch (cause) {
+    evicted.throwIfAborted();
+    const message = `the memory of tenant ${tenant.name} is sealed; the end of its microVM goes on`;
+    throw fail("SUSPEND_INCOMPLETE", message, { metadata: { tenant: tenant.name }, cause });
+  }
+  evicted.throwIfAborted();
+  const suspended = journal.endSuspended(tenant);
+  life.events.tenantSuspended(suspended);
+  return suspended;
+}

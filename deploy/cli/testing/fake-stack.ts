@@ -264,6 +264,7 @@ function auditRoutes(state: State) {
       const nextPageToken = first + 2 < found.length ? String(first + 2) : "";
       return { records: found.slice(first, first + 2), page: { nextPageToken } };
     },
+    getLatestOwnRecord: unimplemented,
     async *tailRecords({ startSequence }) {
       for (let sequence = Number(startSequence); sequence < state.recordCount; sequence += 1)
         yield { record: record(sequence) };

@@ -10,6 +10,7 @@ export const access: readonly AccessRule[] = [
   allow(AuditService, {
     appendRecord: writers,
     queryRecords: readers,
+    getLatestOwnRecord: ["service:vm"],
     tailRecords: readers,
     getCheckpoint: readers,
     getInclusionProof: readers,

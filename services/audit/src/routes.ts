@@ -5,6 +5,7 @@ import { exportRecords } from "./rpc/export-records.ts";
 import { getCheckpoint } from "./rpc/get-checkpoint.ts";
 import { getConsistencyProof } from "./rpc/get-consistency-proof.ts";
 import { getInclusionProof } from "./rpc/get-inclusion-proof.ts";
+import { getLatestOwnRecord } from "./rpc/get-latest-own-record.ts";
 import { queryRecords } from "./rpc/query-records.ts";
 import { tailRecords } from "./rpc/tail-records.ts";
 import type { AuditContext } from "./service.ts";
@@ -15,6 +16,7 @@ export function createRoutes(context: AuditContext): readonly Routes[] {
     defineRoutes(AuditService, {
       appendRecord: appendRecord(context),
       queryRecords: queryRecords(context),
+      getLatestOwnRecord: getLatestOwnRecord(context),
       tailRecords: tailRecords(context),
       getCheckpoint: getCheckpoint(context),
       getInclusionProof: getInclusionProof(context),

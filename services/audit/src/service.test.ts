@@ -277,6 +277,8 @@ describe("who may call", () => {
       assert.equal(await outcome(client.appendRecord({ record: draft(1) })), mayAppend ? "allowed" : refusal);
       assert.equal(await outcome(client.queryRecords({})), mayQuery ? "allowed" : refusal);
       assert.equal(await outcome(client.getCheckpoint({})), mayQuery ? "allowed" : refusal);
+      const own = client.getLatestOwnRecord({ tenant: "demo", action: "SealState" });
+      assert.equal(await outcome(own), caller === "service:vm" ? "allowed" : refusal);
       const exported = await outcome(Array.fromAsync(client.exportRecords({})));
       assert.equal(exported, caller === "role:operator" ? "allowed" : refusal);
     });

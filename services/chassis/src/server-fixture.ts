@@ -58,6 +58,7 @@ const everyone: readonly Principal[] = ["service:vm", "role:operator"];
 export const accessTable = allow(AuditService, {
   appendRecord: ["service:vm"],
   queryRecords: everyone,
+  getLatestOwnRecord: [],
   tailRecords: everyone,
   getCheckpoint: everyone,
   getInclusionProof: everyone,
@@ -68,6 +69,7 @@ export const accessTable = allow(AuditService, {
 export const idleHandlers: Handlers<typeof AuditService> = {
   appendRecord: unimplemented,
   queryRecords: () => ({ records: [] }),
+  getLatestOwnRecord: unimplemented,
   tailRecords: unimplemented,
   getCheckpoint: () => ({ signedNote: "note" }),
   getInclusionProof: unimplemented,

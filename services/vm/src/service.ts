@@ -19,6 +19,7 @@ import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
 import { createLogger, type Logger } from "@lobsterd/chassis/logger.ts";
 import { type RunningServer, startServer } from "@lobsterd/chassis/server.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+import { AuditService } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
 import { RouteService } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
@@ -196,6 +197,7 @@ function connectParts(config: Config, vmm: LaunchedVmm, tokens: AgentTokens): Ho
     secrets: createServiceClient(SecretService, { service: "secrets", unixPath: peers.secrets }, tls, {
       timeoutMs: 30_000,
     }),
+    audit: createServiceClient(AuditService, { service: "audit", unixPath: peers.audit }, tls),
     readConnectionMax,
     guests: openGuestAgents({ ...tls, guestCaPath: config.guestCaPath, tokens }),
   };

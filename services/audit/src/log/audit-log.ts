@@ -13,6 +13,9 @@ import { instantOf, type Recovered, recoverLog, rowOf } from "./recovery.ts";
 /** What an appender gets once its record is on stable storage. */
 export type Receipt = { readonly sequence: number; readonly leafHash: Uint8Array; readonly treeSize: number };
 
+/** Other writers' records of the same tenant and action that `latest` passes over. */
+const maxForeignRecords = 100;
+
 /** A record read back, its hash verified. */
 export type StoredRecord = { readonly record: LogRecord; readonly leafHash: Uint8Array };
 
@@ -161,6 +164,20 @@ export class AuditLog {
     const records: StoredRecord[] = [];
     for (const place of page.places) records.push(await this.#read(place));
     return page.next === undefined ? { records } : { records, next: page.next };
+  }
+
+  /** The newest record of a tenant and an action that `writer` appended. Looks at no more than the last hundred of that tenant and action. */
+  async latest(wanted: {
+    readonly tenant: string;
+    readonly action: string;
+    readonly writer: string;
+  }): Promise<StoredRecord | undefined> {
+    this.#indexDurable();
+    for (const place of this.#options.index.latest(wanted.tenant, wanted.action, maxForeignRecords)) {
+      const stored = await this.#read(place);
+      if (stored.record.writer === wanted.writer) return stored;
+    }
+    return undefined;
   }
 
   /** The tree over every record that is durable now. */

@@ -60,6 +60,7 @@ export const migrations = [
      BEGIN SELECT RAISE(ABORT, 'audit records never change'); END;
    CREATE TRIGGER records_never_go BEFORE DELETE ON records
      BEGIN SELECT RAISE(ABORT, 'audit records never go'); END;`,
+  "CREATE INDEX by_tenant_and_action ON records (tenant, action) WHERE tenant <> ''",
 ] as const;
 
 /**
@@ -71,6 +72,7 @@ export class RecordIndex {
   readonly #insert: StatementSync;
   readonly #byEventId: StatementSync;
   readonly #appendMs: StatementSync;
+  readonly #latest: StatementSync;
   readonly #selects = new Map<string, StatementSync>();
 
   /** `:memory:` is for tests. Throws LOG_IN_USE if another process has it open. */
@@ -82,6 +84,10 @@ export class RecordIndex {
     );
     this.#byEventId = this.#database.prepare(
       "SELECT sequence, offset, bytes, tree_size, leaf_hash FROM records WHERE event_id = ?",
+    );
+    this.#latest = this.#database.prepare(
+      `SELECT * FROM records INDEXED BY by_tenant_and_action WHERE tenant = ? AND tenant <> '' AND action = ?
+       ORDER BY sequence DESC LIMIT ?`,
     );
     this.#appendMs = this.#database.prepare("SELECT append_ms FROM records WHERE sequence = ?");
   }
@@ -156,6 +162,11 @@ export class RecordIndex {
       if (matches(row, wanted)) places.push(placeOf(row));
     }
     return { places };
+  }
+
+  /** The last places of a tenant and an action, newest first. */
+  latest(tenant: string, action: string, limit: number): readonly Place[] {
+    return this.#latest.all(tenant, action, limit).map(placeOf);
   }
 
   close(): void {

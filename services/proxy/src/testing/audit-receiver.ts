@@ -32,6 +32,7 @@ export async function startAuditReceiver(
           return { sequence: BigInt(records.length) };
         },
         queryRecords: () => ({}),
+        getLatestOwnRecord: () => ({}),
         tailRecords: async function* none() {},
         getCheckpoint: () => ({}),
         getInclusionProof: () => ({}),
@@ -42,7 +43,12 @@ export async function startAuditReceiver(
     access: [
       allow(AuditService, {
         ...{ appendRecord: ["service:proxy"], queryRecords: nobody, tailRecords: nobody, getCheckpoint: nobody },
-        ...{ getInclusionProof: nobody, getConsistencyProof: nobody, exportRecords: nobody },
+        ...{
+          getInclusionProof: nobody,
+          getConsistencyProof: nobody,
+          exportRecords: nobody,
+          getLatestOwnRecord: nobody,
+        },
       }),
     ],
   });

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
+import type { AuditEntry } from "@lobsterd/chassis/audit.ts";
+import { recordDraft } from "@lobsterd/chassis/audit-record.ts";
 import { type ServiceError, toConnectError } from "@lobsterd/chassis/errors.ts";
 import {
   ExecResponseSchema,
@@ -13,6 +15,7 @@ import {
   StreamLogsResponseSchema,
   WorkloadState,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import { GetLatestOwnRecordResponseSchema } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import type { EgressPolicy, NetworkLimits } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import {
   AttachNetworkResponseSchema,
@@ -58,6 +61,7 @@ export type Failure =
   | "renewIdentity"
   | "createDataKey"
   | "unwrapDataKey"
+  | "getLatestOwnRecord"
   | "prepareSuspend"
   | "takeGeneration"
   | "completeResume"
@@ -96,6 +100,8 @@ export interface FakeHost {
   readonly networks: Map<string, FakeNetwork>;
   /** By tenant. */
   readonly routes: Map<string, FakeRoute>;
+  /** What audit was told, in order. It outlives the runs, and is not put back with a store. */
+  readonly audited: AuditEntry[];
   /** VM ids with an identity. */
   readonly identities: Set<string>;
   /** Tenants that have a key. */
@@ -121,6 +127,7 @@ export interface FakeHostOptions extends FakeVmmOptions {
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const networks = new Map<string, FakeNetwork>();
   const routes = new Map<string, FakeRoute>();
+  const audited: AuditEntry[] = [];
   const identities = new Set<string>();
   const keys = new Set<string>();
   const renewed: string[] = [];
@@ -252,6 +259,13 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     net: createClient(NetworkService, transport),
     proxy: createClient(RouteService, transport),
     secrets: createClient(SecretService, transport),
+    audit: {
+      getLatestOwnRecord: async ({ tenant, action }) => {
+        attempt("getLatestOwnRecord");
+        const entry = audited.findLast((known) => known.tenant === tenant && known.action === action);
+        return create(GetLatestOwnRecordResponseSchema, entry && { record: { draft: recordDraft(entry, "") } });
+      },
+    },
     guests: {
       awaitAgent: async ({ vmId, generation }, _limitMs, signal) => {
         signal.throwIfAborted();
@@ -313,6 +327,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     facts: { cpuModel: "cpu", microcode: "0x1", hostKernel: "6.1" },
     networks,
     routes,
+    audited,
     identities,
     keys,
     renewed,

@@ -87,7 +87,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
     ...{ config: runConfig, logger: silent, tenants, slots, journal, images, bootQueue, now },
     ...{ parts: host.parts, sealedStates, files: host.files, hostFacts: host.facts },
     posture,
-    ...listen(told),
+    ...listen(told, host.audited),
     reportGuestSpans: () => undefined,
     renewals: { issued: () => undefined },
   });
@@ -105,7 +105,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
 }
 
 /** Events and audit records as lines, in the order in which they were told. */
-function listen(told: string[]) {
+function listen(told: string[], audited: AuditEntry[]) {
   const events: TenantEvents = {
     tenantSpawned: ({ name }) => void told.push(`event spawned ${name}`),
     tenantSpawnFailed: ({ name }, error) => void told.push(`event spawn-failed ${name} ${reasonOf(error) ?? ""}`),
@@ -118,8 +118,11 @@ function listen(told: string[]) {
     sealedStateRefused: ({ name }, reason) => void told.push(`event sealed-state-refused ${name} ${reason}`),
     tenantFailed: ({ name }, reason) => void told.push(`event failed ${name} ${reason}`),
   };
-  const record = ({ action, phase, outcome, reason, tenant }: AuditEntry) =>
-    void told.push(`record ${action} ${phase} ${outcome} ${reason} ${tenant}`);
+  const record = (entry: AuditEntry) => {
+    const { action, phase, outcome, reason, tenant } = entry;
+    audited.push(entry);
+    told.push(`record ${action} ${phase} ${outcome} ${reason} ${tenant}`);
+  };
   return { events, record };
 }
 

@@ -99,8 +99,8 @@ export interface Journal {
   /** Ends a suspend, or a resume that is to be begun again, with the tenant suspended. */
   endSuspended(tenant: TenantRecord): TenantRecord;
   beginResume(tenant: TenantRecord, requestId: string): TenantRecord;
-  /** Rule 6: from here on the sealed file is used up. */
-  consume(tenant: TenantRecord): void;
+  /** Rule 6: from here on the sealed file is used up. `also` runs in the same transaction. */
+  consume(tenant: TenantRecord, also: () => void): void;
   /** Rule 7 for a guest that is woken where it is, or booted: turns what is under way into a resume without a sealed state. */
   beginWake(tenant: TenantRecord): TenantRecord;
   endResumed(tenant: TenantRecord): TenantRecord;
@@ -219,7 +219,11 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
         begin.run(tenant.vmId, "resume", now());
         return tenants.markResuming(tenant.vmId, requestId);
       }),
-    consume: ({ vmId }) => sealedStates.delete(vmId),
+    consume: ({ vmId }, also) =>
+      transaction(database, () => {
+        also();
+        sealedStates.delete(vmId);
+      }),
     beginWake: ({ vmId }) =>
       transaction(database, () => {
         begin.run(vmId, "resume", now());

@@ -16,6 +16,7 @@ import type { TenantRecord } from "../store/tenants.ts";
 import { attachNetwork } from "./boot.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { describeMachine, refuseOtherMachine } from "./machine-facts.ts";
+import { recordSeal, refuseOlderThanAudit } from "./rollback.ts";
 import { limited, requirePhase } from "./sleep-calls.ts";
 import { settleSuspended } from "./suspend.ts";
 import { wakeOrBoot } from "./wake.ts";
@@ -64,7 +65,12 @@ async function loadState(life: Lifecycle, tenant: TenantRecord, signal: AbortSig
   const { vmId, slot, image, generation, resources } = tenant;
   const sealed = life.sealedStates.find(vmId);
   if (sealed === undefined) throw new Error(`suspended tenant ${tenant.name} has no sealed state`);
-  await journal.step(tenant, "open-state", () => openState(life, tenant, sealed, signal));
+  await journal.step(tenant, "open-state", async () => {
+    await refuseOlderThanAudit(life, tenant, sealed, signal).catch((error: unknown) => {
+      throw reasonOf(error) === "ROLLBACK" ? refused(life, tenant, sealed, error as ServiceError) : error;
+    });
+    await openState(life, tenant, sealed, signal);
+  });
   await journal.step(tenant, "join-network", () => attachNetwork(life, tenant, signal));
   signal.throwIfAborted();
   const { vcpuCount, memoryMib } = resources;
@@ -82,7 +88,7 @@ async function loadState(life: Lifecycle, tenant: TenantRecord, signal: AbortSig
   });
   await files.dropSpool(vmId);
   signal.throwIfAborted();
-  journal.consume(tenant);
+  journal.consume(tenant, () => recordSeal(life, "ConsumeState", tenant, sealed));
   await files.remove(vmId);
 }
 

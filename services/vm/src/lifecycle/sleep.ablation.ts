@@ -10,7 +10,11 @@ const promises = "../lifecycle/sleep-promises.test.ts";
 const controls: readonly (readonly [what: string, alteration: Alteration, name: string, tests?: string])[] = [
   [
     "a state that is used up before its guest runs",
-    { file: "../lifecycle/resume.ts", find: "  journal.consume(tenant);\n  await files.remove(vmId);\n", replace: "" },
+    {
+      file: "../lifecycle/resume.ts",
+      find: '  journal.consume(tenant, () => recordSeal(life, "ConsumeState", tenant, sealed));\n  await files.remove(vmId);\n',
+      replace: "",
+    },
     "the state is used up before the loaded guest runs",
   ],
   [
@@ -22,6 +26,16 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
     "the word of the launcher about generations",
     { file: "../lifecycle/resume.ts", find: 'if (reasonOf(cause) === "STALE_GENERATION")', replace: "if (false)" },
     "yesterday's file with yesterday's database",
+  ],
+  [
+    "the later state that the audit log knows",
+    { file: "../lifecycle/rollback.ts", find: "sealedLast <= sealed.counter && ", replace: "" },
+    "a whole host of yesterday is a rollback too",
+  ],
+  [
+    "the use that the audit log knows",
+    { file: "../lifecycle/rollback.ts", find: " && consumedLast < sealed.counter", replace: "" },
+    "a state that the audit log knows as used up",
   ],
   [
     "a new generation for each attempt",

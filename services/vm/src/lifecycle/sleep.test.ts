@@ -67,9 +67,11 @@ test("a suspended tenant is a sealed file and a disk, and resumed it has its mem
     "event spawned demo",
     "record SealState outcome success  demo",
     "event suspended demo",
+    "record ConsumeState outcome success  demo",
     "event resumed demo",
     "record SealState outcome success  demo",
     "event suspended demo",
+    "record ConsumeState outcome success  demo",
     "event resumed demo",
   ]);
 });
@@ -310,7 +312,7 @@ test("an older file of the tenant in place of its last one is a rollback, with a
   assert.equal(await requireOneOfTwo(host, run, vmId), "running");
 });
 
-test("yesterday's file with yesterday's database is a rollback too: the launcher has seen a later generation", async () => {
+test("yesterday's file with yesterday's database and audit log is a rollback too: the launcher has seen a later generation", async () => {
   const host = createFakeHost();
   const database = memory();
   const { run, vmId } = await running(host, database);
@@ -329,10 +331,35 @@ test("yesterday's file with yesterday's database is a rollback too: the launcher
     .run(generation, generation);
   database.prepare("INSERT INTO sealed_state VALUES (?, 1, ?, ?)").run(vmId, generation, wrapped);
   copyFileSync(join(host.directory, "kept", "first"), join(sealedDir(host), `${vmId}-1.sealed`));
+  host.audited.length = 1;
   run.told.length = 0;
   await assert.rejects(resume(run), withReason("ROLLBACK"));
   assert.equal(run.told[1], "record LoadState outcome failure ROLLBACK demo");
   assert.ok((await host.parts.vmm.list()).every(({ state }) => state === "exited"));
+});
+
+test("a whole host of yesterday is a rollback too: the audit log knows a later state", async () => {
+  const host = createFakeHost();
+  const { run, vmId } = await running(host, memory());
+  await suspend(run);
+  host.audited.push(...host.audited.map((entry) => ({ ...entry, resource: `${vmId}-2` })));
+  run.told.length = 0;
+  await assert.rejects(resume(run), withReason("ROLLBACK"));
+  assert.equal(run.told[1], "record LoadState outcome failure ROLLBACK demo");
+  assert.equal(await requireOneOfTwo(host, run, vmId), "suspended");
+});
+
+test("a state that the audit log knows as used up is a rollback, and one of another microVM of the name says nothing", async () => {
+  const host = createFakeHost();
+  const { run, vmId } = await running(host, memory());
+  await suspend(run);
+  const [sealed] = host.audited;
+  assert.ok(sealed);
+  host.audited.push({ ...sealed, action: "ConsumeState" });
+  await assert.rejects(resume(run), withReason("ROLLBACK"));
+  host.audited.push({ ...sealed, action: "ConsumeState", resource: `${"0".repeat(32)}-9` });
+  await resume(run);
+  assert.equal(await requireOneOfTwo(host, run, vmId), "running");
 });
 
 for (const [what, change] of [

@@ -3,13 +3,13 @@
  * before the sealed state's row leaves the tenant running, what fails after it leaves it suspended.
  */
 import { randomUUID } from "node:crypto";
-import { ownOutcome } from "@lobsterd/chassis/audit.ts";
 import { fail } from "../errors.ts";
 import { sealSet } from "../sealing/seal-set.ts";
 import { sealedObjectId } from "../store/sealed-states.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { describeMachine } from "./machine-facts.ts";
+import { recordSeal } from "./rollback.ts";
 import { limited, requirePhase } from "./sleep-calls.ts";
 import { wakeOrBoot } from "./wake.ts";
 
@@ -108,14 +108,8 @@ async function sealMemory(
     }),
   );
   signal.throwIfAborted();
-  journal.seal({ vmId, counter, generation, wrappedKey: wrapped }, () =>
-    life.record(
-      ownOutcome({
-        ...{ action: "SealState", outcome: "success", reason: "", tenant: name, generation },
-        resource: sealedObjectId({ vmId, counter }),
-      }),
-    ),
-  );
+  const sealed = { vmId, counter, generation, wrappedKey: wrapped };
+  journal.seal(sealed, () => recordSeal(life, "SealState", tenant, sealed));
 }
 
 async function* untilAborted(pieces: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {

@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { sendJson } from "../gateway/server.ts";
 import { exchangeFrames } from "./frames.ts";
+import { keepWriting } from "./keep-writing.ts";
 import { remember } from "./remember.ts";
 import { runCommand } from "./run.ts";
 import { connectAll, flood, hold, use } from "./sockets.ts";
@@ -22,6 +23,7 @@ const attacks: Readonly<Record<string, Attack>> = {
   "/hold": hold,
   "/use": use,
   "/remember": remember,
+  "/keep-writing": keepWriting,
 };
 
 async function readBody(request: IncomingMessage): Promise<string> {

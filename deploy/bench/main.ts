@@ -2,7 +2,7 @@
  * Measures side by side in one run: a bare QEMU boot of the image to its first HTTP answer, and SpawnTenant to the first HTTPS
  * answer; how much of a spawn is the control plane's own; and how fast an eviction cuts a tenant off. Rounds alternate, so that
  * a busy machine slows both down. Before that, what a record of the audit log costs, `audit.ts`, and what a tenant's network and route cost
- * among others: `network/measure.ts`, `front/measure.ts`.
+ * among others: `network/measure.ts`, `front/measure.ts`, and what sleep costs: `sleep/measure.ts`.
  *
  * The control plane's own share is all of a spawn but waiting for the guest's boot. QEMU's own start, from its exec until its vCPU
  * could run, is part of that boot: the bare one takes it too. Building the jail before it and reading it back after it are not.
@@ -20,15 +20,17 @@ import { measureFront } from "./front/measure.ts";
 import { describeMachine } from "./machine.ts";
 import { measureNetwork } from "./network/measure.ts";
 import { type Goal, judge, report } from "./report.ts";
+import { measureSleep } from "./sleep/measure.ts";
 import { measureSpawn, type SpawnTimes } from "./spawn.ts";
 import { median } from "./statistics.ts";
 
-const parts = ["audit", "network", "front", "spawn"] as const;
+const parts = ["audit", "network", "front", "sleep", "spawn"] as const;
 const usage = `usage: main.ts [--only ${parts.join("|")}] [--rounds N] [--trace] [--tenants N]
 
   --only PART  spawn: spawns and evictions of real guests; network: what a network costs among many;
-               front: what TLS to a guest adds, and a route among many; audit: appends to the audit log (default: all)
-  --rounds N   alternating rounds of spawn (default: 7)
+               front: what TLS to a guest adds, and a route among many; audit: appends to the audit log;
+               sleep: sealing, suspends and resumes (default: all)
+  --rounds N   alternating rounds of spawn and of sleep (default: 7)
   --trace      print the trace of the spawn with the median own share
   --tenants N  most tenants of network (default: 1000)
 `;
@@ -61,8 +63,9 @@ async function main(): Promise<number> {
   const audit = !isWanted("audit") || judge(await measureAudit(progress));
   const network = !isWanted("network") || judge(await measureNetwork(tenants, progress));
   const front = !isWanted("front") || judge(await measureFront(progress));
+  const sleep = !isWanted("sleep") || judge(await measureSleep(rounds, progress));
   const spawn = !isWanted("spawn") || (await measureSpawns(rounds));
-  return audit && network && front && spawn ? 0 : 1;
+  return audit && network && front && sleep && spawn ? 0 : 1;
 }
 
 async function measureSpawns(rounds: number): Promise<boolean> {

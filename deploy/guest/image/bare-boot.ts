@@ -130,6 +130,8 @@ export type BareGuest = {
   readonly privateKeyPem: string;
   /** performance.now() at the start of QEMU. */
   readonly startedAtMs: number;
+  /** Kills the machine and starts another on the same disks, network and identity, with more arguments. */
+  startAgain(extraArguments: readonly string[]): Promise<void>;
   /** Ends the machine and removes its namespace and files; safe to repeat. */
   stop(): Promise<void>;
 };
@@ -146,6 +148,8 @@ export type BareBootOptions = {
   readonly translationCacheMib?: number;
   /** Replaces the identity document, to see what a guest does without one. */
   readonly identityDrive?: Buffer;
+  /** Behind QEMU's own; `{directory}` in one of them is the guest's. */
+  readonly extraArguments?: readonly string[];
 };
 
 /** Starts QEMU on an image in a namespace of its own and returns at once: the guest is only beginning to boot. */
@@ -182,25 +186,41 @@ export async function startBareGuest(options: BareBootOptions): Promise<BareGues
     agentPort,
     frontPort,
   ]);
-  const startedAtMs = performance.now();
-  // `ip netns exec` becomes QEMU, so the child's pid is QEMU's.
-  const machine = spawn("ip", ["netns", "exec", network.name, ...argv], { stdio: ["ignore", "ignore", "inherit"] });
+  let startedAtMs = 0;
+  const start = (extra: readonly string[]): ChildProcess => {
+    startedAtMs = performance.now();
+    const inDirectory = extra.map((argument) => argument.replaceAll("{directory}", directory));
+    // `ip netns exec` becomes QEMU, so the child's pid is QEMU's.
+    const command = ["netns", "exec", network.name, ...argv, ...inDirectory];
+    return spawn("ip", command, { stdio: ["ignore", "ignore", "inherit"] });
+  };
+  let machine = start(options.extraArguments ?? []);
+  const kill = async () => {
+    if (machine.exitCode !== null || machine.signalCode !== null) return;
+    const ended = once(machine, "exit");
+    machine.kill("SIGKILL");
+    await ended;
+  };
   return {
     network,
-    process: machine,
+    get process() {
+      return machine;
+    },
     identity,
     platform,
     guests,
     tokens,
     directory,
     privateKeyPem: leaf.privateKeyPem,
-    startedAtMs,
+    get startedAtMs() {
+      return startedAtMs;
+    },
+    async startAgain(extra) {
+      await kill();
+      machine = start(extra);
+    },
     async stop() {
-      if (machine.exitCode === null && machine.signalCode === null) {
-        const ended = once(machine, "exit");
-        machine.kill("SIGKILL");
-        await ended;
-      }
+      await kill();
       await network.remove();
       await rm(directory, { recursive: true, force: true });
     },

@@ -3,6 +3,8 @@ import { dirname } from "node:path";
 import { type Compression, partKey, sealChunk } from "./chunk.ts";
 import { chunkBytes, chunkCountOf, encodeHeader, headerDigest, type SealedHeader } from "./header.ts";
 
+const batchBytes = 1024 * 1024;
+
 /** One part as it is before it is sealed: exactly `plainBytes`, in pieces of any size. */
 export interface PartSource {
   readonly name: string;
@@ -21,7 +23,7 @@ export interface SealOrder {
 }
 
 /**
- * Seals the parts into one file, 0600, durable on return under its name and not before. Holds two chunks in memory, whatever the size. A failed
+ * Seals the parts into one file, 0600, durable on return under its name and not before. Holds two batches of 1 MiB in memory, whatever the size. A failed
  * call leaves nothing. Throws RangeError when a source is not as long as it says, and what the file system throws.
  */
 export async function sealSet({ path, header, dataKey, parts, compression }: SealOrder): Promise<SealedHeader> {
@@ -52,18 +54,48 @@ export async function sealSet({ path, header, dataKey, parts, compression }: Sea
 
 async function sealPart(file: FileHandle, part: PartSource, key: Buffer, compression: Compression): Promise<void> {
   const last = chunkCountOf(part.plainBytes) - 1;
+  const writer = createBatchWriter(file);
   let index = 0;
   try {
     for await (const plain of chunksOf(part)) {
       const record = sealChunk(key, index, index === last, plain, compression);
       const length = Buffer.alloc(4);
       length.writeUInt32BE(record.length);
-      await file.writev([length, record]);
+      await writer.add([length, record]);
       index += 1;
     }
   } finally {
     key.fill(0);
+    await writer.end();
   }
+}
+
+/** A write costs as much as sealing a chunk: records are written by the megabyte, and the next ones sealed meanwhile. */
+function createBatchWriter(file: FileHandle) {
+  let batch: Buffer[] = [];
+  let bytes = 0;
+  let writing: Promise<unknown> = Promise.resolve();
+  async function flush(): Promise<void> {
+    await writing;
+    const [full, expected] = [batch, bytes];
+    [batch, bytes] = [[], 0];
+    if (expected === 0) return;
+    writing = file.writev(full).then(({ bytesWritten }) => {
+      if (bytesWritten !== expected) throw new Error("the disk took a part of what was sealed");
+    });
+    writing.catch(() => undefined); // thrown by whoever waits for it next
+  }
+  return {
+    async add(buffers: readonly Buffer[]): Promise<void> {
+      for (const buffer of buffers) bytes += buffer.length;
+      batch.push(...buffers);
+      if (bytes >= batchBytes) await flush();
+    },
+    async end(): Promise<void> {
+      await flush();
+      await writing;
+    },
+  };
 }
 
 /** The part in chunks of 64 KiB, the last of them shorter; one empty chunk for an empty part. A chunk is valid until the next one. */

@@ -1,6 +1,6 @@
 import type { Logger } from "@lobsterd/chassis/logger.ts";
-import { createCounter } from "@lobsterd/chassis/metrics.ts";
 import type { LogObserver } from "./log/audit-log.ts";
+import { auditMetrics } from "./metrics.ts";
 import type { PublisherObserver } from "./witness/publisher.ts";
 
 /**
@@ -8,10 +8,6 @@ import type { PublisherObserver } from "./witness/publisher.ts";
  * its disk, and none of them is about a tenant.
  */
 export function createLogEvents(logger: Logger): Omit<LogObserver, "grew"> & PublisherObserver {
-  const lateCheckpoints = createCounter(
-    "lobsterd.audit.checkpoints_late",
-    "Times that a store of checkpoints, such as the witness, fell behind for longer than its bound",
-  );
   return {
     recovered({ records, goodBytes, tornBytes, tornBecause }) {
       logger.info({ records, bytes: goodBytes }, "log verified");
@@ -28,7 +24,7 @@ export function createLogEvents(logger: Logger): Omit<LogObserver, "grew"> & Pub
       logger.fatal({ err: error }, "log failed, nothing is accepted any more");
     },
     late(store, waitingMs, error) {
-      lateCheckpoints.add(1);
+      auditMetrics.lateCheckpoints.add(1);
       logger.error({ store, waitingMs, err: error }, "checkpoints do not reach their store");
     },
     caughtUp(store) {

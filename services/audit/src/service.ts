@@ -13,6 +13,7 @@ import { type Checkpointer, createCheckpointer } from "./log/checkpointer.ts";
 import { openFileOnDisk } from "./log/file-on-disk.ts";
 import type { LogFile } from "./log/log-file.ts";
 import { RecordIndex } from "./log/record-index.ts";
+import { auditMetrics } from "./metrics.ts";
 import { createOwnAuditPolicy } from "./own-audit-policy.ts";
 import { createRoutes } from "./routes.ts";
 import { openSigningKey, originOf } from "./signing-key.ts";
@@ -107,8 +108,24 @@ export async function startAudit(
   });
   scope.onClose(() => server.close());
   server.setServing(log.accepting);
+  const gauges = showLog({ log, checkpointer: signed }, publishers);
+  scope.onClose(() => {
+    for (const gauge of gauges) gauge[Symbol.dispose]();
+  });
   keepUp({ log, checkpointer: signed }, publishers, { signal: scope.signal, logger });
   return server;
+}
+
+/** Shows how the log stands, at each export. */
+function showLog({ log, checkpointer }: AuditContext, publishers: readonly Publisher[]): readonly Disposable[] {
+  return [
+    auditMetrics.records.observe(() => log.tree().size),
+    auditMetrics.unsigned.observe(() => log.tree().size - checkpointer.newestSize()),
+    auditMetrics.checkpointLag.observe(() =>
+      publishers.map((publisher) => [publisher.waitingMs() / 1000, { store: publisher.kind }] as const),
+    ),
+    auditMetrics.accepting.observe(() => (log.accepting ? 1 : 0)),
+  ];
 }
 
 /** What audit does by itself, beside answering: sign what is new, bring it to the witness, look how much disk is left. */

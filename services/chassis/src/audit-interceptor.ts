@@ -6,9 +6,9 @@ import { uuidv7 } from "uuidv7";
 import type { AuditEntry, AuditPolicy, AuditRule, AuditSink, AuditTarget } from "./audit.ts";
 import { nextNumber } from "./audit-record.ts";
 import { callerKey } from "./caller.ts";
+import { chassisMetrics } from "./chassis-metrics.ts";
 import { codeName, defineErrors, reasonOf, toConnectError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
-import { createCounter } from "./metrics.ts";
 import { onBehalfOfKey } from "./on-behalf-of.ts";
 import { withoutSecrets } from "./redacted-message.ts";
 import { hookMessages } from "./streams.ts";
@@ -72,7 +72,6 @@ type Call = { readonly rule: AuditRule; readonly facts: Facts; readonly outcomeI
 function createRecorder(policy: AuditPolicy, logger: Logger, limitMs: number) {
   const audit = { place: "audit", sink: policy.sink, limitMs: spoolAfterMs };
   const spool = { place: "spool", sink: policy.spool, limitMs };
-  const lost = createCounter("lobsterd.audit.records_lost", "Records that neither audit nor the spool took");
 
   /** Keeps a record in the first place that takes it. */
   async function keep(entry: AuditEntry, places: readonly (typeof audit)[]): Promise<void> {
@@ -85,7 +84,7 @@ function createRecorder(policy: AuditPolicy, logger: Logger, limitMs: number) {
       }
     }
     // The last place that can hold the record is the log; a kill or an evict goes on regardless.
-    lost.add(1);
+    chassisMetrics.recordsLost.add(1);
     logger.error({ record: entry }, "audit record could not be kept");
   }
 

@@ -5,6 +5,7 @@ import { AuditService } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { uuidv7 } from "uuidv7";
 import type { OpenCalls } from "./audit-open-calls.ts";
 import { nextNumber, recordDraft } from "./audit-record.ts";
+import { chassisMetrics } from "./chassis-metrics.ts";
 import { createServiceClient, type Peer } from "./client.ts";
 import { reasonOf } from "./errors.ts";
 import { every } from "./lifecycle.ts";
@@ -145,6 +146,7 @@ export function openAuditSpool(
 ): AuditSpool {
   const store = openSpoolStore(database);
   const closing = new AbortController();
+  const gauges = showSpool(store);
   let running: Promise<number> | undefined;
 
   /** Sends one record and returns true if it left the spool. */
@@ -209,7 +211,10 @@ export function openAuditSpool(
       running ??= Promise.resolve().then(drain);
       return running;
     },
-    close: () => closing.abort(),
+    close: () => {
+      closing.abort();
+      for (const gauge of gauges) gauge[Symbol.dispose]();
+    },
   };
   const deliverQuietly = async () => {
     await spool
@@ -218,6 +223,25 @@ export function openAuditSpool(
   };
   every(deliverIntervalMs, "deliver audit spool", deliverQuietly, { signal: closing.signal, logger });
   return spool;
+}
+
+/** What waits, for the metrics. */
+function showSpool(store: ReturnType<typeof openSpoolStore>): readonly Disposable[] {
+  const { spoolRecords, spoolSize, spoolAge } = chassisMetrics;
+  return [
+    spoolRecords.observe(() => {
+      const { waiting, refused } = store.counts();
+      return [
+        [waiting, { state: "waiting" }],
+        [refused, { state: "refused" }],
+      ];
+    }),
+    spoolSize.observe(() => store.bytes()),
+    spoolAge.observe(() => {
+      const [oldest] = store.oldest(1);
+      return oldest === undefined ? 0 : Math.max(0, Date.now() - oldest.entry.time.getTime()) / 1000;
+    }),
+  ];
 }
 
 type Spooled = { readonly sequence: number; readonly entry: AuditEntry; readonly bytes: number };
@@ -232,6 +256,9 @@ function openSpoolStore(database: DatabaseSync) {
   const oldest = database.prepare(
     "SELECT sequence, entry FROM chassis_audit_spool WHERE refused = 0 ORDER BY sequence LIMIT ?",
   );
+  const counts = database.prepare(
+    "SELECT count(*) FILTER (WHERE refused = 0) AS waiting, coalesce(sum(refused), 0) AS refused FROM chassis_audit_spool",
+  );
   const remove = database.prepare("DELETE FROM chassis_audit_spool WHERE sequence = ?");
   const refuse = database.prepare("UPDATE chassis_audit_spool SET refused = 1 WHERE sequence = ?");
   const gap = database.prepare("SELECT entry FROM chassis_audit_gap");
@@ -245,8 +272,12 @@ function openSpoolStore(database: DatabaseSync) {
     add(eventId: string, text: string): void {
       if (insert.run(eventId, text).changes > 0) bytes += text.length;
     },
-    oldest: (): Spooled[] =>
-      oldest.all(deliverBatch).map(({ sequence, entry }) => {
+    counts(): { waiting: number; refused: number } {
+      const row = counts.get();
+      return { waiting: Number(row?.waiting ?? 0), refused: Number(row?.refused ?? 0) };
+    },
+    oldest: (most = deliverBatch): Spooled[] =>
+      oldest.all(most).map(({ sequence, entry }) => {
         const text = String(entry);
         return { sequence: Number(sequence), entry: fromJson(text), bytes: text.length };
       }),

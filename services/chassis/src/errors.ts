@@ -26,11 +26,11 @@ export class ServiceError extends Error {
 }
 
 /**
- * Declares the failures of one service and returns the only way to make them.
+ * Declares the failures of one service and returns the only way to make them, which has their list as `reasons`.
  * `domain` is `<service>.lobsterd`; a reason is UPPER_SNAKE_CASE and never changes its meaning.
  */
 export function defineErrors<const R extends Reasons>(domain: string, reasons: R) {
-  return (
+  const make = (
     reason: keyof R & string,
     message: string,
     details: { metadata?: Readonly<Record<string, string>>; cause?: unknown } = {},
@@ -39,6 +39,7 @@ export function defineErrors<const R extends Reasons>(domain: string, reasons: R
     if (code === undefined) throw new Error(`undeclared reason ${reason} of ${domain}`);
     return new ServiceError({ reason, domain, code }, message, details);
   };
+  return Object.assign(make, { reasons: Object.keys(reasons) as readonly string[] });
 }
 
 /**

@@ -11,6 +11,7 @@ import {
   StorageType,
 } from "@nats-io/jetstream";
 import { connect, type NatsConnection, nanos } from "@nats-io/transport-node";
+import { chassisMetrics } from "./chassis-metrics.ts";
 import type { TlsFiles } from "./listener.ts";
 import type { Logger } from "./logger.ts";
 import { raceSignal } from "./streams.ts";
@@ -45,7 +46,11 @@ export function openBroker(options: {
   readonly logger: Logger;
 }): Broker {
   const closing = new AbortController();
-  const connection = connectForEver(options, closing.signal);
+  let isConnected = false;
+  const gauge = chassisMetrics.brokerConnected.observe(() => (isConnected ? 1 : 0));
+  const connection = connectForEver(options, closing.signal, (state) => {
+    isConnected = state;
+  });
   // Whoever awaits it sees the rejection; with nobody waiting a close before the first connection is not an error.
   connection.catch(() => undefined);
   const client = connection.then(async (nats) => ({
@@ -79,6 +84,7 @@ export function openBroker(options: {
       }
     },
     async close() {
+      gauge[Symbol.dispose]();
       closing.abort(new Error("event bus is closed"));
       const nats = await connection.catch(() => undefined);
       if (nats === undefined) return;
@@ -91,6 +97,7 @@ export function openBroker(options: {
 async function connectForEver(
   options: { service: string; servers: readonly string[]; tls: TlsFiles; logger: Logger },
   signal: AbortSignal,
+  connected: (state: boolean) => void,
 ): Promise<NatsConnection> {
   for (let retryMs = firstRetryMs; ; retryMs = Math.min(retryMs * 2, maxRetryMs)) {
     signal.throwIfAborted();
@@ -113,7 +120,8 @@ async function connectForEver(
         },
       });
       options.logger.info({ server: nats.getServer() }, "event broker connected");
-      void watchStatus(nats, options.logger);
+      connected(true);
+      void watchStatus(nats, options.logger, connected);
       return nats;
     } catch (error) {
       options.logger.debug({ err: error }, "event broker is away");
@@ -122,8 +130,9 @@ async function connectForEver(
   }
 }
 
-async function watchStatus(nats: NatsConnection, logger: Logger): Promise<void> {
+async function watchStatus(nats: NatsConnection, logger: Logger, connected: (state: boolean) => void): Promise<void> {
   for await (const status of nats.status()) {
+    if (status.type === "disconnect" || status.type === "reconnect") connected(status.type === "reconnect");
     if (status.type === "error") logger.warn({ err: status.error }, "event broker refused something");
     else if (status.type === "disconnect") logger.warn({ server: status.server }, "event broker lost");
     else if (status.type === "reconnect") logger.info({ server: status.server }, "event broker connected");

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { headers, type MsgHdrs } from "@nats-io/transport-node";
 import { context, propagation, type Span, SpanKind, trace } from "@opentelemetry/api";
 import { uuidv7 } from "uuidv7";
+import { chassisMetrics } from "./chassis-metrics.ts";
 import type { Broker } from "./event-broker.ts";
 import type { OutgoingEvent } from "./events.ts";
 import type { Logger } from "./logger.ts";
@@ -30,6 +31,7 @@ export interface Publisher {
 /** Publishes in order from a bounded queue. */
 export function openPublisher(service: string, broker: Broker, logger: Logger): Publisher {
   const queue: Queued[] = [];
+  const gauge = chassisMetrics.eventsQueued.observe(() => queue.length);
   let dropped = 0;
   let sending: Promise<void> | undefined;
   let hasStream = false;
@@ -77,6 +79,7 @@ export function openPublisher(service: string, broker: Broker, logger: Logger): 
     publish(event) {
       if (queue.length >= maxQueued) {
         dropped += 1;
+        chassisMetrics.eventsDropped.add(1);
         // One line per power of two: a broker that stays away must not fill the log.
         if ((dropped & (dropped - 1)) === 0) logger.warn({ dropped, event: event.name }, "event queue is full");
         return;
@@ -89,6 +92,7 @@ export function openPublisher(service: string, broker: Broker, logger: Logger): 
       }
     },
     async close() {
+      gauge[Symbol.dispose]();
       if (sending !== undefined) await Promise.race([sending, delay(closeLimitMs, undefined, { ref: false })]);
       if (queue.length > 0) logger.warn({ lost: queue.length }, "events were not delivered before the stop");
       for (const { span } of queue) {

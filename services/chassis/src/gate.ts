@@ -3,6 +3,7 @@ import { Code, type ConnectError, createContextKey, type HandlerContext } from "
 import { type AccessRule, isAllowed } from "./access.ts";
 import type { Refusal } from "./audit-refusals.ts";
 import { type Caller, callerKey, identify, type Peer } from "./caller.ts";
+import { chassisMetrics } from "./chassis-metrics.ts";
 import { defineErrors, toConnectError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
 import type { RoleTable } from "./roles.ts";
@@ -40,6 +41,7 @@ export function createGate(options: {
   type Facts = { path: string; method: DescMethod | undefined; caller: string; detail: string };
   const refuse = (reason: Parameters<typeof fail>[0], { path, method, caller, detail }: Facts) => {
     logger.warn({ reason, method: path, caller, detail }, "call refused");
+    chassisMetrics.refusedCalls.add(1, { reason });
     // An expired certificate says who the caller was, and not who it is.
     options.refused?.({ caller: reason === "NOT_ALLOWED" ? caller : "", method, reason });
     const message =

@@ -15,7 +15,7 @@ import { type RefusalRecorder, recordRefusals } from "./audit-refusals.ts";
 import { type DeadlineBounds, enforceDeadline, withDeadline } from "./deadline.ts";
 import { codeName, reasonOf, toConnectError } from "./errors.ts";
 import { createGate, type Gate } from "./gate.ts";
-import { logCalls, translateErrors, validateRequests } from "./interceptors.ts";
+import { logCalls, measureCalls, translateErrors, validateRequests } from "./interceptors.ts";
 import type { Logger } from "./logger.ts";
 import { keepPerson } from "./on-behalf-of.ts";
 import type { RoleTable } from "./roles.ts";
@@ -64,6 +64,7 @@ export function createHandlers(options: HandlerOptions): {
     // Outermost first. The gate stands before all of them; audit is outside validation so that a refused request is recorded.
     interceptors: [
       serverTracing,
+      measureCalls,
       logCalls(options.logger),
       translateErrors(options.domain),
       enforceDeadline,

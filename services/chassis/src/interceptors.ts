@@ -4,6 +4,7 @@ import type { FieldPath } from "@bufbuild/protovalidate/gen/buf/validate/validat
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts";
 import { callerKey } from "./caller.ts";
+import { chassisMetrics } from "./chassis-metrics.ts";
 import { codeName, reasonOf, toConnectError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
 import { hookMessages } from "./streams.ts";
@@ -26,6 +27,25 @@ export function logCalls(logger: Logger): Interceptor {
     }
   };
 }
+
+/** Counts each call when it ended, by method and code. */
+export const measureCalls: Interceptor = (next) => async (request) => {
+  const startMs = performance.now();
+  const done = (error: unknown) =>
+    chassisMetrics.calls.record((performance.now() - startMs) / 1000, {
+      "rpc.method": `${request.service.typeName}/${request.method.name}`,
+      "rpc.response.status_code": error === undefined ? "OK" : codeName(ConnectError.from(error).code),
+    });
+  try {
+    const response = await next(request);
+    if (response.stream) return { ...response, message: hookMessages(response.message, { end: done }) };
+    done(undefined);
+    return response;
+  } catch (error) {
+    done(error);
+    throw error;
+  }
+};
 
 /** Turns every failure into its wire form with ErrorInfo; `domain` names this service in failures that have no own one. */
 export function translateErrors(domain: string): Interceptor {

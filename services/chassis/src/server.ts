@@ -1,8 +1,11 @@
+import { X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type AccessRule, allowAnyPrincipal } from "./access.ts";
 import { nodeListener } from "./adapter.ts";
 import type { AuditPolicy } from "./audit.ts";
+import { chassisMetrics } from "./chassis-metrics.ts";
 import type { CommonConfig } from "./config.ts";
 import { unknownMethod } from "./gate.ts";
 import { createHandlers } from "./handlers.ts";
@@ -94,6 +97,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const closed = new AbortController();
   const flushRefusals = async (): Promise<void> => refusals?.flush();
   every(flushRefusalsMs, "record suppressed refusals", flushRefusals, { signal: closed.signal, logger });
+  const certificate = () => readCertificate(config.tls.certificatePath);
+  const gauges = [
+    chassisMetrics.certificateNotBefore.observe(async () => (await certificate()).validFromDate.getTime() / 1000),
+    chassisMetrics.certificateNotAfter.observe(async () => (await certificate()).validToDate.getTime() / 1000),
+  ];
   const tcpPort = listeners[1]?.port;
   logger.info({ unixPath: config.listen.unixPath, tcpPort }, "serving");
 
@@ -102,12 +110,17 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     ...(tcpPort === undefined ? {} : { tcpPort }),
     setServing: (serving) => health.setServing(serving),
     async close() {
+      for (const gauge of gauges) gauge[Symbol.dispose]();
       health.shutdown();
       await drain(listeners, shutdown, config.shutdownGraceMs);
       closed.abort();
       refusals?.flush();
     },
   };
+}
+
+async function readCertificate(path: string): Promise<X509Certificate> {
+  return new X509Certificate(await readFile(path));
 }
 
 async function drain(listeners: readonly Listener[], shutdown: AbortController, graceMs: number): Promise<void> {

@@ -1,8 +1,8 @@
 import { type AuditSink, driftRepair } from "@lobsterd/chassis/audit.ts";
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
-import { createCounter } from "@lobsterd/chassis/metrics.ts";
 import type { Drift } from "./firewall/drift.ts";
+import { netMetrics } from "./metrics.ts";
 import type { NetworkRecord } from "./networks/network-store.ts";
 
 /** One function per business event: each feeds the log and the bus at once. This service knows no tenant's name. */
@@ -22,10 +22,6 @@ export interface NetEventSinks {
 }
 
 export function createNetEvents({ bus, audit, logger }: NetEventSinks): NetEvents {
-  const repaired = createCounter(
-    "lobsterd.net.drift_repaired",
-    "Differences between the host's network and what it should be, repaired, by kind",
-  );
   const publish = (name: string, data: Record<string, unknown>): void => bus.publish({ tenant: "", name, data });
   return {
     networkAttached({ vmId, slot }) {
@@ -44,7 +40,7 @@ export function createNetEvents({ bus, audit, logger }: NetEventSinks): NetEvent
       const { kind, object } = drift;
       logger.warn({ kind, object }, "drift repaired");
       publish("drift-repaired", { kind, object });
-      repaired.add(1, { kind });
+      netMetrics.drift.add(1, { kind });
       audit.append(driftRepair(kind, object)).catch((error: unknown) => {
         logger.error({ err: error, kind, object }, "audit record of a repair could not be kept");
       });

@@ -11,9 +11,11 @@ import type { NetConfig } from "./config.ts";
 import { createNetEvents } from "./events.ts";
 import { readConntrackFacts } from "./host/conntrack-facts.ts";
 import { createProcessRunner } from "./host/process.ts";
-import { openNetworkStack } from "./network-stack.ts";
+import { allDropReasons, netMetrics } from "./metrics.ts";
+import { type NetworkStack, openNetworkStack } from "./network-stack.ts";
 import { migrations } from "./networks/network-store.ts";
 import { networkRoutes } from "./routes.ts";
+import { createDropTotals } from "./usage/drop-totals.ts";
 
 /**
  * Composition root. Serves only after the rules were read back equal. A stop leaves rules, slots and guests as they are:
@@ -34,6 +36,10 @@ export async function startNetService(config: NetConfig, logger: Logger, scope: 
     now: Date.now,
   });
   scope.onClose(() => stack.close());
+  const gauges = showNetwork(stack, config.slotCount);
+  scope.onClose(() => {
+    for (const gauge of gauges) gauge[Symbol.dispose]();
+  });
   const server = await startServer({
     config,
     logger,
@@ -55,6 +61,33 @@ export async function startNetService(config: NetConfig, logger: Logger, scope: 
 
   stack.keep({ reconcileIntervalMs: config.reconcileIntervalMs, signal: scope.signal });
   logger.info({ slotCount: config.slotCount, uplink: config.uplinkInterface }, "net is serving");
+}
+
+/** Shows what is dropped, held and left, at each export; nothing is read while nobody exports. */
+function showNetwork({ store, pool, usage }: NetworkStack, slotCount: number): readonly Disposable[] {
+  const dropTotals = createDropTotals({ store, usage, reasons: allDropReasons });
+  return [
+    netMetrics.drops.observe(async () =>
+      [...(await dropTotals())].map(([reason, count]) => [Number(count), { reason }] as const),
+    ),
+    netMetrics.slots.observe(() => {
+      const attached = store.all().length;
+      // A slot stays warm while its tenant uses it.
+      const warm = pool.warm().size;
+      return [
+        [attached, { state: "attached" }],
+        [Math.max(0, warm - attached), { state: "warm" }],
+        [Math.max(0, slotCount - Math.max(warm, attached)), { state: "cold" }],
+      ];
+    }),
+    netMetrics.connections.observe(() => {
+      const { count, max } = readConntrackFacts();
+      return [
+        [count, { what: "held" }],
+        [max, { what: "limit" }],
+      ];
+    }),
+  ];
 }
 
 /** A durable queue in front of audit: a repair is not held up by it, and its record is not lost. */

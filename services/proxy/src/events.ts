@@ -1,9 +1,9 @@
 import { type AuditSink, driftRepair } from "@lobsterd/chassis/audit.ts";
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
-import { createCounter } from "@lobsterd/chassis/metrics.ts";
 import type { Verdict } from "./caddy/keeper.ts";
 import type { StoredRoute } from "./directory/route-store.ts";
+import { proxyMetrics } from "./metrics.ts";
 
 /**
  * What happens to routes and to Caddy: one function per event, each feeding log and bus. What somebody else changed and this service
@@ -28,10 +28,6 @@ export interface ProxyEventSinks {
 }
 
 export function createProxyEvents({ bus, audit, logger }: ProxyEventSinks): ProxyEvents {
-  const repaired = createCounter(
-    "lobsterd.proxy.drift_repaired",
-    "Changes to Caddy's configuration or to the names directory by somebody else, undone, by kind",
-  );
   let told = "";
   const facts = ({ vmId, generation, guestAddress }: StoredRoute) => ({ vmId, generation, guestAddress });
 
@@ -50,8 +46,8 @@ export function createProxyEvents({ bus, audit, logger }: ProxyEventSinks): Prox
     bus.publish({ tenant: "", name, data });
   }
 
-  function recordRepair(kind: string, object: string): void {
-    repaired.add(1, { kind });
+  function recordRepair(kind: "names" | "caddy-drift" | "caddy-moved", object: string): void {
+    proxyMetrics.drift.add(1, { kind });
     audit.append(driftRepair(kind, object)).catch((error: unknown) => {
       logger.error({ err: error, kind, object }, "audit record of a repair could not be kept");
     });

@@ -16,6 +16,7 @@ import { openNameFiles } from "./directory/name-files.ts";
 import { createRouteDirectory, type RouteDirectory } from "./directory/route-directory.ts";
 import { migrations, openRouteStore } from "./directory/route-store.ts";
 import { createProxyEvents, type ProxyEvents } from "./events.ts";
+import { proxyMetrics } from "./metrics.ts";
 import { startResolver } from "./resolver/resolver.ts";
 import { createRoutes } from "./routes.ts";
 
@@ -69,13 +70,22 @@ export async function startProxy(
   const { domain, namesDirectory, guestPort } = config;
   const desired = caddyConfig({ ...caddy, domain, namesDirectory, guestPort, resolverPort: resolver.port });
   const keeper = createKeeper(desired, caddy.adminSocketPath);
+  let isInLine = false;
   const keepCaddy = async (): Promise<void> => {
     const verdict = await keeper.checkIfDue(checkIntervalMs);
     if (verdict === undefined) return;
     events.caddyChecked(verdict);
-    if (verdict.kind === "equal" || verdict.kind === "loaded") server.setServing(true);
+    isInLine = verdict.kind === "equal" || verdict.kind === "loaded";
+    if (isInLine) server.setServing(true);
   };
   every(lookIntervalMs, "compare caddy's configuration", keepCaddy, { signal: scope.signal, logger });
+  const gauges = [
+    proxyMetrics.routes.observe(() => directory.count()),
+    proxyMetrics.caddy.observe(() => (isInLine ? 1 : 0)),
+  ];
+  scope.onClose(() => {
+    for (const gauge of gauges) gauge[Symbol.dispose]();
+  });
   const keepNames = async (): Promise<void> => repairNames(directory, events);
   every(checkIntervalMs, "compare names with the store", keepNames, { signal: scope.signal, logger });
   return server;

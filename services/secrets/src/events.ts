@@ -1,6 +1,7 @@
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import type { Delivered } from "./injection/deliveries.ts";
+import { secretsMetrics } from "./metrics.ts";
 import type { RootRotated } from "./sealed/root-rotation.ts";
 import type { GuestName } from "./store/identity-store.ts";
 import type { SecretRecord } from "./store/secret-store.ts";
@@ -42,6 +43,7 @@ export function createSecretEvents(bus: EventBus, logger: Logger): SecretEvents 
     identityIssued: ({ tenant, vmId, generation }, serial, expireTimeMs) =>
       tell(tenant, "identity-issued", "guest identity issued", { vmId, generation, serial, expireTimeMs }),
     leaseAlarm(leaseCount) {
+      secretsMetrics.leaseAlarms.add(1);
       logger.error({ leaseCount, windowSeconds: 60 }, "too many injection leases in a minute");
       bus.publish({ tenant: "", name: "lease-alarm", data: { leaseCount, windowSeconds: 60 } });
     },
@@ -53,8 +55,10 @@ export function createSecretEvents(bus: EventBus, logger: Logger): SecretEvents 
       tell(tenant, "secrets-rotated", "secrets rotated into a running guest", { vmId, generation, delivered }),
     rotationDelayed: ({ tenant, vmId, generation }, error) =>
       logger.warn({ err: error, tenant, vmId, generation }, "secrets were not rotated into a guest, trying again"),
-    rotationFailed: ({ tenant, vmId, generation }, reason) =>
-      tell(tenant, "rotation-failed", "a running guest is behind with its secrets", { vmId, generation, reason }),
+    rotationFailed({ tenant, vmId, generation }, reason) {
+      secretsMetrics.rotationsFailed.add(1);
+      tell(tenant, "rotation-failed", "a running guest is behind with its secrets", { vmId, generation, reason });
+    },
     identitiesRevoked: (tenant, vmIds) =>
       tell(tenant, "identities-revoked", "guest identities revoked", { vmIds: vmIds.slice(0, 64) }),
     keyDestroyed: (tenant, tenantKeyId) => tell(tenant, "key-destroyed", "tenant key destroyed", { tenantKeyId }),

@@ -23,6 +23,8 @@ import { type Inject, injector } from "./injection/injector.ts";
 import { type AcquireLease, leaseIssuer } from "./injection/lease.ts";
 import { rateAlarm } from "./injection/lease-alarm.ts";
 import { openRotation, type Rotation } from "./injection/rotation.ts";
+import { measuredDeliveries, measuredProvider } from "./measured.ts";
+import { secretsMetrics } from "./metrics.ts";
 import { openRootKey } from "./root-key/open-root-key.ts";
 import type { RootKeyProvider } from "./root-key/provider.ts";
 import { createRoutes } from "./routes.ts";
@@ -81,8 +83,10 @@ export async function startSecrets(
 ): Promise<RunningServer> {
   const logger = overrides.logger ?? createLogger({ service: config.service, level: config.logLevel });
   scope.useLogger(logger);
-  const provider = openRootKey(config.rootKey);
+  const provider = measuredProvider(openRootKey(config.rootKey));
   await checkRootKey(provider, logger);
+  const gauge = secretsMetrics.rootKeyReady.observe(async () => ((await provider.health()).state === "ready" ? 1 : 0));
+  scope.onClose(() => gauge[Symbol.dispose]());
   mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
   const database = openSecretDatabase(join(config.stateDir, "secrets.sqlite"));
   scope.onClose(() => database.close());
@@ -150,7 +154,7 @@ async function createContext(parts: {
   });
   const leaseMs = config.leaseSeconds * 1000;
   const deliveryStore = openDeliveryStore(database);
-  const deliveries = openDeliveries({ sealed, store: deliveryStore, deliver, now });
+  const deliveries = measuredDeliveries(openDeliveries({ sealed, store: deliveryStore, deliver, now }));
   const refuseOutside = guestNetwork(config.guestNetwork);
   const rotation = openRotation({
     ...{ identities, sealed, store: deliveryStore, deliveries, audit: sink, spool, events, logger, leaseMs },

@@ -31,12 +31,14 @@ import { type GuestAgents, openGuestAgents } from "./guest/agent.ts";
 import { type ImageCatalogue, openImageCatalogue } from "./guest/images.ts";
 import { createRenewals } from "./guest/renewals.ts";
 import { reportGuestSpans } from "./guest/spans.ts";
+import { showHost } from "./host-gauges.ts";
 import { type BootQueue, createBootQueue } from "./lifecycle/boot-queue.ts";
 import { readConnectionMax } from "./lifecycle/capacity.ts";
 import type { HostParts } from "./lifecycle/host-parts.ts";
 import { openJournal, type StepObserver } from "./lifecycle/journal.ts";
 import { createLifecycle } from "./lifecycle/lifecycle.ts";
 import { readHostFacts } from "./lifecycle/machine-facts.ts";
+import { measuredJournal, measuredOperations } from "./lifecycle/measured.ts";
 import { createTenantOperations, type TenantOperations } from "./lifecycle/operations.ts";
 import { openSleepFiles, requireTmpfs } from "./lifecycle/sleep-files.ts";
 import { openPosture } from "./posture/open-posture.ts";
@@ -119,13 +121,14 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   const posture = openPosture(config, parts, createHostEvents(bus, logger, record));
   const renewals = createRenewals({ ...parts, logger, now: Date.now });
   const life = createLifecycle({
-    ...{ config, logger, tenants, slots, journal, images, bootQueue, parts, events, posture, record },
+    ...{ config, logger, tenants, slots, images, bootQueue, parts, events, posture, record },
     ...{ sealedStates, files, hostFacts: readHostFacts() },
+    journal: measuredJournal(journal),
     reportGuestSpans: reportGuestSpans(openForeignSpans("agent")),
     renewals,
     now: Date.now,
   });
-  const operations = createTenantOperations(life);
+  const operations = measuredOperations(createTenantOperations(life));
   const requests = openRequestLog(database);
   const context: VmContext = {
     config,
@@ -140,6 +143,10 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     posture,
   };
 
+  const gauges = showHost({ ...context, parts });
+  scope.onClose(() => {
+    for (const gauge of gauges) gauge[Symbol.dispose]();
+  });
   every(config.reconcileIntervalMs, "attach to running microVMs", () => vmm.attachRunning(), {
     signal: scope.signal,
     logger,

@@ -1,4 +1,5 @@
 import { fail } from "../errors.ts";
+import { auditMetrics } from "../metrics.ts";
 import type { MerkleTree } from "../tree/merkle-tree.ts";
 import { type Draft, decodeLeaf, encodeLeaf, type LogRecord, leafHash } from "./canonical.ts";
 import { CommitQueue } from "./commit-queue.ts";
@@ -249,10 +250,12 @@ export class AuditLog {
       rows.push(rowOf(record, { offset, bytes: frame.length, treeSize, leafHash: hash }));
       offset += frame.length;
     }
+    const startMs = performance.now();
     const durable = file.append(Buffer.concat(frames)).then(() => file.sync());
     // The batch before is indexed while the disk works on this one. A failure of either waits for the other: the file is not touched again while a write runs.
     const [written, indexed] = await Promise.allSettled([durable, Promise.try(() => this.#indexDurable())]);
     if (written.status === "rejected") throw written.reason;
+    auditMetrics.commits.record((performance.now() - startMs) / 1000);
     this.#records = treeSize;
     this.#durableBytes = offset;
     this.#lastAppendMs = appendMs;

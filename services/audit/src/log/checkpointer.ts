@@ -11,6 +11,8 @@ const maxRecordsApart = 1000;
 export interface Checkpointer {
   /** The newest checkpoint, as a signed note. */
   newest(): string;
+  /** Records that it covers. */
+  newestSize(): number;
   /** To be called when the tree grew: signs if the next batch could bring the records since the last checkpoint above the bound. */
   grew(): void;
   /** Signs a checkpoint of the whole tree if the newest one is not of it, and returns the newest. */
@@ -44,6 +46,7 @@ export function createCheckpointer(options: {
   sign();
   return {
     newest: () => newest,
+    newestSize: () => size,
     grew() {
       if (tree().size - size > maxRecordsApart - maxBatchRecords) sign();
     },

@@ -9,6 +9,7 @@ import { type CheckpointStore, joinNotes } from "./store.ts";
  */
 export function openDirectoryStore(directory: string, now: () => number): CheckpointStore {
   return {
+    kind: "directory",
     name: `directory ${directory}`,
     async put(notes) {
       const day = new Date(now()).toISOString().slice(0, 10);

@@ -13,6 +13,7 @@ export function openHttpsStore(url: string, caPath: string | undefined): Checkpo
   if (target.protocol !== "https:") throw new Error(`a witness is reached by https, not by ${target.protocol}`);
   const name = `url ${target.origin}${target.pathname}`;
   return {
+    kind: "url",
     name,
     async put(notes, signal) {
       const body = Buffer.from(joinNotes(notes));

@@ -6,6 +6,7 @@ import type { CheckpointStore } from "./store.ts";
 /** Keeps the newest note in the file at `path`: what the next start holds the log against. Not a witness, since it is on this host. */
 export function openNewestFile(path: string): CheckpointStore {
   return {
+    kind: "file",
     name: `file ${path}`,
     async put(notes) {
       const fresh = `${path}.new`;

@@ -10,7 +10,8 @@ function stage() {
   const fault: { error?: Error } = {};
   const publisher = createPublisher({
     store: {
-      name: "witness",
+      kind: "directory" as const,
+    name: "witness",
       async put(notes) {
         if (fault.error !== undefined) throw fault.error;
         kept.push([...notes]);

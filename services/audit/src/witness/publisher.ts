@@ -14,6 +14,10 @@ export interface PublisherObserver {
 
 /** Brings checkpoints to one store. A store that fails delays nothing but itself. */
 export interface Publisher {
+  /** Of the store. */
+  readonly kind: CheckpointStore["kind"];
+  /** How long the oldest note has waited, in ms; 0 when none does. */
+  waitingMs(): number;
   offer(note: string): void;
   /** Sends what waits, unless a failure was too recent; to be called every second. Never rejects. */
   step(signal: AbortSignal): Promise<void>;
@@ -33,15 +37,22 @@ export function createPublisher(options: {
   let isLate = false;
   let failure: unknown;
 
+  const waitedMs = (): number => {
+    const [oldest] = waiting;
+    return oldest === undefined ? 0 : now() - oldest.sinceMs;
+  };
+
   const judge = (): void => {
     const [oldest] = waiting;
-    const waitingMs = oldest === undefined ? 0 : now() - oldest.sinceMs;
+    const waitingMs = waitedMs();
     if (!isLate && waitingMs > options.lateMs) observer.late(store.name, waitingMs, failure);
     if (isLate && oldest === undefined) observer.caughtUp(store.name);
     isLate = isLate ? oldest !== undefined : waitingMs > options.lateMs;
   };
 
   return {
+    kind: store.kind,
+    waitingMs: waitedMs,
     offer(note) {
       // The oldest stays, since it says how long this store has been behind.
       if (waiting.length >= maxWaiting) waiting = waiting.filter((_, at) => at % 2 === 0);

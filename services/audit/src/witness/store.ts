@@ -1,5 +1,6 @@
 /** A place for checkpoints. A witness is one that whoever owns the host cannot rewrite; the log's own newest checkpoint has one too. */
 export interface CheckpointStore {
+  readonly kind: "file" | "directory" | "url";
   /** For the log and for alarms. */
   readonly name: string;
   /**

@@ -2,21 +2,24 @@ import type { SetElement } from "../netlink/nft-element.ts";
 import type { ListedTable } from "./nft-output.ts";
 import { elementId } from "./set-element.ts";
 
+export const driftKinds = [
+  "missing-table",
+  "unknown-table",
+  "changed-rules",
+  "missing-element",
+  "unknown-element",
+  "missing-link",
+  "changed-link",
+  "unknown-link",
+  "missing-namespace",
+  "unknown-namespace",
+  "changed-namespace",
+  "changed-shaping",
+] as const;
+
 /** One difference between what should be and what is. */
 export interface Drift {
-  readonly kind:
-    | "missing-table"
-    | "unknown-table"
-    | "changed-rules"
-    | "missing-element"
-    | "unknown-element"
-    | "missing-link"
-    | "changed-link"
-    | "unknown-link"
-    | "missing-namespace"
-    | "unknown-namespace"
-    | "changed-namespace"
-    | "changed-shaping";
+  readonly kind: (typeof driftKinds)[number];
   /** The table, chain, element, link or namespace. */
   readonly object: string;
 }

@@ -23,6 +23,8 @@ export interface RouteDirectory {
   /** Throws ROUTE_NOT_FOUND. */
   get(tenant: string): StoredRoute;
   list(afterTenant: string, limit: number): StoredRoute[];
+  /** Published tenants. */
+  count(): number;
   /** Guest address of a published tenant, from memory. */
   addressOf(tenant: string): string | undefined;
   /** Returns the names that had to be added and removed; extra host names as `<host name>/<tenant>`. */
@@ -103,6 +105,7 @@ export function createRouteDirectory(parts: {
       return route;
     },
     list: (afterTenant, limit) => store.list(afterTenant, limit),
+    count: () => addresses.size,
     addressOf: (tenant) => addresses.get(tenant),
     reconcile() {
       const routes = store.all();

@@ -1,13 +1,11 @@
 /** What is made of a guest's failures: nothing of what it says, and always that guest's own fault. */
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
-import { createCounter } from "@lobsterd/chassis/metrics.ts";
 import { fail } from "../errors.ts";
-
-const misbehaviours = createCounter("lobsterd.vm.guest_misbehaviours", "answers of guests outside their contract");
+import { vmMetrics } from "../metrics.ts";
 
 export function misbehaved(cause?: unknown): ServiceError {
-  misbehaviours.add(1);
+  vmMetrics.misbehaviours.add(1);
   return fail("GUEST_MISBEHAVED", "the guest's agent gave an answer outside its contract", { cause });
 }
 

@@ -4,6 +4,7 @@ import type { Client } from "@connectrpc/connect";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { vmMetrics } from "../metrics.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { GuestAgents } from "./agent.ts";
 
@@ -56,7 +57,9 @@ export function createRenewals(parts: {
   async function attempt(tenant: TenantRecord, signal: AbortSignal): Promise<void> {
     try {
       await inSpan("renew-identity", { "lobsterd.vm_id": tenant.vmId }, () => renew(tenant, signal));
+      vmMetrics.renewals.add(1, { outcome: "done" });
     } catch (error) {
+      vmMetrics.renewals.add(1, { outcome: "failed" });
       logger.warn({ err: error, tenant: tenant.name, vmId: tenant.vmId }, "guest identity could not be renewed");
     }
   }

@@ -13,7 +13,7 @@ import { openSlotStore } from "../store/slots.ts";
 import { openTenantStore } from "../store/tenants.ts";
 import { createBootQueue } from "./boot-queue.ts";
 import type { FakeHost } from "./fake-host.ts";
-import { openJournal, type StepObserver } from "./journal.ts";
+import { type Journal, openJournal, type StepObserver } from "./journal.ts";
 import { createLifecycle } from "./lifecycle.ts";
 import { createTenantOperations } from "./operations.ts";
 import type { SpawnWish } from "./plan.ts";
@@ -58,6 +58,7 @@ const findNothing = createPosture({
 
 export interface RunOptions {
   readonly observe?: StepObserver;
+  readonly wrapJournal?: (journal: Journal) => Journal;
   readonly findImage?: ImageCatalogue["find"];
   readonly posture?: HostPosture;
   readonly config?: Partial<Config>;
@@ -86,6 +87,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
   const life = createLifecycle({
     ...{ config: runConfig, logger: silent, tenants, slots, journal, images, bootQueue, now },
     ...{ parts: host.parts, sealedStates, files: host.files, hostFacts: host.facts },
+    ...(options.wrapJournal === undefined ? {} : { journal: options.wrapJournal(journal) }),
     posture,
     ...listen(told, host.audited),
     reportGuestSpans: () => undefined,

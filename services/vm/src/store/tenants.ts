@@ -56,6 +56,7 @@ export interface TenantStore {
   /** What each tenant was promised, in no order. */
   resources(): readonly Resources[];
   count(): number;
+  countByState(): readonly { readonly state: string; readonly count: number }[];
   insert(tenant: TenantRecord): void;
   setGuestAddress(vmId: string, guestAddress: string): void;
   /** Records a new policy and keeps the one that it replaces, or the one that an unended change replaced. Returns the tenant. */
@@ -139,6 +140,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const every = database.prepare("SELECT * FROM tenant ORDER BY name");
   const promised = database.prepare("SELECT vcpu_count, memory_mib, disk_mib FROM tenant");
   const counted = database.prepare("SELECT count(*) AS tenants FROM tenant");
+  const states = database.prepare("SELECT state, count(*) AS tenants FROM tenant GROUP BY state");
   const add = database.prepare(
     `INSERT INTO tenant (name, vm_id, request_id, state, slot, generation, image, vcpu_count, memory_mib, disk_mib, labels,
        egress, network_limits, extra_host_names, create_time_ms, settled_generation)
@@ -186,6 +188,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
         diskMib: Number(row["disk_mib"]),
       })),
     count: () => Number(counted.get()?.["tenants"] ?? 0),
+    countByState: () => states.all().map((row) => ({ state: String(row["state"]), count: Number(row["tenants"]) })),
     insert: (tenant) => {
       const { vcpuCount, memoryMib, diskMib } = tenant.resources;
       add.run(

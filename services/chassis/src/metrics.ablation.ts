@@ -1,0 +1,44 @@
+/**
+ * Takes one control of the metrics away at a time, in a copy of the sources, and shows that its test goes red:
+ * `node --test services/chassis/src/metrics.ablation.ts`.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type ControlTest, type Removal, runWithout } from "./testing-control-removal.ts";
+
+interface Ablation {
+  readonly control: string;
+  readonly removals: readonly Removal[];
+  readonly test: ControlTest;
+}
+
+const chassisTest = (name: string): ControlTest => ({ service: "chassis", file: "metrics.test.ts", name });
+const removal = (find: string, replace: string): Removal => ({ file: "chassis/src/metrics.ts", find, replace });
+
+const ablations: readonly Ablation[] = [
+  {
+    control: "no value outside of the list",
+    removals: [removal("!isList(values) || values.includes(value) ? value : otherValue", "value")],
+    test: chassisTest("never have a value outside of the list, nor an attribute that is not declared"),
+  },
+  {
+    control: "no attribute that is not declared",
+    removals: [removal("  const kept: Attributes = {};", "  const kept: Attributes = { ...given };")],
+    test: chassisTest("never have a value outside of the list, nor an attribute that is not declared"),
+  },
+  {
+    control: "counters begin at 0",
+    removals: [removal("for (const attributes of startingPoints(spec)) counter().add(0, attributes);", "")],
+    test: chassisTest("a counter begins at 0 for every value it can have"),
+  },
+];
+
+for (const { control, removals, test: controlTest } of ablations) {
+  test(`without ${control} a test goes red`, { timeout: 300_000 }, async () => {
+    const whole = await runWithout([], controlTest);
+    assert.ok(whole.passed && whole.count === 1, whole.output);
+    const without = await runWithout(removals, controlTest);
+    assert.equal(without.count, 1, without.output);
+    assert.ok(!without.passed, `the test passes without ${control}`);
+  });
+}

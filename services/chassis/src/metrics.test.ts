@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { beforeEach, describe, test } from "node:test";
+import { metrics } from "@opentelemetry/api";
+import { defineMetrics, specsOf } from "./metrics.ts";
+import { captureMetrics, undeclared } from "./testing-metrics.ts";
+
+const catalogue = {
+  drops: {
+    name: "test.drops",
+    kind: "counter",
+    unit: "{packet}",
+    description: "",
+    attributes: { reason: ["spoofed", "late"], path: { boundedBy: "the paths there are" } },
+  },
+  duration: { name: "test.duration", kind: "histogram", unit: "s", description: "" },
+  waiting: { name: "test.waiting", kind: "gauge", unit: "{call}", description: "" },
+  totals: {
+    name: "test.totals",
+    kind: "observable-counter",
+    unit: "By",
+    description: "",
+    attributes: { side: ["in", "out"] },
+  },
+} as const;
+
+describe("metrics", () => {
+  beforeEach(() => metrics.disable());
+
+  test("have the declared name, unit and attributes", async () => {
+    using captured = captureMetrics();
+    const made = defineMetrics(catalogue);
+    made.drops.add(2, { reason: "late", path: "a" });
+    made.duration.record(0.3);
+    made.duration.record(4);
+    using _waiting = made.waiting.observe(() => 7);
+    using _totals = made.totals.observe(async () => [
+      [10, { side: "in" }],
+      [20, { side: "out" }],
+    ]);
+    const measured = await captured.read();
+    assert.deepEqual(measured, [
+      { name: "test.drops", unit: "{packet}", attributes: { reason: "late", path: "a" }, value: 2 },
+      { name: "test.duration", unit: "s", attributes: {}, value: 2 },
+      { name: "test.waiting", unit: "{call}", attributes: {}, value: 7 },
+      { name: "test.totals", unit: "By", attributes: { side: "in" }, value: 10 },
+      { name: "test.totals", unit: "By", attributes: { side: "out" }, value: 20 },
+    ]);
+    assert.deepEqual(undeclared(measured, specsOf(made)), []);
+  });
+
+  test("never have a value outside of the list, nor an attribute that is not declared", async () => {
+    using captured = captureMetrics();
+    const made = defineMetrics(catalogue);
+    // A caller that the types do not hold, such as one that passes on a reason of another service.
+    const given: Record<string, string> = { reason: "tenant demo", tenant: "demo" };
+    made.drops.add(1, given as { reason: "late" });
+    assert.deepEqual(
+      (await captured.read()).map(({ attributes }) => attributes),
+      [{ reason: "other" }],
+    );
+  });
+
+  test("are not read while nobody exports, and no more once they are disposed", async () => {
+    let reads = 0;
+    const read = () => {
+      reads += 1;
+      return 1;
+    };
+    const silent = defineMetrics(catalogue);
+    silent.drops.add(1);
+    silent.waiting.observe(read)[Symbol.dispose]();
+    using captured = captureMetrics();
+    const made = defineMetrics(catalogue);
+    const gauge = made.waiting.observe(read);
+    assert.equal(reads, 0);
+    await captured.read();
+    gauge[Symbol.dispose]();
+    await captured.read();
+    assert.equal(reads, 1);
+  });
+
+  test("a counter begins at 0 for every value it can have", async () => {
+    using captured = captureMetrics();
+    defineMetrics({
+      plain: { name: "test.plain", kind: "counter", unit: "", description: "" },
+      listed: { name: "test.listed", kind: "counter", unit: "", description: "", attributes: { kind: ["a", "b"] } },
+    });
+    assert.deepEqual(
+      (await captured.read()).map(({ name, attributes, value }) => [name, attributes["kind"], value]),
+      [
+        ["test.plain", undefined, 0],
+        ["test.listed", "a", 0],
+        ["test.listed", "b", 0],
+        ["test.listed", "other", 0],
+      ],
+    );
+  });
+
+  test("one that cannot be read is left out and hides no other", async () => {
+    using captured = captureMetrics();
+    const made = defineMetrics(catalogue);
+    using _broken = made.waiting.observe(() => {
+      throw new Error("the database is closed");
+    });
+    using _whole = made.totals.observe(() => [[1, { side: "in" }]]);
+    assert.deepEqual(
+      (await captured.read()).map(({ name }) => name),
+      ["test.totals"],
+    );
+  });
+});

@@ -1,0 +1,24 @@
+import { defineMetrics } from "@lobsterd/chassis/metrics.ts";
+
+/** What `proxy` exports beside what every service does. */
+export const proxyMetrics = defineMetrics({
+  routes: {
+    name: "lobsterd.proxy.routes",
+    kind: "gauge",
+    unit: "{route}",
+    description: "Tenants that a name leads to",
+  },
+  caddy: {
+    name: "lobsterd.proxy.caddy_in_line",
+    kind: "gauge",
+    unit: "",
+    description: "1 while Caddy was seen at the last check to run the desired configuration, otherwise 0",
+  },
+  drift: {
+    name: "lobsterd.proxy.drift_repaired",
+    kind: "counter",
+    unit: "{difference}",
+    description: "Changes to Caddy's configuration or to the names directory by somebody else, undone, by kind",
+    attributes: { kind: ["names", "caddy-drift", "caddy-moved"] },
+  },
+});

@@ -1,0 +1,46 @@
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { otherValue } from "@lobsterd/chassis/metrics.ts";
+import { vmMetrics } from "../metrics.ts";
+import type { Journal } from "./journal.ts";
+import type { TenantOperations } from "./operations.ts";
+
+/** The same operations, each of them timed under its own name: one that is added is measured without a line here. */
+export function measuredOperations(operations: TenantOperations): TenantOperations {
+  const measured = Object.entries(operations).map(([operation, run]) => [
+    operation,
+    (...parameters: unknown[]) =>
+      timed(
+        async () => await Reflect.apply(run, operations, parameters),
+        (seconds, error) => {
+          vmMetrics.operations.record(seconds, { operation, outcome: error === undefined ? "done" : "failed" });
+          if (error !== undefined) vmMetrics.failures.add(1, { "error.type": reasonOf(error) ?? otherValue });
+        },
+      ),
+  ]);
+  return Object.fromEntries(measured) as TenantOperations;
+}
+
+/** The same journal, its steps timed. */
+export function measuredJournal(journal: Journal): Journal {
+  return {
+    ...journal,
+    step: (tenant, step, run) =>
+      timed(
+        () => journal.step(tenant, step, run),
+        (seconds, error) => vmMetrics.steps.record(seconds, { step, outcome: error === undefined ? "done" : "failed" }),
+      ),
+  };
+}
+
+async function timed<T>(run: () => Promise<T>, ended: (seconds: number, error: unknown) => void): Promise<T> {
+  const startMs = performance.now();
+  const end = (error?: unknown) => ended((performance.now() - startMs) / 1000, error);
+  try {
+    const result = await run();
+    end();
+    return result;
+  } catch (error) {
+    end(error);
+    throw error;
+  }
+}

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { promisify } from "node:util";
@@ -23,6 +23,8 @@ async function start(context: TestContext, filePath?: string) {
   const url = `http://127.0.0.1:${receiver.port}`;
   return {
     url,
+    postMetrics: (body: string) =>
+      fetch(`${url}/v1/metrics`, { method: "POST", body, headers: { "content-type": "application/json" } }),
     post: (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) =>
       fetch(`${url}/v1/traces`, { method: "POST", body, headers: { "content-type": "application/json", ...headers } }),
   };
@@ -75,6 +77,42 @@ describe("trace receiver", () => {
     assert.deepEqual(spans.find(({ service: name, failed }) => name === "vm" && !failed)?.attributes, { slot: 7 });
   });
 
+  it("gets the metrics of a process from the platform's own exporter, as Prometheus reads them", async (context) => {
+    const { url } = await start(context);
+    const program = `
+      import { defineMetrics } from "@lobsterd/chassis/metrics.ts";
+      import { flushTraces } from "@lobsterd/chassis/tracing.ts";
+      const made = defineMetrics({
+        drops: { name: "test.drops", kind: "counter", unit: "{packet}", description: "", attributes: { "drop.reason": ["late"] } },
+        duration: { name: "test.duration", kind: "histogram", unit: "s", description: "", buckets: [0.1, 1] },
+        size: { name: "test.size", kind: "gauge", unit: "By", description: "" },
+      });
+      made.drops.add(3, { "drop.reason": "late" });
+      for (const seconds of [0.05, 0.5, 4]) made.duration.record(seconds);
+      made.size.observe(() => 12);
+      await flushTraces();`;
+    const preload = ["--import", "@lobsterd/chassis/telemetry.ts", "--input-type=module", "--eval", program];
+    await run(process.execPath, preload, {
+      cwd: import.meta.dirname,
+      env: { PATH: process.env["PATH"], OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_SERVICE_NAME: "net" },
+      timeout: 60_000,
+    });
+    const text = await (await fetch(`${url}/metrics`)).text();
+    const origin = `job="lobsterd/net",instance="${hostname()}"`;
+    for (const line of [
+      "# TYPE test_drops_total counter",
+      `test_drops_total{${origin},drop_reason="late"} 3`,
+      `test_duration_seconds_bucket{${origin},le="0.1"} 1`,
+      `test_duration_seconds_bucket{${origin},le="1"} 2`,
+      `test_duration_seconds_bucket{${origin},le="+Inf"} 3`,
+      `test_duration_seconds_sum{${origin}} 4.55`,
+      `test_duration_seconds_count{${origin}} 3`,
+      `test_size_bytes{${origin}} 12`,
+    ])
+      assert.ok(text.split("\n").includes(line), `${line} is not in\n${text}`);
+    assert.match(text, /^process_memory_usage_bytes\{[^}]*\} \d{7,}$/m);
+  });
+
   it("holds a reader until the services are there, and answers with what there is when the wait is over", async (context) => {
     const { url, post } = await start(context);
     const waiting = fetchTrace(url, traceId, { services: ["vm", "net"], waitMs: 20_000 });
@@ -101,11 +139,13 @@ describe("trace receiver", () => {
   });
 
   it("refuses what it cannot take, and says why", async (context) => {
-    const { url, post } = await start(context);
+    const { url, post, postMetrics } = await start(context);
     const refusals: Array<[Response, number, RegExp]> = [
       [await post(new Uint8Array([1]), { "content-type": "application/x-protobuf" }), 415, /http\/json/],
       [await post("{}", { "content-encoding": "br" }), 415, /gzip/],
       [await post("{"), 400, /not JSON/],
+      [await postMetrics("{"), 400, /not JSON/],
+      [await postMetrics('{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":1}]}]}]}'), 400, /name/],
       [await post("x".repeat(4 * 1024 * 1024 + 1)), 413, /longer than/],
       [await post(gzipSync("x".repeat(5 * 1024 * 1024)), { "content-encoding": "gzip" }), 400, /gzip/],
       [await fetch(`${url}/traces/x`), 404, /GET \/traces/],

@@ -3,6 +3,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { parseArgs } from "node:util";
 import { gunzipSync } from "node:zlib";
+import { parseOtlpMetrics } from "./metric-otlp.ts";
+import { MetricStore } from "./metric-store.ts";
 import { OtlpError, parseOtlpSpans } from "./trace-otlp.ts";
 import { TraceStore } from "./trace-store.ts";
 
@@ -28,9 +30,9 @@ class HttpError extends Error {
 }
 
 /**
- * A development OTLP receiver that keeps the newest 20,000 spans in memory.
+ * A development OTLP receiver that keeps the newest 20,000 spans, and each process's newest metrics, in memory.
  *
- * `POST /v1/traces` takes OTLP over HTTP in JSON, at most 4 MiB. `GET /traces/<traceId>` answers with the spans of a trace
+ * `POST /v1/traces` and `POST /v1/metrics` take OTLP over HTTP in JSON, at most 4 MiB. `GET /metrics` is for Prometheus to scrape. `GET /traces/<traceId>` answers with the spans of a trace
  * (`TraceSpan[]`); with `?wait=<ms>` (at most 60,000), `&spans=<n>` and `&services=vm,net` it first waits until the trace
  * holds those. `filePath`: also append each span there as a JSON line, until the file of this run has 256 MiB.
  */
@@ -40,9 +42,10 @@ export async function startTraceReceiver(options: {
   filePath?: string;
 }): Promise<TraceReceiver> {
   const store = new TraceStore(maxSpans);
+  const metrics = new MetricStore();
   const keep = options.filePath === undefined ? async () => undefined : openFile(options.filePath);
   const server = createServer((request, response) => {
-    respond(request, response, store, keep).catch((error: unknown) => {
+    respond(request, response, { store, metrics, keep }).catch((error: unknown) => {
       const status = error instanceof HttpError ? error.status : 500;
       const message = error instanceof Error ? error.message : String(error);
       if (status === 500) process.stderr.write(`${JSON.stringify({ message: "request failed", error: message })}\n`);
@@ -71,19 +74,27 @@ export async function startTraceReceiver(options: {
 async function respond(
   request: IncomingMessage,
   response: ServerResponse,
-  store: TraceStore,
-  keep: (lines: string) => Promise<void>,
+  { store, metrics, keep }: { store: TraceStore; metrics: MetricStore; keep: (lines: string) => Promise<void> },
 ): Promise<void> {
   const url = new URL(request.url ?? "/", "http://receiver");
   if (request.method === "POST" && url.pathname === "/v1/traces") {
-    const spans = parseSpans(await readBody(request));
+    const spans = parsed(parseOtlpSpans, await readBody(request));
     store.add(spans);
     await keep(spans.map((span) => `${JSON.stringify(span)}\n`).join(""));
     return send(response, 200, {});
   }
+  if (request.method === "POST" && url.pathname === "/v1/metrics") {
+    metrics.add(parsed(parseOtlpMetrics, await readBody(request)));
+    return send(response, 200, {});
+  }
+  if (request.method === "GET" && url.pathname === "/metrics") {
+    response.setHeader("content-type", "text/plain; version=0.0.4");
+    response.end(metrics.text());
+    return;
+  }
   const traceId = /^\/traces\/([0-9a-f]{32})$/.exec(url.pathname)?.[1];
   if (request.method !== "GET" || traceId === undefined)
-    throw new HttpError(404, "POST /v1/traces, GET /traces/<traceId>");
+    throw new HttpError(404, "POST /v1/traces, POST /v1/metrics, GET /traces/<traceId>, GET /metrics");
   const gone = new AbortController();
   response.once("close", () => gone.abort());
   const wish = { spans: numberIn(url, "spans", maxSpans), services: servicesIn(url) };
@@ -119,9 +130,9 @@ async function readBody(request: IncomingMessage): Promise<string> {
   }
 }
 
-function parseSpans(body: string): ReturnType<typeof parseOtlpSpans> {
+function parsed<T>(parse: (body: string) => T, body: string): T {
   try {
-    return parseOtlpSpans(body);
+    return parse(body);
   } catch (error) {
     if (error instanceof OtlpError) throw new HttpError(400, error.message);
     throw error;

@@ -89,6 +89,10 @@ typecheck: $(MODULES) ## type-check everything
 drift: $(MODULES) ## check that generated code matches the protos, and that no proto breaks its callers
 	$(RUN) node deploy/test/generated-drift.ts
 
+.PHONY: observability
+observability: $(MODULES) ## write the dashboards and alert rules of deploy/observability from the declared metrics
+	$(RUN) node deploy/observability/main.ts
+
 .PHONY: sbom
 sbom: $(MODULES) ## write what is shipped as CycloneDX JSON to .run/sbom: the services, the guest images
 	$(RUN) node deploy/sbom/main.ts

@@ -1,0 +1,37 @@
+/** Every span name that the code can make: what a TraceQL query or a trace's shape may name. */
+import { globSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { DescFile } from "@bufbuild/protobuf";
+import { spawnSteps } from "../../services/vm/src/lifecycle/journal.ts";
+
+const root = join(import.meta.dirname, "../..");
+
+/** RPCs by their full names, steps of the journal, and the literals that stand where a span is begun. */
+export async function spanNames(): Promise<ReadonlySet<string>> {
+  return new Set([...(await rpcNames()), ...spawnSteps, ...literals()]);
+}
+
+async function rpcNames(): Promise<string[]> {
+  const files = globSync("proto/gen/lobsterd/**/*_pb.ts", { cwd: root });
+  const modules = await Promise.all(files.map((file) => import(join(root, file)) as Promise<Record<string, unknown>>));
+  return modules.flatMap((module) =>
+    Object.values(module)
+      .filter(isFile)
+      .flatMap((file) => file.services)
+      .flatMap((service) => service.methods.map((method) => `${service.typeName}/${method.name}`)),
+  );
+}
+
+function isFile(value: unknown): value is DescFile {
+  return typeof value === "object" && value !== null && "kind" in value && value.kind === "file";
+}
+
+function literals(): string[] {
+  const sources = globSync(["services/*/src/**/*.ts", "deploy/guest/agent/*.ts"], { cwd: root });
+  return sources
+    .filter((file) => !/\.(test|fixture|ablation)\.ts$/.test(file))
+    .flatMap((file) => [
+      ...readFileSync(join(root, file), "utf8").matchAll(/\b(?:inSpan|attempt)\(\s*(?:life, )?"([^"]+)"/g),
+    ])
+    .map(([, name = ""]) => name);
+}

@@ -36,6 +36,8 @@ type Lock = z.infer<typeof lockSchema>;
 type LockedPackage = Lock["packages"][number];
 
 const lockPath = fileURLToPath(new URL("./debian.lock.json", import.meta.url));
+/** What only the tests of dashboards and alert rules need: 19 MB that `make up` does without. */
+export const observabilityLockPath = fileURLToPath(new URL("../observability/debian.lock.json", import.meta.url));
 export const refreshCommand = "node deploy/dev/main.ts lock";
 
 /** The locked packages. */
@@ -44,22 +46,23 @@ export function readLock(path: string = lockPath): Lock {
 }
 
 /** Where a locked program is once `fetchPrograms` has run, seen from the root of the checkout. */
-export function programPath(root: string, program: "caddy" | "nats-server"): string {
-  return `${root}/.cache/debian/root/usr/${program === "caddy" ? "bin" : "sbin"}/${program}`;
+export function programPath(root: string, program: "caddy" | "nats-server" | "prometheus" | "promtool"): string {
+  return `${root}/.cache/debian/root/usr/${program === "nats-server" ? "sbin" : "bin"}/${program}`;
 }
 
 /**
- * Brings the locked programs to `<checkout>/.cache/debian/root`, without installing their packages, and compares every
+ * Brings the locked programs of a lock file, by default those of the stack, to `<checkout>/.cache/debian/root`, without installing their packages, and compares every
  * program with the lock. Programs that are there and right are left alone. Throws if the archive or the cache holds
  * anything else than what is locked.
  */
 export async function fetchPrograms(
   checkout: string,
   progress: (line: string) => void = () => undefined,
+  path: string = lockPath,
 ): Promise<string[]> {
   const cache = `${checkout}/.cache/debian`;
   const fetched: string[] = [];
-  for (const locked of readLock().packages) {
+  for (const locked of readLock(path).packages) {
     if (await hasPrograms(`${cache}/root`, locked)) continue;
     progress(`fetching ${locked.name} ${locked.version}`);
     await fetchPackage(cache, locked, progress);
@@ -68,25 +71,29 @@ export async function fetchPrograms(
   return fetched;
 }
 
-/** Writes the lock anew from what the archive offers now. A change is for a person to review and commit. */
+/** Writes both locks anew from what the archive offers now. A change is for a person to review and commit. */
 export async function refreshLock(checkout: string, progress: (line: string) => void): Promise<void> {
   await updatePackageLists(progress);
+  for (const path of [lockPath, observabilityLockPath]) await refreshFile(path, checkout, progress);
+}
+
+async function refreshFile(path: string, checkout: string, progress: (line: string) => void): Promise<void> {
   const packages: LockedPackage[] = [];
-  for (const { name, programs } of readLock().packages) {
+  for (const { name, programs } of readLock(path).packages) {
     const work = makeWorkDirectory(`${checkout}/.cache/debian`);
     try {
       const file = await download(work, name);
       await run(["dpkg-deb", "--extract", file, `${work}/root`], { timeoutMs: 120_000 });
       const { stdout } = await run(["dpkg-deb", "--field", file, "Version"]);
       const digests: Record<string, string> = {};
-      for (const path of Object.keys(programs)) digests[path] = await digestOf(`${work}/root/${path}`);
+      for (const program of Object.keys(programs)) digests[program] = await digestOf(`${work}/root/${program}`);
       packages.push({ name, version: stdout.trim(), sha256: await digestOf(file), programs: digests });
       progress(`${name} ${stdout.trim()}`);
     } finally {
       rmSync(work, { recursive: true, force: true });
     }
   }
-  writeFileSync(lockPath, `${JSON.stringify({ architecture: "amd64", packages } satisfies Lock, undefined, 2)}\n`);
+  writeFileSync(path, `${JSON.stringify({ architecture: "amd64", packages } satisfies Lock, undefined, 2)}\n`);
 }
 
 async function fetchPackage(cache: string, locked: LockedPackage, progress: (line: string) => void): Promise<void> {

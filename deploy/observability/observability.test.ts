@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { parse } from "yaml";
 import { z } from "zod";
+import { alertCases } from "./alert-cases.ts";
 import { alerts, runbookOf } from "./alerts.ts";
 import { catalogues, jobs, kindOf, prometheusMetrics } from "./catalogue.ts";
 import { generatedFiles } from "./main.ts";
@@ -165,6 +166,12 @@ describe("alerts", () => {
       .slice(1)
       .map((section) => [section.slice(0, section.indexOf("\n")).trim(), section]),
   );
+
+  it("each have series on which they fire, and series on which they are silent", () => {
+    const cases = (fires: boolean) =>
+      new Set(alertCases.filter((one) => (one.fires !== undefined) === fires).map(({ alert }) => alert));
+    for (const { name } of alerts) assert.ok(cases(true).has(name) && cases(false).has(name), name);
+  });
 
   it("each have a section in the runbooks with meaning, first look and action, and no section is of none", () => {
     assert.deepEqual([...sections.keys()].sort(), [...new Set(alerts.map(({ name }) => name))].sort());

@@ -1,8 +1,9 @@
-/** Writes the files that are made from the declarations of metrics: dashboards and alert rules. */
+/** Writes the files that are made from the declarations of metrics: dashboards, alert rules and the reference. */
 import { writeFileSync } from "node:fs";
 import { alertRules, alerts } from "./alerts.ts";
 import { dashboardJson } from "./dashboard.ts";
 import { dashboards } from "./dashboards.ts";
+import { metricsPage } from "./reference.ts";
 
 const directory = import.meta.dirname;
 
@@ -14,6 +15,7 @@ export function generatedFiles(): ReadonlyMap<string, string> {
       dashboardJson(dashboard),
     ]),
     ["prometheus/alerts.yaml", alertRules()],
+    ["metrics.md", metricsPage()],
   ]);
 }
 

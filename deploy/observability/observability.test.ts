@@ -117,7 +117,11 @@ describe("metrics", () => {
 
 describe("dashboards and alert rules", () => {
   it("are what is generated: run make observability", () => {
-    const files = [...dashboards.map(({ file }) => `grafana/dashboards/${file}`), "prometheus/alerts.yaml"];
+    const files = [
+      ...dashboards.map(({ file }) => `grafana/dashboards/${file}`),
+      "prometheus/alerts.yaml",
+      "metrics.md",
+    ];
     assert.deepEqual(files.sort(), [...generatedFiles().keys()].sort());
     for (const [path, text] of generatedFiles()) assert.ok(read(path) === text, `${path} is of other declarations`);
   });

@@ -6,9 +6,9 @@ import { spawnSteps } from "../../services/vm/src/lifecycle/journal.ts";
 
 const root = join(import.meta.dirname, "../..");
 
-/** RPCs by their full names, steps of the journal, and the literals that stand where a span is begun. */
+/** RPCs by their full names, steps of the journal, what is made of a list, and the literals that stand where a span is begun. */
 export async function spanNames(): Promise<ReadonlySet<string>> {
-  return new Set([...(await rpcNames()), ...spawnSteps, ...literals()]);
+  return new Set([...(await rpcNames()), ...spawnSteps, ...fromLists(), ...literals()]);
 }
 
 async function rpcNames(): Promise<string[]> {
@@ -26,12 +26,23 @@ function isFile(value: unknown): value is DescFile {
   return typeof value === "object" && value !== null && "kind" in value && value.kind === "file";
 }
 
+/** Spans named after the parts that a removal removes, and after the stages that the launcher times. */
+function fromLists(): string[] {
+  const removal = readFileSync(join(root, "services/vm/src/lifecycle/removal.ts"), "utf8");
+  const protocol = readFileSync(join(root, "services/vm/src/launcher/protocol.ts"), "utf8");
+  const parts = [...removal.matchAll(/\bname: "([a-z]+)"/g)].map(([, part = ""]) => `remove-${part}`);
+  const [, stages = ""] = /stagesMs: z\.strictObject\(\{([^}]*)\}/.exec(protocol) ?? [];
+  return [...parts, ...[...stages.matchAll(/(\w+):/g)].map(([, stage = ""]) => `launcher ${stage}`)];
+}
+
 function literals(): string[] {
   const sources = globSync(["services/*/src/**/*.ts", "deploy/guest/agent/*.ts"], { cwd: root });
   return sources
     .filter((file) => !/\.(test|fixture|ablation)\.ts$/.test(file))
     .flatMap((file) => [
-      ...readFileSync(join(root, file), "utf8").matchAll(/\b(?:inSpan|attempt)\(\s*(?:life, )?"([^"]+)"/g),
+      ...readFileSync(join(root, file), "utf8").matchAll(
+        /(?:\binSpan|\battempt|[tT]racer\.start)\(\s*(?:life, )?"([^"]+)"/g,
+      ),
     ])
     .map(([, name = ""]) => name);
 }

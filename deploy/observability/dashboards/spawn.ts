@@ -24,7 +24,10 @@ export const spawn: Dashboard = {
   description: "Operations on tenants: how long they and their steps take, and one of them as trace and logs",
   variables: [{ name: "traceId", label: "trace" }],
   rows: [
-    { title: "Recent operations", panels: [found("spawnTenant"), found("evictTenant")] },
+    {
+      title: "Recent operations",
+      panels: [found("spawnTenant"), found("suspendTenant"), found("resumeTenant"), found("evictTenant")],
+    },
     {
       title: "One of them",
       panels: [

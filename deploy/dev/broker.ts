@@ -16,7 +16,8 @@ export const subscriptions: Readonly<Record<ServiceName, readonly string[]>> = {
 
 /**
  * Configuration of the NATS server. The certificate's SPIFFE URI is the user; nobody else may connect. A service may make its
- * own stream, publish its own events, and read through its own consumers; everything else is refused.
+ * own stream, publish its own events, and read through its own consumers; everything else is refused. That does not make an event genuine:
+ * a stream's own configuration can have the broker republish to any subject, so a consumer believes none (chassis/events.ts, 1).
  */
 export function brokerConfiguration(instance: Instance): string {
   const paths = certificatePaths(instance);
@@ -26,7 +27,7 @@ export function brokerConfiguration(instance: Instance): string {
 host: "127.0.0.1"
 port: ${innerPorts.nats}
 server_name: ${JSON.stringify(instance.netns)}
-max_payload: 262144
+max_payload: 65536
 max_connections: 64
 max_subscriptions: 256
 jetstream {

@@ -61,6 +61,10 @@ down: $(MODULES) ## stop the development stack and remove every trace of it
 status: $(MODULES) ## what runs
 	$(RUN) node deploy/dev/main.ts status
 
+.PHONY: rotate
+rotate: $(MODULES) ## make every certificate of the development stack anew, without a failed call
+	$(RUN) node deploy/dev/main.ts rotate
+
 .PHONY: check-host
 check-host: $(MODULES) ## judge this machine as a host for tenants: one row for each control (ARGS=--help)
 	$(RUN) node deploy/check-host/main.ts $(ARGS)

@@ -49,6 +49,7 @@ function common(instance: Instance, service: ServiceName): Configuration {
     tls: { ...paths.leaf(service), platformCaPath: paths.platformCaPath },
     stateDir: `${instance.stateDir}/${service}`,
     rolesPath: instanceFiles(instance).rolesPath,
+    revocationsPath: paths.revocationsPath,
     events: { servers: [`127.0.0.1:${innerPorts.nats}`] },
   };
 }
@@ -105,6 +106,7 @@ function proxyConfiguration(instance: Instance): Configuration {
       guestCaPath: paths.guestCaPath,
       clientCertificatePath: client.certificatePath,
       clientKeyPath: client.keyPath,
+      certificatesStampPath: paths.frontStampPath,
     },
   };
 }

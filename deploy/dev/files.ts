@@ -34,7 +34,26 @@ export function ensureDirectory(path: string, owner: Owner, mode: number): void 
  * at which it is more open. If any step fails, the error is thrown, nothing of the new content stays and the file is what it was.
  */
 export function writePrivate(path: string, content: string | Uint8Array, owner: Owner, mode: number): void {
-  const draft = `${path}.draft`;
+  writePrivateTogether([{ path, content }], owner, mode);
+}
+
+/** Writes files that belong together, so that the time in which one is new and another is not is as short as renaming them takes. */
+export function writePrivateTogether(files: readonly PrivateFile[], owner: Owner, mode: number): void {
+  try {
+    for (const { path, content } of files) writeDraft(`${path}.draft`, content, owner, mode);
+    for (const { path } of files) renameSync(`${path}.draft`, path);
+  } catch (error) {
+    for (const { path } of files) rmSync(`${path}.draft`, { force: true });
+    throw error;
+  }
+}
+
+export interface PrivateFile {
+  readonly path: string;
+  readonly content: string | Uint8Array;
+}
+
+function writeDraft(draft: string, content: string | Uint8Array, owner: Owner, mode: number): void {
   rmSync(draft, { force: true });
   const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
   const descriptor = openSync(draft, flags, mode);
@@ -44,10 +63,6 @@ export function writePrivate(path: string, content: string | Uint8Array, owner: 
     fchmodSync(descriptor, mode);
     writeSync(descriptor, typeof content === "string" ? Buffer.from(content) : content);
     fsyncSync(descriptor);
-    renameSync(draft, path);
-  } catch (error) {
-    rmSync(draft, { force: true });
-    throw error;
   } finally {
     closeSync(descriptor);
   }

@@ -1,7 +1,7 @@
-import { X509Certificate } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { type Credential, isValidFor, type LeafRequest, makeAuthority, makeLeaf } from "./certificates.ts";
-import { ensureDirectory, writePrivate, writePublic } from "./files.ts";
+import { ensureDirectory, writePrivate, writePrivateTogether, writePublic } from "./files.ts";
 import { hostInstanceName, type Instance, serviceNames } from "./instance.ts";
 import type { Accounts } from "./users.ts";
 
@@ -41,6 +41,9 @@ export function certificatePaths(instance: Instance) {
     root,
     platformCaPath: `${root}/platform-ca.pem`,
     platformCaKeyPath: `${root}/platform-ca-key.pem`,
+    revocationsPath: `${root}/revocations.json`,
+    /** Digest of the certificate files of Caddy, which `proxy` cannot read: it changes when they do. */
+    frontStampPath: `${root}/front.json`,
     guestCaPath: `${root}/guest-ca.pem`,
     // Signing guests is what `secrets` is for, so its key is that user's and not root's.
     guestCaKeyPath: `${root}/secrets/guest-ca-key.pem`,
@@ -86,10 +89,18 @@ export function rolesOf(domain: string): Record<string, "operator" | "viewer"> {
   return { [`spiffe://${domain}/client/operator`]: "operator", [`spiffe://${domain}/client/viewer`]: "viewer" };
 }
 
-/** Makes the authorities and leaves that are missing, about to expire, or without a name that they should have. Returns what it made. */
-export async function ensureIdentities(instance: Instance, accounts: Accounts): Promise<string[]> {
+/**
+ * Makes the authorities and leaves that are missing, about to expire, or without a name that they should have; with `all`, every leaf.
+ * Returns what it made. Whoever uses a leaf goes on with the one before until it looks at the files again.
+ */
+export async function ensureIdentities(
+  instance: Instance,
+  accounts: Accounts,
+  leaves: "due" | "all" = "due",
+): Promise<string[]> {
   const paths = certificatePaths(instance);
   const made: string[] = [];
+  if (!existsSync(paths.revocationsPath)) writePublic(paths.revocationsPath, "{}\n");
   const isHost = instance.name === hostInstanceName;
   const clients = clientNames.filter((name) => !isHost || name !== "stranger");
   const suffix = isHost ? "" : " (development)";
@@ -102,12 +113,15 @@ export async function ensureIdentities(instance: Instance, accounts: Accounts): 
     const account = isOnlyRead ? { uid: 0, gid: accounts.account(owner).gid } : accounts.account(owner);
     const [fileMode, directoryMode] = isOnlyRead ? [0o640, 0o750] : [0o600, 0o700];
     const { certificatePath, keyPath } = paths.leaf(directory);
-    if (!platform.made && isUsable(certificatePath, keyPath, request.dnsNames)) continue;
+    if (leaves === "due" && !platform.made && isUsable(certificatePath, keyPath, request.dnsNames)) continue;
     if (directory.startsWith("clients/")) ensureDirectory(`${paths.root}/clients`, accounts.account("root"), 0o700);
     ensureDirectory(`${paths.root}/${directory}`, account, directoryMode);
     const leaf = await makeLeaf(platform.credential, request);
-    writePrivate(keyPath, leaf.keyPem, account, fileMode);
-    writePrivate(certificatePath, leaf.certificatePem, account, fileMode);
+    const files = [
+      { path: keyPath, content: leaf.keyPem },
+      { path: certificatePath, content: leaf.certificatePem },
+    ];
+    writePrivateTogether(files, account, fileMode);
     made.push(directory);
   }
   const guest = await ensureAuthority(`lobsterd guest CA${suffix}`, paths.guestCaPath, {
@@ -115,7 +129,16 @@ export async function ensureIdentities(instance: Instance, accounts: Accounts): 
     owner: accounts.account("lobsterd-secrets"),
   });
   if (guest.made) made.push("guest CA");
+  stampFront(paths);
   return made;
+}
+
+/** After the files, so that whoever sees a new stamp finds them whole. */
+function stampFront(paths: ReturnType<typeof certificatePaths>): void {
+  const files = [paths.leaf("web").certificatePath, paths.leaf("caddy").certificatePath, paths.guestCaPath];
+  const digest = createHash("sha256");
+  for (const path of files) digest.update(readFileSync(path));
+  writePublic(paths.frontStampPath, `${JSON.stringify(digest.digest("hex"))}\n`);
 }
 
 async function ensureAuthority(

@@ -8,6 +8,7 @@ import { checkoutDir, describeInstance, type Instance, instanceNames, isInstance
 import { withSharedLock } from "./lock.ts";
 import { installPackages, machinePackages } from "./packages.ts";
 import { isProcessName, logPath, processNames } from "./processes.ts";
+import { rotate } from "./rotate.ts";
 import { requireRoot, supervisorLogPath, up } from "./up.ts";
 
 const usage = `usage: node deploy/dev/main.ts <command> [--instance ${instanceNames.join("|")}] [--foreground]
@@ -17,6 +18,7 @@ const usage = `usage: node deploy/dev/main.ts <command> [--instance ${instanceNa
   status             one line for each process; exit status 1 unless all of them run and the outside is there
   restart <process>  end a process in an orderly way and start it again
   logs <process>     the end of its log
+  rotate             make every certificate anew, under load if need be; whoever uses one takes the new one within seconds
   packages           install what up would install, and start nothing
   lock               lock the Debian packages that the archive has now (${refreshCommand})
 
@@ -57,6 +59,8 @@ async function main(): Promise<number> {
       return restart(instance, subject ?? "");
     case "logs":
       return showLog(instance, subject ?? "");
+    case "rotate":
+      return rotateAll(instance);
     case "packages":
       await installOnly();
       return 0;
@@ -126,6 +130,12 @@ async function takeDown(instance: Instance): Promise<number> {
   }
   process.stderr.write(`left over:\n${left.map((line) => `  ${line}\n`).join("")}`);
   return 1;
+}
+
+async function rotateAll(instance: Instance): Promise<number> {
+  requireRoot();
+  say(`made anew: ${(await rotate(instance)).join(", ")}`);
+  return 0;
 }
 
 async function showStatus(instance: Instance): Promise<number> {

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { z } from "zod";
 import { describeInstance, hostInstanceName, type Instance } from "../dev/instance.ts";
 
 /** What `make install` puts on a host, and where. */
@@ -24,4 +26,11 @@ export function describeHost(domain: string, slotCount: number): Instance {
     configDir,
     cgroup: guestsCgroup,
   };
+}
+
+/** The host that `configure` has described, by the configuration of `vm`. Throws if it has not. */
+export function configuredHost(): Instance {
+  const schema = z.object({ trustDomain: z.string(), slotCount: z.number() });
+  const { trustDomain, slotCount } = schema.parse(JSON.parse(readFileSync(`${configDir}/vm.json`, "utf8")));
+  return describeHost(trustDomain, slotCount);
 }

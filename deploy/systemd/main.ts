@@ -3,21 +3,24 @@ import { isAbsolute, join } from "node:path";
 import { parseArgs } from "node:util";
 import { run } from "../dev/command.ts";
 import { fetchPrograms } from "../dev/debian-archive.ts";
+import { ensureIdentities } from "../dev/identities.ts";
 import { checkoutDir } from "../dev/instance.ts";
 import { type Accounts, readAccounts } from "../dev/users.ts";
 import { hostConfigurations, hostSettingsSchema } from "./configuration.ts";
 import { configureHost } from "./configure.ts";
 import { afterInstall, afterUninstall, beforeUninstall, guestsRun, removeAccounts } from "./host-commands.ts";
 import { hostFiles } from "./host-files.ts";
-import { configDir, describeHost } from "./host-instance.ts";
+import { configDir, configuredHost, describeHost } from "./host-instance.ts";
 import { install, readRecord, uninstall } from "./install.ts";
 import { releaseSources } from "./release.ts";
+import { unitOf } from "./units.ts";
 
 const usage = `usage: node deploy/systemd/main.ts <command>
 
   install [--destdir DIR]              install or upgrade this checkout; guests stay
   configure --domain D --uplink LINK --resolver IP [--resolver IP] [--slots N] [--acme URL --email ADDRESS]
                                        certificates, keys and configurations of an installed host
+  rotate                               make every certificate of a configured host anew, without a failed call
   uninstall [--destdir DIR] [--purge]  remove what was installed; --purge removes state, keys, configurations and users too
 `;
 
@@ -38,6 +41,7 @@ async function main(): Promise<void> {
   if (values.help === true) return say(usage);
   if (command === undefined || rest.length > 0) throw new UsageError("one command is needed");
   if (process.getuid?.() !== 0) throw new UsageError("only root installs what root starts");
+  if (command === "rotate") return rotateHost();
   const root = rootOf(values.destdir);
   if (command === "install") return installRelease(root);
   if (command === "uninstall") return removeRelease(root, values.purge === true);
@@ -55,6 +59,12 @@ async function main(): Promise<void> {
   if (parsed.data.acmeDirectory !== undefined && parsed.data.acmeEmail === undefined)
     throw new UsageError("--email is missing");
   await configureHost(parsed.data, checkoutDir, say);
+}
+
+async function rotateHost(): Promise<void> {
+  const instance = configuredHost();
+  say(`made anew: ${(await ensureIdentities(instance, readAccounts(), "all")).join(", ")}`);
+  await runAll([["systemctl", "reload", unitOf("nats")]]);
 }
 
 async function installRelease(root: string): Promise<void> {

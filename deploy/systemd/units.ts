@@ -49,6 +49,8 @@ function serviceUnit(instance: Instance, process: HostProcess, spec: ProcessSpec
     Service: {
       Type: "exec",
       ExecStart: commandLine(spec.command),
+      // The broker reads its certificate again; the others look at theirs each second.
+      ...(process === "nats" ? { ExecReload: "/bin/kill -HUP $MAINPID" } : {}),
       ...account(spec),
       UMask: spec.umask.toString(8).padStart(4, "0"),
       Environment: Object.entries(spec.environment).map(([name, value]) => `${name}=${value}`),

@@ -88,10 +88,12 @@ async function serve(ground: Ground, stack: NetworkStack, slotCount: number) {
   });
   const rolesPath = join(directory, "roles.json");
   writeFileSync(rolesPath, "{}");
+  const revocationsPath = join(directory, "revocations.json");
+  writeFileSync(revocationsPath, "{}");
   const unixPath = join(directory, "rpc.sock");
   const config = netConfigSchema.parse({
     ...{ service: "net", hostId: "bench", trustDomain: "bench", logLevel: "error", listen: { unixPath } },
-    ...{ tls: files("net"), stateDir: directory, rolesPath, netnsDir: ground.netnsDir },
+    ...{ tls: files("net"), stateDir: directory, rolesPath, revocationsPath, netnsDir: ground.netnsDir },
     ...{ slotCount, connectionLimit, jailUidBase: 1, uplinkInterface: world.uplink, addressQuarantineMs: 0 },
     ...{ peers: { audit: join(directory, "audit.sock") }, shutdownGraceMs: 200 },
   });

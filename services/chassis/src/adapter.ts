@@ -4,7 +4,7 @@ import { type ConnectError, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
-import { type Peer, type PeerSocket, peerOf } from "./caller.ts";
+import { type Peer, type PeerSocket, rememberPeers } from "./caller.ts";
 import { peerKey } from "./gate.ts";
 
 type NodeRequest = http.IncomingMessage | http2.Http2ServerRequest;
@@ -23,15 +23,7 @@ export interface AdapterOptions {
 /** Serves RPC handlers as the listener of a Node HTTP/1.1 and HTTP/2 server. */
 export function nodeListener(options: AdapterOptions): (request: NodeRequest, response: NodeResponse) => void {
   const byPath = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
-  // TLS 1.3 has no renegotiation: what a connection proved holds for all its calls, and reading a certificate costs 0.1 ms.
-  const peers = new WeakMap<PeerSocket, Peer>();
-  const peerOfConnection = (socket: PeerSocket): Peer => {
-    const known = peers.get(socket);
-    if (known !== undefined) return known;
-    const peer = peerOf(socket);
-    peers.set(socket, peer);
-    return peer;
-  };
+  const peerOfConnection = rememberPeers();
 
   const serve = async (request: NodeRequest, response: NodeResponse, path: string): Promise<void> => {
     const peer = peerOfConnection(socketOf(request));

@@ -12,7 +12,7 @@ export type Caller =
 
 /** What the connection proved: a caller, or why it proved nothing. */
 export type Peer =
-  | { readonly verified: true; readonly uri: string; readonly notAfterMs: number }
+  | { readonly verified: true; readonly uri: string; readonly serialNumber: string; readonly notAfterMs: number }
   | {
       readonly verified: false;
       readonly reason: "CERTIFICATE_REQUIRED" | "CERTIFICATE_INVALID";
@@ -57,7 +57,30 @@ export function peerOf(socket: PeerSocket): Peer {
   if (uri === undefined || uris.length !== 1) {
     return unverified("CERTIFICATE_INVALID", `certificate has ${uris.length} URI names instead of one`);
   }
-  return { verified: true, uri, notAfterMs: certificate.validToDate.getTime() };
+  return { verified: true, uri, serialNumber: certificate.serialNumber, notAfterMs: certificate.validToDate.getTime() };
+}
+
+/** `peerOf`, once for each connection: TLS 1.3 has no renegotiation, and reading a certificate costs 0.1 ms. */
+export function rememberPeers(): (socket: PeerSocket) => Peer {
+  const peers = new WeakMap<PeerSocket, Peer>();
+  return (socket) => {
+    const known = peers.get(socket);
+    if (known !== undefined) return known;
+    const peer = peerOf(socket);
+    peers.set(socket, peer);
+    return peer;
+  };
+}
+
+/** Why a certificate that was good at the handshake is not any more; `undefined` if it is. */
+export function endOf(
+  peer: Peer,
+  revoked: ReadonlySet<string>,
+  nowMs: number = Date.now(),
+): "CERTIFICATE_INVALID" | "CERTIFICATE_REVOKED" | undefined {
+  if (!peer.verified) return undefined;
+  if (revoked.has(peer.serialNumber)) return "CERTIFICATE_REVOKED";
+  return peer.notAfterMs <= nowMs ? "CERTIFICATE_INVALID" : undefined;
 }
 
 /** Names a verified URI. Only this trust domain has services and clients; a client without a role is a stranger. */

@@ -17,7 +17,7 @@ export const chassisMetrics = defineMetrics({
     kind: "counter",
     unit: "{call}",
     description: "Calls that the gate did not let through, before their body was read",
-    attributes: { reason: ["CERTIFICATE_REQUIRED", "CERTIFICATE_INVALID", "NOT_ALLOWED"] },
+    attributes: { reason: ["CERTIFICATE_REQUIRED", "CERTIFICATE_INVALID", "CERTIFICATE_REVOKED", "NOT_ALLOWED"] },
   },
   recordsLost: {
     name: "lobsterd.audit.records_lost",

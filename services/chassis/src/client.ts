@@ -7,11 +7,13 @@ import { lostServerIsUnavailable, onlyCodeOfAnswer, retryIdempotent, withBearer 
 import type { TlsFiles } from "./listener.ts";
 import { namePerson } from "./on-behalf-of.ts";
 import { connectEvenExpired, connectPeer, type PeerAddress } from "./peer-connection.ts";
+import { currentStamp, followCredential } from "./tls-credential.ts";
 import { clientTracing } from "./trace-interceptors.ts";
 import { onlyValidAnswers } from "./valid-answers.ts";
 
 const defaultTimeoutMs = 10_000;
 const maxMessageBytes = 1024 * 1024;
+const retiredCheckMs = 1000;
 
 /** A service of this platform: `service` is the `<name>` its certificate must have in `spiffe://<domain>/svc/<name>`. */
 export type Peer =
@@ -20,6 +22,7 @@ export type Peer =
 
 /**
  * A client of another service. It presents our certificate, demands the peer's exact identity, and reconnects by itself at the next call.
+ * After our files changed, calls that begin go over a connection with what they hold now; those that run end on the one they are on.
  * A unary call without a timeout gets `timeoutMs` (10 s); a stream gets none. Calls that may be repeated are, when the server is away,
  * unless `retry` is false.
  */
@@ -116,45 +119,92 @@ export function onward(context: Pick<HandlerContext, "signal" | "timeoutMs">): C
   return { signal: context.signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
 }
 
-/** A gRPC transport to one peer, and the way to cut its connection. */
+/** Bounds and manners of the calls to one peer. */
+export interface PeerTransportOptions {
+  readonly timeoutMs: number;
+  readonly maxReplyBytes: number;
+  readonly retry: boolean;
+  readonly hostile?: boolean;
+  /** Sent with every call. */
+  readonly bearer?: string;
+  /** Opens the connection, by default to `address`. */
+  readonly connect?: () => TLSSocket;
+}
+
+/** A gRPC transport to one peer, and the way to cut its connections. */
 export function createPeerTransport(
   address: PeerAddress,
-  limits: {
-    readonly timeoutMs: number;
-    readonly maxReplyBytes: number;
-    readonly retry: boolean;
-    readonly hostile?: boolean;
-    /** Sent with every call. */
-    readonly bearer?: string;
-    /** Opens the connection, by default to `address`. */
-    readonly connect?: () => TLSSocket;
-  },
+  options: PeerTransportOptions,
 ): { transport: Transport; close(): void } {
+  const credential = followCredential(address);
+  const connect = options.connect ?? (() => connectPeer(address, credential()));
+  const retired = new Set<Http2SessionManager>();
+  let current = openTransport(address, options, connect);
+  let stamp: string | undefined;
+
+  /** A connection outlives the certificate that it was opened with, and is cut once that has expired. */
+  function inForce(): Transport {
+    const next = currentStamp(credential);
+    if (stamp !== undefined && next !== undefined && next !== stamp) {
+      retire(current.sessions, retired);
+      current = openTransport(address, options, connect);
+    }
+    stamp = next ?? stamp;
+    return current.transport;
+  }
+
+  return {
+    transport: {
+      unary: (method, signal, timeoutMs, header, message, values) =>
+        inForce().unary(method, signal, timeoutMs, header, message, values),
+      stream: (method, signal, timeoutMs, header, messages, values) =>
+        inForce().stream(method, signal, timeoutMs, header, messages, values),
+    },
+    close: () => {
+      for (const sessions of [current.sessions, ...retired]) sessions.abort();
+    },
+  };
+}
+
+/** Closes the connection as soon as no call is on it. */
+function retire(sessions: Http2SessionManager, retired: Set<Http2SessionManager>): void {
+  retired.add(sessions);
+  const timer = setInterval(() => {
+    const state = sessions.state();
+    if (state === "open" || state === "connecting" || state === "verifying") return;
+    clearInterval(timer);
+    retired.delete(sessions);
+    sessions.abort();
+  }, retiredCheckMs);
+  timer.unref();
+}
+
+function openTransport(address: PeerAddress, options: PeerTransportOptions, connect: () => TLSSocket) {
   const isUnix = "unixPath" in address.target;
   const baseUrl = isUnix ? "https://localhost" : `https://${address.target.host}:${address.target.port}`;
-  const sessionManager = new Http2SessionManager(
+  const sessions = new Http2SessionManager(
     baseUrl,
     // A Unix socket cannot lose its peer silently; a network can.
     isUnix ? {} : { pingIntervalMs: 10_000, pingTimeoutMs: 5000, pingIdleConnection: false },
     {
-      createConnection: limits.connect ?? (() => connectPeer(address)),
+      createConnection: connect,
       settings: { enablePush: false, maxHeaderListSize: 16 * 1024 },
     },
   );
   const transport = createGrpcTransport({
     baseUrl,
-    sessionManager,
-    readMaxBytes: limits.maxReplyBytes,
+    sessionManager: sessions,
+    readMaxBytes: options.maxReplyBytes,
     writeMaxBytes: maxMessageBytes,
     interceptors: [
       clientTracing,
-      ...(limits.retry ? [retryIdempotent] : []),
-      ...(limits.bearer === undefined ? [] : [withBearer(limits.bearer)]),
-      ...(limits.hostile === true ? [onlyCodeOfAnswer, onlyValidAnswers] : [namePerson]),
+      ...(options.retry ? [retryIdempotent] : []),
+      ...(options.bearer === undefined ? [] : [withBearer(options.bearer)]),
+      ...(options.hostile === true ? [onlyCodeOfAnswer, onlyValidAnswers] : [namePerson]),
       lostServerIsUnavailable,
     ],
   });
-  return { transport: withUnaryTimeout(transport, limits.timeoutMs), close: () => sessionManager.abort() };
+  return { transport: withUnaryTimeout(transport, options.timeoutMs), sessions };
 }
 
 /** Gives unary calls a deadline; the transport's own default would cut streams as well. */

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { ConfigError, commonConfigSchema, describeConfig, parseConfig } from "./config.ts";
 
 const valid = {
-  ...{ service: "vm", hostId: "h1", trustDomain: "test", stateDir: "/s", rolesPath: "/r" },
+  ...{ service: "vm", hostId: "h1", trustDomain: "test", stateDir: "/s", rolesPath: "/r", revocationsPath: "/v" },
   listen: { unixPath: "/run/x.sock" },
   tls: { certificatePath: "/c", keyPath: "/k", platformCaPath: "/ca" },
 };

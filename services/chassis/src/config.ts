@@ -35,6 +35,7 @@ export const commonConfigSchema = z.strictObject({
     .describe("PEM files: own leaf, its key, and the only authority that callers and peers are verified with"),
   stateDir: z.string().startsWith("/").describe("directory of the SQLite store, mode 0700"),
   rolesPath: z.string().startsWith("/").describe("JSON file: client URI to operator, viewer or owner"),
+  revocationsPath: z.string().startsWith("/").describe("JSON file: serial numbers of certificates that are revoked"),
   reflection: z.boolean().default(true).describe("serve gRPC server reflection"),
   events: z
     .strictObject({ servers: z.array(z.string().min(1)).min(1).max(16) })

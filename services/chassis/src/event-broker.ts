@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import {
   DiscardPolicy,
@@ -15,6 +14,7 @@ import { chassisMetrics } from "./chassis-metrics.ts";
 import type { TlsFiles } from "./listener.ts";
 import type { Logger } from "./logger.ts";
 import { raceSignal } from "./streams.ts";
+import { currentStamp, followCredential } from "./tls-credential.ts";
 
 const firstRetryMs = 100;
 const maxRetryMs = 2000;
@@ -23,6 +23,7 @@ const requestLimitMs = 2000;
 const hourMs = 3_600_000;
 const drainLimitMs = 1000;
 const streamInUse = 10058;
+const lookAtCertificateMs = 1000;
 
 /** The names that services and the broker's permissions agree on. */
 export function streamOf(service: string): { name: string; subjects: string } {
@@ -113,20 +114,35 @@ async function connectForEver(
         reconnectJitter: 250,
         ignoreAuthErrorAbort: true,
         pingInterval: 10_000,
+        // As paths they are read at each connection, so that one after a renewal is made with what they hold then.
         tls: {
-          ca: readFileSync(options.tls.platformCaPath, "utf8"),
-          cert: readFileSync(options.tls.certificatePath, "utf8"),
-          key: readFileSync(options.tls.keyPath, "utf8"),
+          caFile: options.tls.platformCaPath,
+          certFile: options.tls.certificatePath,
+          keyFile: options.tls.keyPath,
         },
       });
       options.logger.info({ server: nats.getServer() }, "event broker connected");
       connected(true);
       void watchStatus(nats, options.logger, connected);
+      void renewConnection(nats, options.tls, signal);
       return nats;
     } catch (error) {
       options.logger.debug({ err: error }, "event broker is away");
       await delay(retryMs, undefined, { signal });
     }
+  }
+}
+
+/** The broker looks at a certificate at the handshake only, so a renewed one takes a new connection; what is queued waits for it. */
+async function renewConnection(nats: NatsConnection, tls: TlsFiles, signal: AbortSignal): Promise<void> {
+  const credential = followCredential({ ...tls, caPath: tls.platformCaPath });
+  let shown = currentStamp(credential);
+  while (!signal.aborted && !nats.isClosed()) {
+    await delay(lookAtCertificateMs, undefined, { signal, ref: false }).catch(() => undefined);
+    const stamp = currentStamp(credential);
+    // Refused while it is closing, or reconnecting anyway: then with the new one.
+    if (stamp !== shown) await nats.reconnect().catch(() => undefined);
+    shown = stamp;
   }
 }
 

@@ -2,10 +2,11 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, type ConnectError, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { type AccessRule, isAllowed } from "./access.ts";
 import type { Refusal } from "./audit-refusals.ts";
-import { type Caller, callerKey, identify, type Peer } from "./caller.ts";
+import { type Caller, callerKey, endOf, identify, type Peer } from "./caller.ts";
 import { chassisMetrics } from "./chassis-metrics.ts";
 import { defineErrors, toConnectError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
+import type { RevocationTable } from "./revocations.ts";
 import type { RoleTable } from "./roles.ts";
 
 /** What the connection of a request proved; set by the listener. */
@@ -28,6 +29,7 @@ export function createGate(options: {
   readonly domain: string;
   readonly rules: ReadonlyMap<string, AccessRule>;
   readonly roles: RoleTable;
+  readonly revocations: RevocationTable;
   readonly logger: Logger;
   readonly refused?: (refusal: Refusal) => void;
 }): Gate {
@@ -35,6 +37,7 @@ export function createGate(options: {
   const fail = defineErrors(domain, {
     CERTIFICATE_REQUIRED: Code.Unauthenticated,
     CERTIFICATE_INVALID: Code.Unauthenticated,
+    CERTIFICATE_REVOKED: Code.Unauthenticated,
     NOT_ALLOWED: Code.PermissionDenied,
   });
 
@@ -42,7 +45,7 @@ export function createGate(options: {
   const refuse = (reason: Parameters<typeof fail>[0], { path, method, caller, detail }: Facts) => {
     logger.warn({ reason, method: path, caller, detail }, "call refused");
     chassisMetrics.refusedCalls.add(1, { reason });
-    // An expired certificate says who the caller was, and not who it is.
+    // An expired or revoked certificate says who the caller was, and not who it is.
     options.refused?.({ caller: reason === "NOT_ALLOWED" ? caller : "", method, reason });
     const message =
       reason === "NOT_ALLOWED" ? "the caller may not call this method" : "a valid client certificate is required";
@@ -52,8 +55,10 @@ export function createGate(options: {
   const authenticate = (peer: Peer, path: string, method?: DescMethod): Caller => {
     if (!peer.verified) throw refuse(peer.reason, { path, method, caller: "", detail: peer.detail });
     // A connection outlives its certificate, and so would the identity if only the handshake were believed.
-    if (peer.notAfterMs <= Date.now()) {
-      throw refuse("CERTIFICATE_INVALID", { path, method, caller: peer.uri, detail: "certificate has expired" });
+    const end = endOf(peer, options.revocations());
+    if (end !== undefined) {
+      const detail = end === "CERTIFICATE_REVOKED" ? "certificate is revoked" : "certificate has expired";
+      throw refuse(end, { path, method, caller: peer.uri, detail });
     }
     const caller = identify(peer.uri, options.trustDomain, options.roles());
     if (caller.kind === "stranger") throw refuse("NOT_ALLOWED", { path, method, caller: peer.uri, detail: "no role" });

@@ -18,6 +18,7 @@ import { createGate, type Gate } from "./gate.ts";
 import { logCalls, measureCalls, translateErrors, validateRequests } from "./interceptors.ts";
 import type { Logger } from "./logger.ts";
 import { keepPerson } from "./on-behalf-of.ts";
+import type { RevocationTable } from "./revocations.ts";
 import type { RoleTable } from "./roles.ts";
 import type { Routes } from "./routes.ts";
 import { serverTracing } from "./trace-interceptors.ts";
@@ -31,6 +32,7 @@ export interface HandlerOptions {
   readonly routes: readonly Routes[];
   readonly access: readonly AccessRule[];
   readonly roles: RoleTable;
+  readonly revocations: RevocationTable;
   readonly logger: Logger;
   readonly deadlines: DeadlineBounds;
   readonly audit?: AuditPolicy | undefined;

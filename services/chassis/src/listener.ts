@@ -1,8 +1,10 @@
-import { chmodSync, lstatSync, mkdirSync, readFileSync, unlinkSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
 import * as http2 from "node:http2";
 import * as net from "node:net";
 import { dirname } from "node:path";
+import type { TLSSocket } from "node:tls";
 import type { nodeListener } from "./adapter.ts";
+import type { TlsCredential } from "./tls-credential.ts";
 
 const maxHeaderBytes = 16 * 1024;
 const maxConnections = 1024;
@@ -21,6 +23,10 @@ export type Address = { readonly unixPath: string } | { readonly host: string; r
 export interface Listener {
   /** The TCP port in use; `undefined` for a Unix socket. */
   readonly port: number | undefined;
+  /** Connections that begin from now on see this certificate and are verified with these authorities. */
+  renew(credential: TlsCredential): void;
+  /** Cuts each connection, with the calls on it, that `isOver` says so of. */
+  cut(isOver: (socket: TLSSocket) => boolean): void;
   /** Stops accepting and tells every client to finish; resolves when the last connection is gone. */
   close(): Promise<void>;
   /** Cuts what is left. */
@@ -33,17 +39,19 @@ export interface Listener {
  */
 export async function listen(
   address: Address,
-  tls: TlsFiles,
+  credential: TlsCredential,
   handle: ReturnType<typeof nodeListener>,
 ): Promise<Listener> {
-  const server = http2.createSecureServer(serverOptions(tls));
+  const server = http2.createSecureServer(serverOptions(credential));
   server.maxConnections = maxConnections;
   server.on("request", handle);
   // A connection that breaks, or never speaks TLS, ends by itself; without a listener it would end the process.
   server.on("sessionError", () => undefined);
   const sessions = new Set<http2.ServerHttp2Session>();
   const sockets = new Set<net.Socket>();
+  const secured = new Set<TLSSocket>();
   track(server, "session", sessions);
+  track(server, "secureConnection", secured);
   track(server, "connection", sockets);
 
   if ("unixPath" in address) await bindUnix(server, address.unixPath);
@@ -52,6 +60,10 @@ export async function listen(
 
   return {
     port: typeof bound === "object" && bound !== null ? bound.port : undefined,
+    renew: (next) => server.setSecureContext(contextOptions(next)),
+    cut(isOver) {
+      for (const socket of secured) if (isOver(socket)) socket.destroy();
+    },
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const session of sessions) session.close();
@@ -64,16 +76,18 @@ export async function listen(
   };
 }
 
-function serverOptions(tls: TlsFiles): http2.SecureServerOptions {
+/** What a renewal has to say again: `setSecureContext` keeps nothing of the context before. */
+function contextOptions({ cert, key, ca }: TlsCredential) {
+  return { minVersion: "TLSv1.3", cert, key, ca } as const;
+}
+
+function serverOptions(credential: TlsCredential): http2.SecureServerOptions {
   // For HTTP/1.1; Node's types leave it out of the options of an HTTP/2 server, which passes it on.
   const http1 = { maxHeaderSize: maxHeaderBytes };
   return {
     ...http1,
     allowHTTP1: true,
-    minVersion: "TLSv1.3",
-    cert: readFileSync(tls.certificatePath),
-    key: readFileSync(tls.keyPath),
-    ca: readFileSync(tls.platformCaPath),
+    ...contextOptions(credential),
     requestCert: true,
     rejectUnauthorized: false,
     handshakeTimeout: 10_000,
@@ -138,7 +152,7 @@ async function bind(server: http2.Http2SecureServer, start: () => void): Promise
 
 function track<T extends { once(event: "close", listener: () => void): unknown }>(
   server: http2.Http2SecureServer,
-  event: "session" | "connection",
+  event: "session" | "connection" | "secureConnection",
   members: Set<T>,
 ): void {
   server.on(event, (member: T) => {

@@ -1,29 +1,25 @@
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import * as tls from "node:tls";
 import { uriNames } from "./caller.ts";
+import { type CredentialFiles, readCredential, type TlsCredential } from "./tls-credential.ts";
 
 const connectLimitMs = 5000;
 
 /** Where a server is and who it has to be. */
-export interface PeerAddress {
+export interface PeerAddress extends CredentialFiles {
   readonly target: { readonly unixPath: string } | { readonly host: string; readonly port: number };
   /** The one URI name its certificate must have. */
   readonly expectedUri: string;
-  readonly certificatePath: string;
-  readonly keyPath: string;
-  /** The only authority it is verified with. */
-  readonly caPath: string;
 }
 
 /**
- * Opens a TLS 1.3 connection for HTTP/2. The files are read at each connection, so a renewed certificate is used without a restart. The
- * connection fails unless the peer's chain ends at the given authority and its only URI name is the expected one; DNS names and
- * addresses do not matter, since the URI says more.
+ * Opens a TLS 1.3 connection for HTTP/2, with what the files hold now unless a credential is given. The connection fails unless the
+ * peer's chain ends at the given authority and its only URI name is the expected one; DNS names and addresses do not matter, since the URI
+ * says more.
  */
-export function connectPeer(address: PeerAddress): tls.TLSSocket {
-  return connectTls(address, true);
+export function connectPeer(address: PeerAddress, credential = readCredential(address)): tls.TLSSocket {
+  return connectTls(address, credential, true);
 }
 
 /**
@@ -31,17 +27,18 @@ export function connectPeer(address: PeerAddress): tls.TLSSocket {
  * HTTP/2 must not be on it before it is known who is there, since Node ends the process when a socket is cut as it takes it over.
  */
 export async function connectEvenExpired(address: PeerAddress): Promise<tls.TLSSocket> {
-  const socket = connectTls(address, false);
+  const credential = readCredential(address);
+  const socket = connectTls(address, credential, false);
   await once(socket, "secureConnect");
   // Until HTTP/2 listens, and should it never: an error that nobody hears ends the process.
   socket.on("error", () => undefined);
-  const fault = faultOf(socket, readFileSync(address.caPath), address.expectedUri);
+  const fault = faultOf(socket, credential.ca, address.expectedUri);
   if (fault === undefined) return socket;
   socket.destroy();
   throw fault;
 }
 
-function connectTls(address: PeerAddress, rejectUnauthorized: boolean): tls.TLSSocket {
+function connectTls(address: PeerAddress, credential: TlsCredential, rejectUnauthorized: boolean): tls.TLSSocket {
   const { target } = address;
   const socket = tls.connect({
     ...("unixPath" in target ? { path: target.unixPath } : { host: target.host, port: target.port }),
@@ -49,9 +46,9 @@ function connectTls(address: PeerAddress, rejectUnauthorized: boolean): tls.TLSS
     servername: "",
     minVersion: "TLSv1.3",
     ALPNProtocols: ["h2"],
-    cert: readFileSync(address.certificatePath),
-    key: readFileSync(address.keyPath),
-    ca: readFileSync(address.caPath),
+    cert: credential.cert,
+    key: credential.key,
+    ca: credential.ca,
     rejectUnauthorized,
     checkServerIdentity: (_host, certificate) => checkUri(certificate.subjectaltname ?? "", address.expectedUri),
   });

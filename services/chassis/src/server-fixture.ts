@@ -26,6 +26,7 @@ export function makeGround(): Ground {
   const directory = mkdtempSync(join(tmpdir(), "lobsterd-chassis-"));
   const ca = testCertificates(directory);
   writeFileSync(join(directory, "roles.json"), JSON.stringify({ "spiffe://test/client/op": "operator" }));
+  writeFileSync(join(directory, "revocations.json"), "{}");
   return {
     directory,
     ca,
@@ -47,6 +48,7 @@ export function configFor(ground: Ground, name: string, extra: Readonly<Record<s
       tls: { ...ground.server, platformCaPath: ground.ca.caPath },
       stateDir: ground.directory,
       rolesPath: join(ground.directory, "roles.json"),
+      revocationsPath: join(ground.directory, "revocations.json"),
       ...extra,
     }),
   );

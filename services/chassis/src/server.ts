@@ -1,10 +1,10 @@
 import { X509Certificate } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type AccessRule, allowAnyPrincipal } from "./access.ts";
 import { nodeListener } from "./adapter.ts";
 import type { AuditPolicy } from "./audit.ts";
+import { endOf, rememberPeers } from "./caller.ts";
 import { chassisMetrics } from "./chassis-metrics.ts";
 import type { CommonConfig } from "./config.ts";
 import { unknownMethod } from "./gate.ts";
@@ -14,10 +14,13 @@ import { every } from "./lifecycle.ts";
 import { type Listener, listen } from "./listener.ts";
 import type { Logger } from "./logger.ts";
 import { createReflection } from "./reflection.ts";
+import { openRevocations } from "./revocations.ts";
 import { openRoles } from "./roles.ts";
 import type { Routes } from "./routes.ts";
+import { type CredentialSource, followCredential } from "./tls-credential.ts";
 
 const flushRefusalsMs = 60_000;
+const lookAtCertificatesMs = 1000;
 
 export interface ServerOptions {
   readonly config: CommonConfig;
@@ -53,12 +56,16 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const routes = config.reflection ? [...own, ...createReflection(own.map(({ service }) => service))] : own;
   const builtIn = routes.slice(options.routes.length).map(({ service }) => allowAnyPrincipal(service));
 
+  const revocations = openRevocations(config.revocationsPath, logger);
+  const credential = followCredential({ ...config.tls, caPath: config.tls.platformCaPath });
+
   const { handlers, gate, refusals } = createHandlers({
     domain,
     trustDomain: config.trustDomain,
     routes,
     access: [...options.access, ...builtIn],
     roles: openRoles(config.rolesPath, logger),
+    revocations,
     logger,
     deadlines: {
       defaultMs: config.defaultDeadlineMs,
@@ -87,8 +94,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 
   const listeners: Listener[] = [];
   try {
-    listeners.push(await listen({ unixPath: config.listen.unixPath }, config.tls, handle));
-    if (config.listen.tcp !== undefined) listeners.push(await listen(config.listen.tcp, config.tls, handle));
+    listeners.push(await listen({ unixPath: config.listen.unixPath }, credential(), handle));
+    if (config.listen.tcp !== undefined) listeners.push(await listen(config.listen.tcp, credential(), handle));
   } catch (error) {
     for (const listener of listeners) listener.destroy();
     await Promise.all(listeners.map((listener) => listener.close()));
@@ -96,11 +103,21 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   }
   const closed = new AbortController();
   const flushRefusals = async (): Promise<void> => refusals?.flush();
-  every(flushRefusalsMs, "record suppressed refusals", flushRefusals, { signal: closed.signal, logger });
-  const certificate = () => readCertificate(config.tls.certificatePath);
+  const running = { signal: closed.signal, logger };
+  every(flushRefusalsMs, "record suppressed refusals", flushRefusals, running);
+  const renew = renewal(listeners, credential, logger);
+  const peerOf = rememberPeers();
+  const lookAtCertificates = async (): Promise<void> => {
+    renew();
+    const revoked = revocations();
+    // The gate judges each call as it begins; a stream, and a connection without a call, end here.
+    for (const listener of listeners) listener.cut((socket) => endOf(peerOf(socket), revoked) !== undefined);
+  };
+  every(lookAtCertificatesMs, "look at certificates", lookAtCertificates, running);
+  const certificate = () => new X509Certificate(credential().cert);
   const gauges = [
-    chassisMetrics.certificateNotBefore.observe(async () => (await certificate()).validFromDate.getTime() / 1000),
-    chassisMetrics.certificateNotAfter.observe(async () => (await certificate()).validToDate.getTime() / 1000),
+    chassisMetrics.certificateNotBefore.observe(async () => certificate().validFromDate.getTime() / 1000),
+    chassisMetrics.certificateNotAfter.observe(async () => certificate().validToDate.getTime() / 1000),
   ];
   const tcpPort = listeners[1]?.port;
   logger.info({ unixPath: config.listen.unixPath, tcpPort }, "serving");
@@ -119,8 +136,16 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   };
 }
 
-async function readCertificate(path: string): Promise<X509Certificate> {
-  return new X509Certificate(await readFile(path));
+/** Gives the listeners what the certificate's files hold, whenever that has changed. */
+function renewal(listeners: readonly Listener[], credential: CredentialSource, logger: Logger): () => void {
+  let served = credential();
+  return () => {
+    const next = credential();
+    if (next.stamp === served.stamp) return;
+    for (const listener of listeners) listener.renew(next);
+    served = next;
+    logger.info({ notAfter: new X509Certificate(next.cert).validTo }, "certificate renewed");
+  };
 }
 
 async function drain(listeners: readonly Listener[], shutdown: AbortController, graceMs: number): Promise<void> {

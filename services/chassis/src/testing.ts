@@ -44,6 +44,7 @@ export function testHarness(options: {
     routes: options.routes,
     access: options.access,
     roles: () => roles,
+    revocations: () => new Set(),
     logger,
     deadlines: {
       defaultMs: options.defaultDeadlineMs ?? 30_000,
@@ -94,7 +95,8 @@ function peerFor(caller: TestCaller): Peer {
   if (caller === "nobody") return { verified: false, reason: "CERTIFICATE_REQUIRED", detail: "test" };
   const [kind, name = ""] = caller.split(":", 2);
   const path = kind === "service" ? `svc/${name}` : `client/${name || "stranger"}`;
-  return { verified: true, uri: `spiffe://${trustDomain}/${path}`, notAfterMs: Date.now() + dayMs };
+  const uri = `spiffe://${trustDomain}/${path}`;
+  return { verified: true, uri, serialNumber: "1", notAfterMs: Date.now() + dayMs };
 }
 
 function inMemoryTransport(handlers: readonly UniversalHandler[], peer: Peer): Transport {

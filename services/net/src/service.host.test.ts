@@ -207,6 +207,8 @@ function configure(ground: Ground): string {
   chownSync(leaf.keyPath, user, user);
   const rolesPath = join(ground.directory, "roles.json");
   writeFileSync(rolesPath, JSON.stringify({ "spiffe://test/client/operator": "operator" }));
+  const revocationsPath = join(ground.directory, "revocations.json");
+  writeFileSync(revocationsPath, "{}");
   const configPath = join(ground.directory, "net.json");
   const config = {
     service: "net",
@@ -217,6 +219,7 @@ function configure(ground: Ground): string {
     tls: { ...leaf, platformCaPath: ca.caPath },
     stateDir: own("state"),
     rolesPath,
+    revocationsPath,
     netnsDir: own("netns"),
     slotCount: 3,
     jailUidBase: 900_000_000,

@@ -67,6 +67,9 @@ const caddySchema = z.strictObject({
   guestCaPath: path.describe("PEM certificate of the guest CA, the only one that guests are verified with"),
   clientCertificatePath: path.describe("Caddy's client certificate for guests, readable by Caddy"),
   clientKeyPath: path.describe("its key, readable by Caddy and nobody else"),
+  certificatesStampPath: path
+    .optional()
+    .describe("JSON string, digest of all certificate files of Caddy; written after they were made anew"),
   checkIntervalMs: z
     .int()
     .min(100)

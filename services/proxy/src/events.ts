@@ -70,6 +70,8 @@ export function createProxyEvents({ bus, audit, logger }: ProxyEventSinks): Prox
         const { cause, paths } = verdict;
         if (cause === "fresh") {
           tellHost("warn", "caddy-configured", "caddy had no configuration, loaded it", { cause });
+        } else if (cause === "renewed") {
+          tellHost("info", "caddy-certificates-read", "certificate files are new, caddy has read them", { cause });
         } else {
           const message = "caddy's configuration was changed by somebody else, undone";
           tellHost("error", "caddy-drift-undone", message, { cause, paths });

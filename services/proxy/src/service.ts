@@ -3,11 +3,13 @@ import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { type AuditPolicy, createAuditClient, openAuditSpool, recordRuns } from "@lobsterd/chassis/audit.ts";
 import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
+import { followFile } from "@lobsterd/chassis/followed-file.ts";
 import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
 import { createLogger, type Logger } from "@lobsterd/chassis/logger.ts";
 import { type RunningServer, startServer } from "@lobsterd/chassis/server.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+import { z } from "zod";
 import { access } from "./access.ts";
 import { caddyConfig } from "./caddy/caddy-config.ts";
 import { createKeeper } from "./caddy/keeper.ts";
@@ -27,6 +29,8 @@ export interface ProxyContext {
   readonly requests: RequestLog;
   readonly domain: string;
 }
+
+const stampSchema = z.string().regex(/^[0-9a-f]{64}$/);
 
 /** How soon a restarted Caddy is noticed; it costs one stat(2). */
 const lookIntervalMs = 200;
@@ -66,10 +70,11 @@ export async function startProxy(
   server.setServing(false);
   scope.onClose(() => server.close());
 
-  const { checkIntervalMs, ...caddy } = config.caddy;
+  const { checkIntervalMs, certificatesStampPath, ...caddy } = config.caddy;
   const { domain, namesDirectory, guestPort } = config;
-  const desired = caddyConfig({ ...caddy, domain, namesDirectory, guestPort, resolverPort: resolver.port });
-  const keeper = createKeeper(desired, caddy.adminSocketPath);
+  const settings = { ...caddy, domain, namesDirectory, guestPort, resolverPort: resolver.port };
+  const stamp = followCertificates(certificatesStampPath, logger);
+  const keeper = createKeeper(() => caddyConfig({ ...settings, ...stamp() }), caddy.adminSocketPath);
   let isInLine = false;
   const keepCaddy = async (): Promise<void> => {
     const verdict = await keeper.checkIfDue(checkIntervalMs);
@@ -89,6 +94,13 @@ export async function startProxy(
   const keepNames = async (): Promise<void> => repairNames(directory, events);
   every(checkIntervalMs, "compare names with the store", keepNames, { signal: scope.signal, logger });
   return server;
+}
+
+/** Without a path, certificate files are read when Caddy starts. Throws if the first read fails. */
+function followCertificates(path: string | undefined, logger: Logger): () => { certificatesStamp?: string } {
+  if (path === undefined) return () => ({});
+  const follow = followFile(path, "certificates stamp", (json) => stampSchema.parse(json), logger);
+  return () => ({ certificatesStamp: follow() });
 }
 
 /**

@@ -34,13 +34,16 @@ export function openAuditProcess(context: TestContext, settings: Record<string, 
   const configPath = join(directory, "audit.json");
   mkdirSync(stateDir, { mode: 0o700 });
   writeFileSync(rolesPath, JSON.stringify({ [`spiffe://${trustDomain}/client/alice`]: "operator" }));
+  const revocationsPath = join(directory, "revocations.json");
+  writeFileSync(revocationsPath, "{}");
   const checkpointKeyPath = join(directory, "checkpoint.key");
   const { privateKeyPem, verifierKey } = makeSigningKey(`${trustDomain}/audit/test-host`);
   writeFileSync(checkpointKeyPath, privateKeyPem, { mode: 0o600 });
   const witness = join(directory, "witness");
   mkdirSync(witness);
   const own = { checkpointKeyPath, witness: { directory: witness } };
-  const common = { service: "audit", hostId: "test-host", trustDomain, listen: { unixPath }, stateDir, rolesPath };
+  const files = { stateDir, rolesPath, revocationsPath };
+  const common = { service: "audit", hostId: "test-host", trustDomain, listen: { unixPath }, ...files };
   writeFileSync(configPath, JSON.stringify({ ...common, ...own, tls: leaf("audit", "svc/audit"), ...settings }));
   let child: ChildProcess | undefined;
   const peer = { service: "audit", unixPath };

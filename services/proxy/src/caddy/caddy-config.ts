@@ -31,6 +31,8 @@ export type CaddySettings = {
   readonly guestCaPath: string;
   readonly clientCertificatePath: string;
   readonly clientKeyPath: string;
+  /** Differs whenever certificate files were made anew: Caddy reads them when it loads a configuration, and at no other time. */
+  readonly certificatesStamp?: string;
   readonly namesDirectory: string;
   readonly resolverPort: number;
   readonly guestPort: number;
@@ -59,6 +61,7 @@ export function caddyConfig(settings: CaddySettings): Json {
     logging: logging(),
     apps: {
       http: {
+        ...(settings.certificatesStamp === undefined ? {} : { "@id": `certificates-${settings.certificatesStamp}` }),
         // Without a bound, a reload or a stop waits for as long as a client keeps a request open.
         grace_period: "5s",
         servers: { https: httpsServer(settings), redirect: redirectServer(settings), ...askServer(settings) },

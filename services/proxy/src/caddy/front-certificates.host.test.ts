@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
-import { readdirSync, statSync } from "node:fs";
+import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { connect } from "node:tls";
 import { startAcmeAuthority } from "../testing/acme-authority.ts";
 import { ask, type Front } from "../testing/https-client.ts";
 import * as probes from "../testing/probes.ts";
@@ -11,6 +14,7 @@ import { type BareStage, openBareStage } from "../testing/stages.ts";
 import { readInternalRoot } from "./admin.ts";
 import { caddyConfig } from "./caddy-config.ts";
 import type { FrontCertificates } from "./front-certificates.ts";
+import { createKeeper } from "./keeper.ts";
 
 const caddy = await findCaddy();
 const skip = "reason" in caddy && caddy.reason;
@@ -27,6 +31,47 @@ async function openWith(choose: (scene: Scene) => Promise<FrontCertificates>): P
     throw error;
   }
 }
+
+describe("a front with certificate files", { skip }, () => {
+  const stampOf = (digit: string) => digit.repeat(64);
+  let stage: BareStage;
+  before(async () => {
+    stage = await openBareStage(caddyPath);
+  });
+  after(() => stage.scene.close());
+
+  async function shownSerial(): Promise<string | undefined> {
+    const socket = connect({ path: stage.front.socketPath, servername: probes.hostOf("foo"), ca: stage.front.caPem });
+    try {
+      await once(socket, "secureConnect");
+      return socket.getPeerX509Certificate()?.serialNumber;
+    } finally {
+      socket.destroy();
+    }
+  }
+
+  it("shows those that are made anew once their stamp differs, and counts it as no drift", async () => {
+    let stamp = stampOf("a");
+    const desired = () => caddyConfig({ ...sceneSettings(stage.paths, defaultLimits), certificatesStamp: stamp });
+    const keeper = createKeeper(desired, stage.paths.adminSocket);
+    await keeper.check();
+    await stage.publish("foo");
+    const before = await shownSerial();
+
+    const names = [{ type: "dns" as const, value: `*.${probes.hostOf("foo").split(".").slice(1).join(".")}` }];
+    const renewed = await stage.scene.authorities.platform.issue("web", names);
+    writeFileSync(stage.paths.webLeaf.certificatePath, renewed.certificatePem);
+    writeFileSync(stage.paths.webLeaf.keyPath, renewed.keyPem);
+    assert.deepEqual(await keeper.check(), { kind: "equal" });
+    assert.equal(await shownSerial(), before, "nobody said that there are new ones");
+
+    stamp = stampOf("b");
+    assert.deepEqual(await keeper.check(), { kind: "loaded", cause: "renewed", paths: ["/apps/http/@id"] });
+    assert.equal(await shownSerial(), new X509Certificate(renewed.certificatePem).serialNumber);
+    assert.equal((await ask(stage.front, probes.hostOf("foo"))).status, 200);
+    assert.deepEqual(await keeper.check(), { kind: "equal" });
+  });
+});
 
 describe("a front with certificates of Caddy's own authority", { skip }, () => {
   let stage: BareStage;

@@ -9,7 +9,7 @@ import type { Json } from "./canonical-json.ts";
 export type CertificateFiles = { readonly certificatePath: string; readonly keyPath: string };
 
 export type FrontCertificates =
-  /** Made and renewed by somebody else; a new one is read at the next start of Caddy. One of them is for `*.<domain>`. */
+  /** Made and renewed by somebody else, who then writes the stamp. One of them is for `*.<domain>`. */
   | { readonly kind: "files"; readonly pairs: readonly CertificateFiles[] }
   /** By Caddy's own authority, which no browser trusts: for development. */
   | { readonly kind: "internal"; readonly askPort: number }

@@ -4,7 +4,8 @@
  *  1. The whole document is compared, admin block included, as canonical JSON.
  *  2. What differs is loaded again at once and read back; only a read-back counts as success.
  *  3. An admin API that was moved to TCP is found by its owner and brought back to the socket.
- *  4. Nothing that happens to Caddy ends this process: the next check tries again, for ever.
+ *  4. Certificate files that were made anew are a part of the desired configuration, which differs by their stamp.
+ *  5. Nothing that happens to Caddy ends this process: the next check tries again, for ever.
  */
 
 import { stat } from "node:fs/promises";
@@ -13,10 +14,13 @@ import { type AdminEndpoint, AdminRefused, AdminUnreachable, loadConfig, readCon
 import { canonicalJson, differingPaths, type Json } from "./canonical-json.ts";
 import { findCaddyListeners } from "./listener-search.ts";
 
+/** Why it was loaded: Caddy had none, certificate files are new, somebody changed it, or moved the admin API. */
+export type LoadCause = "fresh" | "renewed" | "drift" | "moved";
+
 /** What one check found. `paths` are JSON pointers of what differed. */
 export type Verdict =
   | { readonly kind: "equal" }
-  | { readonly kind: "loaded"; readonly cause: "fresh" | "drift" | "moved"; readonly paths: readonly string[] }
+  | { readonly kind: "loaded"; readonly cause: LoadCause; readonly paths: readonly string[] }
   | { readonly kind: "unreachable"; readonly message: string }
   | { readonly kind: "refused"; readonly message: string };
 
@@ -32,15 +36,17 @@ export interface Keeper {
 
 /** A configuration that Caddy refuses costs it a whole provisioning each time. */
 const retryMs = 1000;
+/** Where the stamp of the certificate files is. */
+const stampPath = "/apps/http/@id";
 
-export function createKeeper(desired: Json, adminSocketPath: string): Keeper {
-  const wanted = canonicalJson(desired);
+/** Keeps what `desired` returns at the check. */
+export function createKeeper(desired: () => Json, adminSocketPath: string): Keeper {
   const socket: AdminEndpoint = { socketPath: adminSocketPath };
   let last: { atMs: number; isGood: boolean; socketId: string | undefined } | undefined;
 
   async function check(): Promise<Verdict> {
     last = undefined;
-    const verdict = await bringInLine(desired, wanted, socket, adminSocketPath);
+    const verdict = await bringInLine(desired(), socket, adminSocketPath);
     const isGood = verdict.kind === "equal" || verdict.kind === "loaded";
     last = { atMs: performance.now(), isGood, socketId: await socketIdentity(adminSocketPath) };
     return verdict;
@@ -59,16 +65,12 @@ export function createKeeper(desired: Json, adminSocketPath: string): Keeper {
   };
 }
 
-async function bringInLine(
-  desired: Json,
-  wanted: string,
-  socket: AdminEndpoint,
-  adminSocketPath: string,
-): Promise<Verdict> {
+async function bringInLine(desired: Json, socket: AdminEndpoint, adminSocketPath: string): Promise<Verdict> {
+  const wanted = canonicalJson(desired);
   try {
     const actual = await readConfig(socket);
     if (canonicalJson(actual) === wanted) return { kind: "equal" };
-    return await load(desired, wanted, socket, socket, isFresh(actual) ? "fresh" : "drift", actual);
+    return await load(desired, wanted, socket, socket, causeOf(desired, actual), actual);
   } catch (error) {
     if (error instanceof AdminRefused) return { kind: "refused", message: error.message };
     if (!(error instanceof AdminUnreachable)) throw error;
@@ -103,7 +105,7 @@ async function load(
   wanted: string,
   through: AdminEndpoint,
   socket: AdminEndpoint,
-  cause: "fresh" | "drift" | "moved",
+  cause: LoadCause,
   before: Json,
 ): Promise<Verdict> {
   await loadConfig(through, desired);
@@ -115,6 +117,11 @@ async function load(
     );
   }
   return { kind: "loaded", cause, paths: differingPaths(desired, before) };
+}
+
+function causeOf(desired: Json, actual: Json): LoadCause {
+  if (isFresh(actual)) return "fresh";
+  return differingPaths(desired, actual).every((path) => path === stampPath) ? "renewed" : "drift";
 }
 
 /** Whether this is what Caddy is started with: nothing but an admin block. */

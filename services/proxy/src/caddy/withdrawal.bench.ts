@@ -48,7 +48,7 @@ const variants: Record<string, Json> = {
 const results = new Map(Object.keys(variants).map((name) => [name, [] as Sample[]]));
 for (let round = 0; round < rounds; round += 1) {
   for (const [name, config] of Object.entries(variants)) {
-    await createKeeper(config, scene.paths.adminSocket).check();
+    await createKeeper(() => config, scene.paths.adminSocket).check();
     results.get(name)?.push(await measure());
   }
 }

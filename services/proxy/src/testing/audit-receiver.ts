@@ -17,7 +17,11 @@ export async function startAuditReceiver(
     commonConfigSchema,
     JSON.stringify({
       ...{ service: "audit", hostId: "scene", trustDomain, listen: { unixPath: paths.auditSocket } },
-      ...{ tls: { ...paths.auditLeaf, platformCaPath: paths.platformCa }, rolesPath: paths.roles },
+      ...{
+        tls: { ...paths.auditLeaf, platformCaPath: paths.platformCa },
+        rolesPath: paths.roles,
+        revocationsPath: paths.revocations,
+      },
       ...{ stateDir: dirname(paths.auditSocket), shutdownGraceMs: 200 },
     }),
   );

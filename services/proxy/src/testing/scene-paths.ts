@@ -34,6 +34,7 @@ export function scenePaths(root: string, memory: string) {
     rpcSocket: at("proxy/rpc.sock"),
     proxyConfig: at("proxy/config.json"),
     roles: at("proxy/roles.json"),
+    revocations: at("proxy/revocations.json"),
     state: at("proxy/state"),
     proxyLeaf: { certificatePath: at("proxy/proxy.pem"), keyPath: at("proxy/proxy-key.pem") },
     vmLeaf: { certificatePath: at("vm.pem"), keyPath: at("vm-key.pem") },
@@ -111,6 +112,7 @@ export async function writeSceneCertificates(paths: ScenePaths): Promise<Authori
   await leaf(paths.netLeaf, 0, "net", [identity("svc/net")]);
   await leaf(paths.viewerLeaf, 0, "viewer", [identity("client/viewer")]);
   writeOwned(paths.roles, JSON.stringify({ [identity("client/viewer").value]: "viewer" }), proxyUid, 0o400);
+  writeOwned(paths.revocations, "{}", proxyUid, 0o400);
   return { platform, guest, other };
 }
 

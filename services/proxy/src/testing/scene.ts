@@ -212,6 +212,7 @@ function sceneConfig(paths: ScenePaths): Record<string, unknown> {
     tls: { ...paths.proxyLeaf, platformCaPath: paths.platformCa },
     stateDir: paths.state,
     rolesPath: paths.roles,
+    revocationsPath: paths.revocations,
     domain: frontDomain,
     namesDirectory,
     resolverPort,

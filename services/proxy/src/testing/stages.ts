@@ -143,7 +143,7 @@ export async function openBareStage(
         for (const host of names.listHosts()) if (host.tenant === tenant) names.removeHost(host.hostName);
       },
       async configure(config) {
-        const verdict = await createKeeper(config, paths.adminSocket).check();
+        const verdict = await createKeeper(() => config, paths.adminSocket).check();
         if (verdict.kind !== "equal" && verdict.kind !== "loaded") throw new Error(verdict.message);
       },
     };

@@ -49,6 +49,7 @@ export async function guestAgent(
 ): Promise<TestAgent> {
   const directory = mkdtempSync(join(service.directory, "agent-"));
   writeFileSync(join(directory, "roles.json"), "{}");
+  writeFileSync(join(directory, "revocations.json"), "{}");
   const received: ReceivedSecret[][] = [];
   const onlySecrets = ["service:secrets"] as const;
   const server = await startServer({
@@ -60,6 +61,7 @@ export async function guestAgent(
       tls: { ...leaf, platformCaPath: service.platform.caPath },
       stateDir: directory,
       rolesPath: join(directory, "roles.json"),
+      revocationsPath: join(directory, "revocations.json"),
       shutdownGraceMs: 200,
     }),
     logger: createLogger({ service: "agent", level: "silent" }),

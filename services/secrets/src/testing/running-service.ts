@@ -53,6 +53,7 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
     join(directory, "roles.json"),
     JSON.stringify({ [clientUri("operator")]: "operator", [clientUri("viewer")]: "viewer" }),
   );
+  writeFileSync(join(directory, "revocations.json"), "{}");
   const own = platform.issue("secrets", [`spiffe://${trustDomain}/svc/secrets`]);
   const config = parseConfig(
     checkedConfigSchema,
@@ -65,6 +66,7 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
       tls: { ...own, platformCaPath: platform.caPath },
       stateDir: join(directory, "state"),
       rolesPath: join(directory, "roles.json"),
+      revocationsPath: join(directory, "revocations.json"),
       rootKey: { kind: "file", path: rootKeyPath, shardsDir },
       guestCaCertificatePath: join(directory, "guests", "guest-ca.pem"),
       guestCaKeyPath: join(directory, "guests", "guest-ca.key.pem"),

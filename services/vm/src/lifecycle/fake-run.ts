@@ -27,6 +27,7 @@ export const config = configSchema.parse({
   tls: { certificatePath: "/c", keyPath: "/k", platformCaPath: "/ca" },
   stateDir: "/state",
   rolesPath: "/roles",
+  revocationsPath: "/revocations",
   imagesDir: "/images",
   launcherSocketPath: "/launcher.sock",
   guestCaPath: "/guest-ca",

@@ -1,0 +1,86 @@
+/**
+ * Takes one control of certificates away at a time, in a copy of the chassis, and shows that its test goes red:
+ * `node --test services/chassis/src/certificates.ablation.ts`.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Removal, runWithout } from "./testing-control-removal.ts";
+
+const removal = (file: string, find: string, replace: string): Removal => ({
+  file: `chassis/src/${file}`,
+  find,
+  replace,
+});
+const renewals = "20 renewals of the server's and the callers' certificates fail no call";
+const kept = "files that do not fit together, or are gone, leave in force what was read before";
+const revoked =
+  "a revoked certificate is refused within seconds, on open connections too, and its streams end; a new one is served";
+
+const ablations: readonly { control: string; removals: readonly Removal[]; name: string }[] = [
+  {
+    control: "a server takes the new certificate",
+    removals: [removal("server.ts", "for (const listener of listeners) listener.renew(next);", "")],
+    name: renewals,
+  },
+  {
+    control: "a client takes the new certificate",
+    removals: [removal("client.ts", "      current = openTransport(address, options, connect);\n", "")],
+    name: renewals,
+  },
+  {
+    control: "a call that runs ends on the connection it is on",
+    removals: [removal("client.ts", "      retire(current.sessions, retired);\n", "      current.sessions.abort();\n")],
+    name: renewals,
+  },
+  {
+    control: "a certificate and a key that fit",
+    removals: [
+      removal(
+        "tls-credential.ts",
+        "if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) {",
+        "if (false) {",
+      ),
+    ],
+    name: kept,
+  },
+  {
+    control: "revocation list at the gate",
+    removals: [
+      removal("gate.ts", "endOf(peer, options.revocations())", "endOf(peer, new Set())"),
+      removal("server.ts", "listener.cut((socket) => endOf(peerOf(socket), revoked) !== undefined);", ";"),
+    ],
+    name: revoked,
+  },
+  {
+    control: "open connections of a revoked certificate",
+    removals: [removal("server.ts", "listener.cut((socket) => endOf(peerOf(socket), revoked) !== undefined);", ";")],
+    name: revoked,
+  },
+  {
+    control: "a broken list takes nothing back",
+    removals: [
+      removal(
+        "followed-file.ts",
+        "    } catch (error) {\n",
+        '    } catch (error) {\n      current = { stamp: "", value: parse({}) };\n',
+      ),
+    ],
+    name: revoked,
+  },
+];
+
+const file = "certificates.host.test.ts";
+for (const { control, removals, name } of ablations) {
+  test(`without "${control}" its test fails`, async () => {
+    const run = await runWithout(removals, { service: "chassis", file, name });
+    assert.equal(run.count, 1, run.output);
+    assert.equal(run.passed, false, `${name} passes without the control`);
+  });
+}
+
+test("with every control in place the tests pass", async () => {
+  for (const name of [renewals, kept, revoked]) {
+    const run = await runWithout([], { service: "chassis", file, name });
+    assert.ok(run.passed && run.count === 1, run.output);
+  }
+});

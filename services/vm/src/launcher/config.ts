@@ -63,6 +63,10 @@ export function vmPaths(config: LauncherConfig, vmId: string) {
   return {
     disk,
     overlay: `${disk}/overlay.ext4`,
+    /** A copy on its way out, without a name as soon as it is whole. */
+    overlayCopy: `${disk}/copy.ext4`,
+    /** What is to take the overlay's place; the jail uid's once it is whole. */
+    nextOverlay: `${disk}/next-overlay.ext4`,
     record: `${disk}/record.json`,
     limits: `${disk}/limits.json`,
     /** Directory of the VM's own copies of kernel and root file system. */

@@ -124,6 +124,21 @@ const ablations: readonly Ablation[] = [
     "if (vmId !== '') give(vmId);",
     ["boot-turn.test.ts", "one VM boots at a time, in the order in which they asked"],
   ),
+  one("a next disk is the VM's own once it is whole", "disk.ts", "found.uid !== uid", "found.uid < 0", [
+    "disk.host.test.ts",
+    "one that is short, long or cut off is gone, and is never put in place",
+  ]),
+  one("a next disk has the size of the VM's", "disk.ts", "if (written !== bytes)", "if (written > bytes)", [
+    "disk.host.test.ts",
+    "one that is short, long or cut off is gone, and is never put in place",
+  ]),
+  one(
+    "the disk that goes out is a copy",
+    "disk.ts",
+    "const fd = openSync(overlayCopy,",
+    "const fd = openSync(overlay,",
+    ["disk.host.test.ts", "comes out as it was when the answer came, and its copy never has a name that stays"],
+  ),
 ];
 
 /** Runs one test against a copy of this service and the chassis with the edits made. Throws when an edit does not apply. */

@@ -8,6 +8,7 @@ import { VmCgroups } from "./cgroup.ts";
 import { openChannels } from "./channels.ts";
 import { chooseHostVmm } from "./choice/host-choice.ts";
 import { type LauncherConfig, launcherConfigSchema } from "./config.ts";
+import { dropCopy } from "./disk.ts";
 import { requireRootOnly } from "./files.ts";
 import { openFirecrackerJailer } from "./firecracker/jailer.ts";
 import type { LauncherHost } from "./host.ts";
@@ -15,6 +16,7 @@ import type { Jailer } from "./jailer.ts";
 import { closeInheritedDescriptors } from "./processes.ts";
 import { openQemuJailer } from "./qemu/jailer.ts";
 import { buildVmmTree } from "./qemu/vmm-tree.ts";
+import { vmIdsIn } from "./records.ts";
 import { serve } from "./server.ts";
 import { rememberNamespaces } from "./start.ts";
 import { launcherVerbs } from "./verbs.ts";
@@ -52,6 +54,8 @@ export async function openHost(
     namespaces: new Map(),
   };
   rememberNamespaces(host);
+  // Of a launcher that was killed. A next disk may be whole and is left.
+  for (const vmId of vmIdsIn(`${config.stateDir}/vms`)) dropCopy(config, vmId);
   return host;
 }
 

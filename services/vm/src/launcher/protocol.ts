@@ -39,6 +39,9 @@ export const verbArguments = {
   place: onlyVmId,
   inspect: onlyVmId,
   emptyIdentityDrive: onlyVmId,
+  readDisk: onlyVmId,
+  writeDisk: onlyVmId,
+  replaceDisk: onlyVmId,
   stop: onlyVmId,
   remove: onlyVmId,
 } as const;
@@ -93,6 +96,11 @@ export const verbResults = {
     cgroup: z.record(z.string(), z.string()),
   }),
   emptyIdentityDrive: z.strictObject({}),
+  /** The connection carries the disk from the line after this answer on: as it was when the answer came. */
+  readDisk: z.strictObject({}),
+  /** The connection takes the new disk, and answers once more when all of it is durable. */
+  writeDisk: z.strictObject({}),
+  replaceDisk: z.strictObject({}),
   stop: z.strictObject({}),
   remove: z.strictObject({}),
 } as const;
@@ -100,11 +108,16 @@ export const verbResults = {
 export type Verb = keyof typeof verbArguments;
 export type Arguments<V extends Verb> = z.infer<(typeof verbArguments)[V]>;
 export type Result<V extends Verb> = z.infer<(typeof verbResults)[V]>;
+
+/** Verbs after whose answer the connection carries bytes. */
+export const streamVerbs = ["connect", "readDisk", "writeDisk"] as const;
+export type StreamVerb = (typeof streamVerbs)[number];
+
 export type Verbs = {
-  readonly [V in Exclude<Verb, "connect">]: (request: Arguments<V>) => Promise<Result<V>>;
+  readonly [V in Exclude<Verb, StreamVerb>]: (request: Arguments<V>) => Promise<Result<V>>;
 } & {
   /** The open channel; whoever asked for it ends it. */
-  readonly connect: (request: Arguments<"connect">) => Promise<Duplex>;
+  readonly [V in StreamVerb]: (request: Arguments<V>) => Promise<Duplex>;
 };
 
 export const requestSchema = z.strictObject({

@@ -65,7 +65,8 @@ export function vmIdsIn(directory: string): string[] {
   return readdirSync(directory).filter((name) => verbArguments.inspect.shape.vmId.safeParse(name).success);
 }
 
-function syncDirectory(path: string): void {
+/** Makes names in a directory durable. */
+export function syncDirectory(path: string): void {
   const descriptor = openSync(path, "r");
   try {
     fsyncSync(descriptor);

@@ -26,6 +26,9 @@ const verbs: Verbs = {
   place: refuse,
   inspect: refuse,
   emptyIdentityDrive: refuse,
+  readDisk: refuse,
+  writeDisk: refuse,
+  replaceDisk: refuse,
   stop: refuse,
   remove: refuse,
 };

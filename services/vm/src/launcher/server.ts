@@ -3,7 +3,16 @@ import { connect, createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
 import type { Duplex } from "node:stream";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
-import { type Answer, LauncherError, maxMessageBytes, requestSchema, type Verbs, verbArguments } from "./protocol.ts";
+import {
+  type Answer,
+  LauncherError,
+  maxMessageBytes,
+  requestSchema,
+  streamVerbs,
+  type Verb,
+  type Verbs,
+  verbArguments,
+} from "./protocol.ts";
 
 const sendWithinMs = 5_000;
 const maxExchanges = 64;
@@ -62,12 +71,19 @@ async function exchange(socket: Socket, verbs: Verbs, logger: Logger, release: (
   const text = await readLine(socket);
   if (text === undefined) return void socket.destroy();
   let channel: Duplex | undefined;
-  const connect: Verbs["connect"] = async (request) => {
-    release();
-    channel = await verbs.connect(request);
-    return channel;
+  const opening = <Request>(open: (request: Request) => Promise<Duplex>) => {
+    return async (request: Request): Promise<Duplex> => {
+      release();
+      channel = await open(request);
+      return channel;
+    };
   };
-  const answer = `${JSON.stringify(await answerTo(text, { ...verbs, connect }, logger))}\n`;
+  const streams = {
+    connect: opening(verbs.connect),
+    readDisk: opening(verbs.readDisk),
+    writeDisk: opening(verbs.writeDisk),
+  };
+  const answer = `${JSON.stringify(await answerTo(text, { ...verbs, ...streams }, logger))}\n`;
   if (channel === undefined) {
     socket.setTimeout(sendWithinMs, () => socket.destroy());
     socket.end(answer);
@@ -128,7 +144,8 @@ async function answerTo(text: string, verbs: Verbs, logger: Logger): Promise<Ans
     facts["vmId"] = parsed.vmId;
     const result = await (verbs[request.verb] as (argument: unknown) => Promise<unknown>)(parsed);
     logger.info({ ...facts, durationMs: Math.round(performance.now() - began) }, "verb done");
-    return { ok: true, result: request.verb === "connect" ? {} : result };
+    const isStream = (streamVerbs as readonly Verb[]).includes(request.verb);
+    return { ok: true, result: isStream ? {} : result };
   } catch (error) {
     const refused = refusal(error);
     logger.warn(

@@ -2,6 +2,7 @@ import { chmodSync, chownSync, closeSync, ftruncateSync, lstatSync, mkdirSync, o
 import type { Duplex } from "node:stream";
 import { hostCapacity } from "./capacity.ts";
 import { vmPaths } from "./config.ts";
+import { dropNextDisk, readDisk, replaceDisk, writeDisk } from "./disk.ts";
 import { removeTree, requireRootOnly, zeroIdentityDrive } from "./files.ts";
 import { isRunning, type LauncherHost, processesIn, requireImage, requireRecord } from "./host.ts";
 import { placedPits } from "./kvm-pit.ts";
@@ -38,6 +39,9 @@ export function launcherVerbs(host: LauncherHost): Verbs {
     place: ({ vmId }) => inTurn(vmId, () => place(host, vmId)),
     inspect: ({ vmId }) => inTurn(vmId, () => inspect(host, vmId)),
     emptyIdentityDrive: ({ vmId }) => inTurn(vmId, () => emptyIdentityDrive(host, vmId)),
+    readDisk: ({ vmId }) => inTurn(vmId, () => readDisk(host, vmId)),
+    writeDisk: ({ vmId }) => inTurn(vmId, () => writeDisk(host, vmId)),
+    replaceDisk: ({ vmId }) => inTurn(vmId, () => replaceDisk(host, vmId)),
     stop: ({ vmId }) => inTurn(vmId, () => stop(host, vmId)),
     remove: ({ vmId }) => inTurn(vmId, () => remove(host, vmId)),
   };
@@ -124,13 +128,14 @@ async function emptyIdentityDrive(host: LauncherHost, vmId: string): Promise<Res
   return {};
 }
 
-/** Kills the VM and keeps disk, record and cgroup, so that it is listed as exited. */
+/** Kills the VM and keeps disk, record and cgroup, so that it is listed as exited. A disk that was to replace its own is dropped. */
 async function stop(host: LauncherHost, vmId: string): Promise<Result<"stop">> {
   requireRecord(host, vmId);
   host.bootTurn.end(vmId);
   await host.cgroups.kill(vmId);
   host.namespaces.delete(vmId);
   rmSync(vmPaths(host.config, vmId).identity, { force: true });
+  dropNextDisk(host.config, vmId);
   return {};
 }
 

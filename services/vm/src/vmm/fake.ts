@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { verbArguments } from "../launcher/protocol.ts";
 import {
@@ -20,7 +20,15 @@ interface FakeVm extends VmPreparation {
   generation: number;
   identityDrive: Uint8Array;
   pid: number;
+  disk: FakeDisk;
+  nextDisk: FakeDisk | undefined;
 }
+
+/** Each MiB that is not all zeros, by where it begins. */
+type FakeDisk = Map<number, Buffer>;
+
+const mib = 1024 * 1024;
+const zeros = Buffer.alloc(mib);
 
 const statePattern = /^fake-state:([^\n]{1,4096})\n$/;
 
@@ -31,6 +39,9 @@ export interface FakeVmm extends VmmPort {
   /** What a running, paused or loaded guest has in its memory, at most 4,096 characters in one line; new with each boot. */
   memory(vmId: string): string;
   writeMemory(vmId: string, memory: string): void;
+  /** What a guest has on its disk, in ASCII. */
+  disk(vmId: string): string;
+  writeDiskText(vmId: string, text: string): void;
   /** Whether the guest's CPUs run: not while it is saved or loaded. */
   guestRuns(vmId: string): boolean;
   /** The identity drive as the guest would read it now. */
@@ -64,6 +75,11 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
     if (vm.state !== "running") throw vmmFail("NOT_FOUND", "it does not run");
     return vm;
   };
+  const stopped = (vmId: string): FakeVm => {
+    const vm = find(vmId);
+    if (vm.state === "running") throw vmmFail("WRONG_STATE", "it runs");
+    return vm;
+  };
   const launch = (start: VmStart, made: Pick<FakeVm, "guest" | "memory">): FakeVm => {
     const { generation } = start;
     const identityDrive = Buffer.from(start.identityDrive).toString("base64");
@@ -91,7 +107,7 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
       if (vms.has(vmId)) throw vmmFail("ALREADY_EXISTS", `${vmId} exists`);
       if ([...vms.values()].some((vm) => vm.slot === slot)) throw vmmFail("SLOT_IN_USE", `slot ${slot} is taken`);
       const fresh = { guest: "runs", memory: "", generation: 0, identityDrive: new Uint8Array(), pid: 0 } as const;
-      vms.set(vmId, { ...preparation, ...fresh, state: "prepared" });
+      vms.set(vmId, { ...preparation, ...fresh, state: "prepared", disk: new Map(), nextDisk: undefined });
     },
     async start(start) {
       launch(start, { guest: "runs", memory: randomUUID() });
@@ -113,6 +129,30 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
         throw error;
       }
     },
+    async pause(vmId) {
+      const vm = running(vmId);
+      if (vm.guest === "loaded") throw vmmFail("WRONG_STATE", "it was loaded: it waits for resume");
+      vm.guest = "saved";
+    },
+    async readDisk(vmId) {
+      requireVmId(vmId);
+      const { disk, overlayMib } = find(vmId);
+      return Readable.from(bytesOf(new Map(disk), overlayMib * mib));
+    },
+    async writeDisk(vmId, disk) {
+      requireVmId(vmId);
+      stopped(vmId).nextDisk = undefined;
+      const { disk: taken, bytes } = await takeDisk(disk);
+      const vm = stopped(vmId);
+      if (bytes !== vm.overlayMib * mib) throw vmmFail("UNAVAILABLE", "the disk is not as long as the VM's own");
+      vm.nextDisk = taken;
+    },
+    async replaceDisk(vmId) {
+      requireVmId(vmId);
+      const vm = stopped(vmId);
+      vm.disk = vm.nextDisk ?? vm.disk;
+      vm.nextDisk = undefined;
+    },
     async unpause(vmId) {
       const vm = running(vmId);
       if (vm.guest === "loaded") throw vmmFail("WRONG_STATE", "it was loaded: it waits for resume");
@@ -122,7 +162,7 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
       requireVmId(vmId);
       const vm = find(vmId);
       if (vm.state === "running") vm.state = "exited";
-      vm.identityDrive = new Uint8Array();
+      Object.assign(vm, { identityDrive: new Uint8Array(), nextDisk: undefined });
     },
     async load(start, state) {
       let vm: FakeVm | undefined;
@@ -162,12 +202,39 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
     writeMemory(vmId, memory) {
       running(vmId).memory = memory;
     },
+    disk: (vmId) => (find(vmId).disk.get(0) ?? Buffer.alloc(0)).toString().replace(/\0+$/, ""),
+    writeDiskText(vmId, text) {
+      find(vmId).disk = new Map([[0, Buffer.concat([Buffer.from(text), zeros.subarray(text.length)])]]);
+    },
     guestRuns: (vmId) => running(vmId).guest === "runs",
     identityDrive: (vmId) => vms.get(vmId)?.identityDrive,
   };
 }
 
 const instantly = { stagesMs: { prepare: 0, jail: 0, vmm: 0, readBack: 0, resume: 0 } };
+
+function* bytesOf(disk: FakeDisk, bytes: number): Generator<Buffer> {
+  for (let at = 0; at < bytes; at += mib) yield disk.get(at) ?? zeros;
+}
+
+async function takeDisk(source: AsyncIterable<Uint8Array>): Promise<{ disk: FakeDisk; bytes: number }> {
+  const disk: FakeDisk = new Map();
+  let bytes = 0;
+  for await (const piece of source) {
+    for (let taken = 0; taken < piece.length; ) {
+      const [at, within] = [bytes - (bytes % mib), bytes % mib];
+      const part = piece.subarray(taken, taken + mib - within);
+      if (part.some((byte) => byte !== 0)) {
+        const block = disk.get(at) ?? Buffer.alloc(mib);
+        block.set(part, within);
+        disk.set(at, block);
+      }
+      taken += part.length;
+      bytes += part.length;
+    }
+  }
+  return { disk, bytes };
+}
 
 /** A state of this fake is one short line; what is longer is none. */
 async function readText(state: Readable): Promise<string> {

@@ -1,5 +1,7 @@
 import { connect, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { currentTraceparent } from "@lobsterd/chassis/tracing.ts";
 import {
   type Arguments,
@@ -7,6 +9,8 @@ import {
   type Channel,
   maxMessageBytes,
   type Result,
+  type StreamVerb,
+  streamVerbs,
   type Verb,
   verbArguments,
   verbResults,
@@ -28,6 +32,9 @@ const deadlinesMs: Readonly<Record<Verb, number>> = {
   load: 40_000,
   connect: 40_000, // may wait until another VM has booted
   place: 10_000,
+  readDisk: 150_000, // the disk is copied first
+  writeDisk: 20_000,
+  replaceDisk: 20_000,
   stop: 20_000,
   remove: 40_000,
 };
@@ -82,7 +89,7 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
     const request = JSON.stringify({ verb, arguments: values, ...(traceparent === undefined ? {} : { traceparent }) });
     const signal = AbortSignal.timeout(options.deadlineMs ?? deadlinesMs[verb]);
     const work = () => exchangeOne(options.socketPath, `${request}\n`, signal);
-    return (verb === "connect" ? channelTurns : turns)(signal, work).catch((error: unknown) => {
+    return (isStream(verb) ? channelTurns : turns)(signal, work).catch((error: unknown) => {
       throw signal.aborted
         ? vmmFail("TIMED_OUT", `the launcher did not answer ${verb} in time`, { cause: error })
         : error;
@@ -90,6 +97,16 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
   };
   const call = async <V extends Verb>(verb: V, values: Arguments<V>): Promise<Result<V>> =>
     readAnswer(verb, await send(verb, values, exchange));
+  const openStream = async <V extends StreamVerb>(verb: V, values: Arguments<V>): Promise<Duplex> => {
+    const { answer, socket } = await send(verb, values, openChannel);
+    try {
+      readAnswer(verb, answer);
+      return socket;
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+  };
   return {
     async describe() {
       const { name, ...rest } = await call("describe", {});
@@ -104,15 +121,14 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
       const { vms } = await call("list", {});
       return vms.map(({ slot, ...vm }) => (slot === undefined ? vm : { ...vm, slot }));
     },
-    async connect(vmId, channel) {
-      const { answer, socket } = await send("connect", { vmId, channel }, openChannel);
-      try {
-        readAnswer("connect", answer);
-        return socket;
-      } catch (error) {
-        socket.destroy();
-        throw error;
-      }
+    connect: (vmId, channel) => openStream("connect", { vmId, channel }),
+    readDisk: (vmId) => openStream("readDisk", { vmId }),
+    async writeDisk(vmId, disk) {
+      const stream = await openStream("writeDisk", { vmId });
+      readAnswer("writeDisk", await exchangeDisk(stream, disk));
+    },
+    async replaceDisk(vmId) {
+      await call("replaceDisk", { vmId });
     },
     place: (vmId) => call("place", { vmId }),
     inspect: (vmId) => call("inspect", { vmId }),
@@ -126,6 +142,41 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
       await call("remove", { vmId });
     },
   };
+}
+
+const isStream = (verb: Verb) => (streamVerbs as readonly Verb[]).includes(verb);
+
+/** Sends a disk and returns the line that comes back when it is durable; ends the stream whatever happens. */
+async function exchangeDisk(stream: Duplex, disk: AsyncIterable<Uint8Array>): Promise<string> {
+  let failure: unknown;
+  const noted = async function* () {
+    try {
+      yield* disk;
+    } catch (error) {
+      failure = error;
+      throw error;
+    }
+  };
+  try {
+    const [answer] = await Promise.all([readLine(stream), pipeline(noted, stream)]);
+    return answer;
+  } catch (cause) {
+    if (failure !== undefined) throw failure;
+    if (cause instanceof ServiceError) throw cause;
+    throw vmmFail("UNAVAILABLE", "the launcher did not take the disk", { cause });
+  } finally {
+    stream.destroy();
+  }
+}
+
+async function readLine(stream: Duplex): Promise<string> {
+  let text = "";
+  for await (const chunk of stream) {
+    text += String(chunk);
+    if (text.length > maxMessageBytes) throw vmmFail("INVALID_ANSWER", "the launcher's answer is too long");
+  }
+  if (!text.endsWith("\n")) throw vmmFail("UNAVAILABLE", "the launcher did not take the disk");
+  return text;
 }
 
 function startArguments(start: VmStart): Arguments<"start"> {

@@ -116,6 +116,24 @@ export interface VmmPort {
    */
   save(vmId: VmId, sink: Writable): Promise<{ readonly bytes: number }>;
 
+  /** Pauses a running VM, until `unpause`. Errors: NOT_FOUND, VMM_FAILED, WRONG_STATE. */
+  pause(vmId: VmId): Promise<void>;
+
+  /**
+   * The VM's whole disk, as it was when this resolved: a copy, so that the VM may go on. Of a VM that is running it is of one moment only if it
+   * is paused meanwhile. Whoever asked reads it to its end or destroys it. Errors: NOT_FOUND.
+   */
+  readDisk(vmId: VmId): Promise<Readable>;
+
+  /**
+   * Takes a disk of exactly the VM's size, beside its own, and returns when it is durable; `replaceDisk` puts it in place. A failed call leaves nothing, and
+   * `stop` drops it. A disk that fails to be read fails the call with its own error. Errors: NOT_FOUND, WRONG_STATE (it runs), UNAVAILABLE.
+   */
+  writeDisk(vmId: VmId, disk: AsyncIterable<Uint8Array>): Promise<void>;
+
+  /** Puts the disk that `writeDisk` took in the place of the VM's own; durable on return. Does nothing when there is none. Errors: NOT_FOUND, WRONG_STATE (it runs). */
+  replaceDisk(vmId: VmId): Promise<void>;
+
   /**
    * Lets a paused VM go on whose saved state is not and will never be used: both would write the same disk. Safe to repeat; does
    * nothing on a VM that runs. Errors: NOT_FOUND, VMM_FAILED, and WRONG_STATE for a loaded VM where the VMM can tell.
@@ -154,7 +172,7 @@ export interface VmmPort {
 }
 
 /** What a host of VMMs does by itself; the rest of the port is done over the VMM's own interface. */
-export type VmmHost = Omit<VmmPort, "save" | "unpause" | "stop" | "load" | "resume">;
+export type VmmHost = Omit<VmmPort, "save" | "pause" | "unpause" | "stop" | "load" | "resume">;
 
 /** The closed set of failures of a VMM port. */
 export const vmmFail = defineErrors("vmm.lobsterd", {

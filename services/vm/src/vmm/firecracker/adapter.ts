@@ -23,8 +23,6 @@ export interface FirecrackerVmm extends VmmPort {
    * caller has made durable that this snapshot is used up. Errors: those of `start`.
    */
   loadSnapshot(start: VmStart): Promise<VmStartReport>;
-  /** Errors: NOT_FOUND, VMM_FAILED (it does not run). */
-  pause(vmId: string): Promise<void>;
   /** Writes guest memory and machine state into the jail. Errors: NOT_FOUND, WRONG_STATE (it is not paused), VMM_FAILED. */
   createSnapshot(vmId: string): Promise<void>;
   /** What the VMM wrote since this process knows it, also after its end; undefined for a VM that is not known. */
@@ -68,7 +66,14 @@ export function openFirecrackerVmm(host: FirecrackerHost, options: FirecrackerOp
     loadSnapshot: (start) => make(start, loadMachine),
     load: notOffered,
     save: notOffered,
-    unpause: notOffered,
+    readDisk: (vmId) => take(vmId, () => host.readDisk(vmId)),
+    writeDisk: (vmId, disk) => host.writeDisk(vmId, disk),
+    replaceDisk: (vmId) => take(vmId, () => host.replaceDisk(vmId)),
+    unpause: (vmId) =>
+      take(vmId, async () => {
+        const api = await apiOf(vmId);
+        if ((await api.getInstance()).state === "Paused") await api.resume();
+      }),
     stop: (vmId) =>
       take(vmId, async () => {
         machines.forget(vmId);

@@ -4,6 +4,11 @@ import { auditExport } from "./commands/audit-export.ts";
 import { auditQuery } from "./commands/audit-query.ts";
 import { auditTail } from "./commands/audit-tail.ts";
 import { auditVerify } from "./commands/audit-verify.ts";
+import { backupCreate } from "./commands/backup-create.ts";
+import { backupExport } from "./commands/backup-export.ts";
+import { backupImport } from "./commands/backup-import.ts";
+import { backupLs } from "./commands/backup-ls.ts";
+import { backupRm } from "./commands/backup-rm.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { egress } from "./commands/egress.ts";
 import { evict } from "./commands/evict.ts";
@@ -13,6 +18,7 @@ import { hostCheck } from "./commands/host-check.ts";
 import { hostGet } from "./commands/host-get.ts";
 import { logs } from "./commands/logs.ts";
 import { ls } from "./commands/ls.ts";
+import { restore } from "./commands/restore.ts";
 import { resume } from "./commands/resume.ts";
 import { routes } from "./commands/routes.ts";
 import { secretBind } from "./commands/secret-bind.ts";
@@ -29,6 +35,7 @@ import { watch } from "./commands/watch.ts";
 export const commands: readonly Command[] = [
   ...[spawn, ls, get, evict, suspend, resume],
   ...[exec, logs, watch, top, egress, token],
+  ...[backupCreate, backupLs, backupRm, backupExport, backupImport, restore],
   ...[secretPut, secretLs, secretRm, secretBind],
   ...[hostGet, hostCheck, routes],
   ...[auditQuery, auditTail, auditExport, auditCheckpoint, auditVerify],

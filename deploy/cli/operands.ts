@@ -5,6 +5,8 @@ import { type Operand, type Option, UsageError, type Words } from "./command.ts"
 /** A tenant that there is. */
 export const tenantOperand: Operand = { name: "TENANT", help: "name of the tenant", completion: "tenant" };
 
+export const backupOperand: Operand = { name: "BACKUP", help: "id of the backup, as `backup ls` shows it" };
+
 /** Whose secret: `@shared` is no name that a tenant can have. */
 export const secretOwnerOperand: Operand = {
   name: "TENANT",

@@ -17,7 +17,16 @@ import {
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { ControlVerdict, type HostControlSchema, HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import {
+  type Backup,
+  BackupSchema,
+  BackupWorkKind,
+  type CreateBackupRequest,
+  type DeleteBackupRequest,
   type ExecTenantRequest,
+  type ExportBackupRequest,
+  type ImportBackupRequest,
+  type ListBackupsRequest,
+  type RestoreBackupRequest,
   type Tenant,
   TenantSchema,
   TenantService,
@@ -29,6 +38,8 @@ import type { StackClients } from "../../client/clients.ts";
 const fail = defineErrors("fake.lobsterd", {
   TENANT_NOT_FOUND: Code.NotFound,
   TENANT_EXISTS: Code.AlreadyExists,
+  BACKUP_NOT_FOUND: Code.NotFound,
+  BACKUP_BROKEN: Code.DataLoss,
   HOST_FULL: Code.ResourceExhausted,
   VM_AWAY: Code.Unavailable,
   BOOT_FAILED: Code.Internal,
@@ -38,6 +49,7 @@ const fail = defineErrors("fake.lobsterd", {
 export interface FakeStack {
   readonly clients: StackClients;
   readonly tenants: Map<string, Tenant>;
+  readonly backups: Map<string, Backup>;
   /** By `tenant/name`. */
   readonly secrets: Map<string, SecretMetadata>;
   readonly secretValues: Map<string, string>;
@@ -58,7 +70,7 @@ type State = Omit<FakeStack, "clients">;
 /** A stack whose caller has a role. */
 export function fakeStack(role: "role:operator" | "role:viewer" = "role:operator"): FakeStack {
   const state: State = {
-    ...{ tenants: new Map(), secrets: new Map(), secretValues: new Map() },
+    ...{ tenants: new Map(), backups: new Map(), secrets: new Map(), secretValues: new Map() },
     ...{ logLines: [], spawnFailure: undefined, execRequests: [], recordCount: 3 },
     controls: [{ controlId: "HOST-01", verdict: ControlVerdict.PASS, required: true, measured: "on" }],
   };
@@ -175,8 +187,8 @@ function vmRoutes(state: State) {
       find(name);
       for (const line of state.logLines.slice(-tailLines)) yield { time: timestampFromMs(1_700_000_000_000), line };
     },
-    ...{ acquireHold: unimplemented, releaseHold: unimplemented, createBackup: unimplemented },
-    ...{ listBackups: unimplemented, restoreBackup: unimplemented, deleteBackup: unimplemented },
+    ...{ acquireHold: unimplemented, releaseHold: unimplemented },
+    ...backupHandlers(state, find),
   });
   const hostRoutes = defineRoutes(HostService, {
     getHost: () => ({
@@ -185,6 +197,55 @@ function vmRoutes(state: State) {
     checkHost: () => ({ controls: state.controls }),
   });
   return [tenantRoutes, hostRoutes];
+}
+
+/** A backup's file is ten times its id. */
+const contentOf = ({ backupId }: Backup) => Buffer.from(backupId.repeat(10));
+
+function backupHandlers(state: State, find: (name: string) => Tenant) {
+  const findBackup = (backupId: string) => {
+    const backup = state.backups.get(backupId);
+    if (backup === undefined) throw fail("BACKUP_NOT_FOUND", `there is no backup ${backupId}`);
+    return backup;
+  };
+  return {
+    createBackup({ name }: CreateBackupRequest) {
+      const tenant = find(name).name;
+      const backupId = createHash("sha256").update(`${state.backups.size}`).digest("hex").slice(0, 32);
+      const facts = { backupId, tenant, generation: 1, diskMib: 64, sizeBytes: 320n };
+      const backup = create(BackupSchema, { ...facts, createTime: timestampFromMs(1_700_000_000_000) });
+      state.backups.set(backupId, backup);
+      return { backup };
+    },
+    listBackups: ({ name }: ListBackupsRequest) => ({
+      backups: [...state.backups.values()].filter(({ tenant }) => tenant === find(name).name).reverse(),
+      work: [{ kind: BackupWorkKind.CREATE, doneBytes: 1_048_576n, totalBytes: 67_108_864n }],
+    }),
+    restoreBackup({ name, backupId }: RestoreBackupRequest) {
+      findBackup(backupId);
+      const tenant = fakeTenant(name);
+      state.tenants.set(name, tenant);
+      return { tenant };
+    },
+    deleteBackup({ backupId }: DeleteBackupRequest) {
+      findBackup(backupId);
+      state.backups.delete(backupId);
+      return {};
+    },
+    async *exportBackup({ backupId }: ExportBackupRequest) {
+      const backup = findBackup(backupId);
+      yield { message: { case: "backup" as const, value: backup } };
+      for (let at = 0; at < 320; at += 100)
+        yield { message: { case: "content" as const, value: contentOf(backup).subarray(at, at + 100) } };
+    },
+    async importBackup(requests: AsyncIterable<ImportBackupRequest>) {
+      const content: Uint8Array[] = [];
+      for await (const { message } of requests) if (message.case === "content") content.push(message.value);
+      const backup = findBackup(Buffer.concat(content).toString().slice(0, 32));
+      if (!Buffer.concat(content).equals(contentOf(backup))) throw fail("BACKUP_BROKEN", "the file is not whole");
+      return { backup };
+    },
+  };
 }
 
 function secretRoutes(state: State) {

@@ -178,9 +178,9 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       await parts.clock.setTo(hostMs);
       return create(SetClockResponseSchema, { guestTime: toTimestamp(Date.now()) });
     },
-    async prepareSuspend() {
+    async prepareSuspend({ diskOnly }) {
       // An injection that came in between would put back what this takes away.
-      const prepared = injecting.then(() => parts.sleep.prepare());
+      const prepared = injecting.then(() => parts.sleep.prepare({ diskOnly }));
       injecting = prepared.catch(() => undefined);
       await prepared;
       return create(PrepareSuspendResponseSchema);

@@ -39,6 +39,14 @@ test("the workload is asked first, the disk is written last, and repeated it is 
   assert.deepEqual(done.slice(4), ["hold front", "forget secrets", "sync"]);
 });
 
+test("for a copy of the disk nobody is cut off and nothing is forgotten, and the workload goes on under its generation", async () => {
+  const { sleep, done } = subject();
+  await sleep.prepare({ diskOnly: true });
+  assert.deepEqual(done, ["suspend workload", "sync"]);
+  await sleep.complete(1);
+  assert.deepEqual(done.slice(2), ["resume workload", "release front"]);
+});
+
 test("a workload that refuses is not disturbed", async () => {
   const { sleep, done } = subject({ suspend: failing });
   assert.equal(await outcomeOf(sleep.prepare()), "dropped");

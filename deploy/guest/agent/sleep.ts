@@ -31,9 +31,9 @@ export class Sleep {
 
   /**
    * Leaves the guest as it may be saved: the workload has agreed, nobody is connected to it, secrets that come again at the resume are gone, and
-   * the disk holds what was written. Throws SUSPEND_REFUSED.
+   * the disk holds what was written. With `diskOnly` connections and secrets stay. Throws SUSPEND_REFUSED.
    */
-  async prepare(): Promise<void> {
+  async prepare({ diskOnly = false } = {}): Promise<void> {
     const { gate, secrets, suspendWorkload, syncFileSystems } = this.#parts;
     if (!this.#isAsleep) {
       try {
@@ -44,8 +44,10 @@ export class Sleep {
       }
     }
     this.#isAsleep = true;
-    await gate.hold(frontGraceMs);
-    await secrets.forget();
+    if (!diskOnly) {
+      await gate.hold(frontGraceMs);
+      await secrets.forget();
+    }
     await syncFileSystems();
   }
 

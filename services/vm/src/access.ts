@@ -25,6 +25,8 @@ export const access: readonly AccessRule[] = [
     listBackups: read,
     restoreBackup: write,
     deleteBackup: write,
+    exportBackup: write,
+    importBackup: write,
   }),
   allow(HostService, { getHost: read, checkHost: read }),
 ];

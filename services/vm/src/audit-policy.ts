@@ -1,6 +1,6 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { AuditPolicy, AuditSink } from "@lobsterd/chassis/audit.ts";
-import type { ExecTenantRequest } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import type { ExecTenantRequest, ImportBackupRequest } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 
 /** The tenant that a request names, if it names one. */
 function named(request: Message) {
@@ -11,6 +11,17 @@ function named(request: Message) {
 /** A command is named by its first message; what it is told and says is not recorded. */
 function started(request: Message) {
   const { message } = request as ExecTenantRequest;
+  return { tenant: message.case === "start" ? message.value.name : "", resource: "" };
+}
+
+/** The tenant and the backup that a request names. */
+function namedBackup(request: Message) {
+  const resource = "backupId" in request && typeof request.backupId === "string" ? request.backupId : "";
+  return { ...named(request), resource };
+}
+
+function startedImport(request: Message) {
+  const { message } = request as ImportBackupRequest;
   return { tenant: message.case === "start" ? message.value.name : "", resource: "" };
 }
 
@@ -26,6 +37,11 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
       StreamTenantLogs: { kind: "widening", describe: named },
       ResumeTenant: { kind: "widening", describe: named },
       SuspendTenant: { kind: "narrowing", describe: named },
+      CreateBackup: { kind: "widening", describe: named },
+      RestoreBackup: { kind: "widening", describe: namedBackup },
+      ExportBackup: { kind: "widening", describe: namedBackup },
+      ImportBackup: { kind: "widening", describe: startedImport },
+      DeleteBackup: { kind: "narrowing", describe: namedBackup },
       EvictTenant: { kind: "narrowing", describe: named },
     },
   };

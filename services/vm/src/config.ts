@@ -76,6 +76,28 @@ export const configSchema = commonConfigSchema.extend({
     .describe("directory on a tmpfs, 0700, where the memory of a guest is while it is saved or loaded"),
   suspendLimitMs: z.number().int().min(1000).default(120_000).describe("a suspend that takes longer is given up"),
   resumeLimitMs: z.number().int().min(1000).default(120_000).describe("a resume that takes longer is given up"),
+  backupLimitMs: z
+    .number()
+    .int()
+    .min(1000)
+    .default(3_600_000)
+    .describe("a backup, or the writing of a disk from one, that takes longer is given up"),
+  backupKeepCount: z
+    .number()
+    .int()
+    .min(1)
+    .max(1000)
+    .default(7)
+    .describe("backups of a tenant; the one that was added first goes when there is another"),
+  backupMaxAgeMs: z
+    .number()
+    .int()
+    .min(1000)
+    .default(30 * 86_400_000)
+    .describe("a backup that was added longer ago is deleted"),
+  maxBackupsMib: z.number().int().min(1).default(102_400).describe("what all backups of this host may take together"),
+  concurrentBackups: z.number().int().min(1).default(1).describe("backups, restores and imports at once"),
+  maxQueuedBackups: z.number().int().min(0).default(16).describe("how many of them may wait; more are refused"),
   renewalIntervalMs: z
     .number()
     .int()

@@ -36,6 +36,15 @@ export const fail = defineErrors("vm.lobsterd", {
   ROLLBACK: Code.FailedPrecondition,
   STATE_BROKEN: Code.DataLoss,
   MACHINE_DIFFERS: Code.FailedPrecondition,
+  BACKUP_NOT_FOUND: Code.NotFound,
+  BACKUP_QUEUE_FULL: Code.ResourceExhausted,
+  BACKUP_LIMIT_EXCEEDED: Code.DeadlineExceeded,
+  /** Its tenant was evicted: nobody can open it any more. */
+  BACKUP_KEY_GONE: Code.FailedPrecondition,
+  BACKUP_OTHER_TENANT: Code.FailedPrecondition,
+  BACKUP_BROKEN: Code.DataLoss,
+  IMPORT_INVALID: Code.InvalidArgument,
+  RESTORE_INCOMPLETE: Code.Unavailable,
   EGRESS_UPDATE_INCOMPLETE: Code.Unavailable,
   EVICTION_INCOMPLETE: Code.Unavailable,
 });

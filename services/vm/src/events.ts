@@ -2,6 +2,7 @@ import { type AuditEntry, ownOutcome } from "@lobsterd/chassis/audit.ts";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
+import type { BackupRecord } from "./backups/backup-store.ts";
 import type { HostMode } from "./posture/posture.ts";
 import { type ControlRow, isUnmet, type PostureReport } from "./posture/report.ts";
 import type { TenantRecord } from "./store/tenants.ts";
@@ -21,6 +22,15 @@ export interface TenantEvents {
   tenantResumeFailed(tenant: TenantRecord, error: unknown): void;
   /** A sealed state is not the tenant's last one, or is not whole: somebody changed it. */
   sealedStateRefused(tenant: TenantRecord, reason: string): void;
+  backupCreated(tenant: TenantRecord, backup: BackupRecord): void;
+  /** The tenant goes on. */
+  backupFailed(tenant: TenantRecord, error: unknown): void;
+  backupImported(tenant: TenantRecord, backup: BackupRecord): void;
+  backupDeleted(tenant: TenantRecord, backup: BackupRecord): void;
+  /** `tenant` runs from its disk. */
+  backupRestored(tenant: TenantRecord, backup: BackupRecord): void;
+  /** A tenant is as it was before a restore, or is being brought back to that. */
+  restoreFailed(tenant: TenantRecord, error: unknown): void;
 }
 
 export function createTenantEvents(bus: EventBus | undefined, logger: Logger): TenantEvents {
@@ -72,6 +82,32 @@ export function createTenantEvents(bus: EventBus | undefined, logger: Logger): T
     sealedStateRefused: (tenant, reason) => {
       logger.error({ ...facts(tenant), reason }, "sealed state refused");
       publish("sealed-state-refused", tenant, { reason });
+    },
+    backupCreated: (tenant, { backupId, sizeBytes }) => {
+      logger.info({ ...facts(tenant), backupId, sizeBytes }, "backup created");
+      publish("backup-created", tenant, { backupId });
+    },
+    backupFailed: (tenant, error) => {
+      const reason = reasonOf(error) ?? "INTERNAL";
+      logger.warn({ ...facts(tenant), err: error, reason }, "backup could not be created");
+      publish("backup-failed", tenant, { reason });
+    },
+    backupImported: (tenant, { backupId, sizeBytes }) => {
+      logger.info({ ...facts(tenant), backupId, sizeBytes }, "backup imported");
+      publish("backup-imported", tenant, { backupId });
+    },
+    backupDeleted: (tenant, { backupId }) => {
+      logger.info({ ...facts(tenant), backupId }, "backup deleted");
+      publish("backup-deleted", tenant, { backupId });
+    },
+    backupRestored: (tenant, { backupId }) => {
+      logger.info({ ...facts(tenant), backupId }, "backup restored");
+      publish("backup-restored", tenant, { backupId });
+    },
+    restoreFailed: (tenant, error) => {
+      const reason = reasonOf(error) ?? "INTERNAL";
+      logger.warn({ ...facts(tenant), err: error, reason }, "backup could not be restored");
+      publish("restore-failed", tenant, { reason });
     },
   };
 }

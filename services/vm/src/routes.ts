@@ -2,11 +2,17 @@ import { defineRoutes, type Routes, unimplemented } from "@lobsterd/chassis/rout
 import { HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { checkHost } from "./rpc/check-host.ts";
+import { createBackup } from "./rpc/create-backup.ts";
+import { deleteBackup } from "./rpc/delete-backup.ts";
 import { evictTenant } from "./rpc/evict-tenant.ts";
 import { execTenant } from "./rpc/exec-tenant.ts";
+import { exportBackup } from "./rpc/export-backup.ts";
 import { getHost } from "./rpc/get-host.ts";
 import { getTenant } from "./rpc/get-tenant.ts";
+import { importBackup } from "./rpc/import-backup.ts";
+import { listBackups } from "./rpc/list-backups.ts";
 import { listTenants } from "./rpc/list-tenants.ts";
+import { restoreBackup } from "./rpc/restore-backup.ts";
 import { resumeTenant } from "./rpc/resume-tenant.ts";
 import { spawnTenant } from "./rpc/spawn-tenant.ts";
 import { streamTenantLogs } from "./rpc/stream-tenant-logs.ts";
@@ -32,10 +38,12 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       streamTenantLogs: streamTenantLogs(context),
       acquireHold: unimplemented,
       releaseHold: unimplemented,
-      createBackup: unimplemented,
-      listBackups: unimplemented,
-      restoreBackup: unimplemented,
-      deleteBackup: unimplemented,
+      createBackup: createBackup(context),
+      listBackups: listBackups(context),
+      restoreBackup: restoreBackup(context),
+      deleteBackup: deleteBackup(context),
+      exportBackup: exportBackup(context),
+      importBackup: importBackup(context),
     }),
     defineRoutes(HostService, { getHost: getHost(context), checkHost: checkHost(context) }),
   ];

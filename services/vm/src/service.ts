@@ -25,6 +25,8 @@ import { RouteService } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { access } from "./access.ts";
 import { createAuditPolicy } from "./audit-policy.ts";
+import { type BackupOperations, createBackupOperations } from "./backups/operations.ts";
+import { openBackupParts } from "./backups/parts.ts";
 import type { Config } from "./config.ts";
 import { createHostEvents, createTenantEvents } from "./events.ts";
 import { type GuestAgents, openGuestAgents } from "./guest/agent.ts";
@@ -59,6 +61,7 @@ export interface VmContext {
   readonly tenants: TenantStore;
   readonly changes: TenantChanges;
   readonly operations: TenantOperations;
+  readonly backups: BackupOperations;
   readonly requests: RequestLog;
   readonly bootQueue: BootQueue;
   readonly images: ImageCatalogue;
@@ -124,17 +127,20 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     ...{ config, logger, tenants, slots, images, bootQueue, parts, events, posture, record },
     ...{ sealedStates, files, hostFacts: readHostFacts() },
     journal: measuredJournal(journal),
+    backups: openBackupParts(database, join(config.stateDir, "backups"), config, Date.now),
     reportGuestSpans: reportGuestSpans(openForeignSpans("agent")),
     renewals,
     now: Date.now,
   });
   const operations = measuredOperations(createTenantOperations(life));
+  const backups = createBackupOperations(life, operations.spawn);
   const requests = openRequestLog(database);
   const context: VmContext = {
     config,
     tenants,
     changes: openTenantChanges(database),
     operations,
+    backups,
     requests,
     bootQueue,
     images,
@@ -160,6 +166,8 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     signal: scope.signal,
     logger,
   });
+  /** A disk may have to wait for others, and a restored tenant boots after it. */
+  const backupsMs = 2 * config.backupLimitMs + slowCallsMs;
   const server = await startServer({
     config,
     logger,
@@ -168,6 +176,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     audit: { ...createAuditPolicy(sink, spool), openCalls },
     methodDeadlinesMs: {
       ...{ SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs, SuspendTenant: slowCallsMs, ResumeTenant: slowCallsMs },
+      ...{ CreateBackup: backupsMs, RestoreBackup: backupsMs, ExportBackup: backupsMs, ImportBackup: backupsMs },
       ...{ WatchTenants: streamsMs, StreamTenantLogs: streamsMs, ExecTenant: streamsMs },
     },
   });

@@ -23,6 +23,12 @@ export interface GuestSleep {
    */
   prepareSuspend(tenant: TenantRecord, signal: AbortSignal): Promise<void>;
   /**
+   * Has the workload agree and the file systems written, for a copy of the disk; connections and secrets stay. Throws as `prepareSuspend` does.
+   */
+  quiesceDisk(tenant: TenantRecord, signal: AbortSignal): Promise<void>;
+  /** Gives a guest that stood still the host's time, and lets its workload go on. Throws GUEST_MISBEHAVED or GUEST_UNREACHABLE. */
+  releaseDisk(tenant: TenantRecord, signal: AbortSignal): Promise<void>;
+  /**
    * Like `renewIdentity`, from the first of `generations` that the guest proves to `tenant.generation`. From then on it refuses the one before. Throws
    * GUEST_UNREACHABLE when it proves none of them.
    */
@@ -42,10 +48,11 @@ export interface SleepChannel {
   clientOf(tenant: TenantRecord): GuestAgentClient;
   /** Renews the identity over a connection, and closes it. */
   renew(guest: GuestAgentClient, tenant: TenantRecord, certify: Certify, signal: AbortSignal): Promise<void>;
+  setClock(guest: GuestAgentClient, signal: AbortSignal): Promise<void>;
   forget(vmId: string): void;
 }
 
-export function openSleepCalls({ guestOf, clientOf, renew, forget }: SleepChannel): GuestSleep {
+export function openSleepCalls({ guestOf, clientOf, renew, setClock, forget }: SleepChannel): GuestSleep {
   /** A guest that has just been let go on may be slow to answer: it is asked until the time is over. */
   async function firstProved(
     tenant: TenantRecord,
@@ -69,6 +76,24 @@ export function openSleepCalls({ guestOf, clientOf, renew, forget }: SleepChanne
     throw fail("GUEST_UNREACHABLE", "the guest proves no generation that it could have", { cause: failure });
   }
 
+  async function prepare(tenant: TenantRecord, diskOnly: boolean, signal: AbortSignal): Promise<void> {
+    try {
+      const { client } = clientOf(tenant);
+      const options = { signal, timeoutMs: quiesceLimitMs };
+      await reachable(() => withinContract(() => client.prepareSuspend({ diskOnly }, options)));
+    } catch (error) {
+      if (isRefusal(error)) throw fail("SUSPEND_REFUSED", "the workload refused to be suspended", { cause: error });
+      throw error;
+    }
+  }
+
+  async function complete(tenant: TenantRecord, signal: AbortSignal): Promise<void> {
+    const { generation } = tenant;
+    const { client } = clientOf(tenant);
+    const options = { signal, timeoutMs: quiesceLimitMs };
+    await reachable(() => withinContract(() => client.completeResume({ generation }, options)));
+  }
+
   return {
     takeGeneration: async (tenant, generations, certify, signal) => {
       const guest = await firstProved(tenant, generations, signal);
@@ -78,20 +103,16 @@ export function openSleepCalls({ guestOf, clientOf, renew, forget }: SleepChanne
     prepareSuspend: async (tenant, signal) => {
       forget(tenant.vmId);
       try {
-        const { client } = clientOf(tenant);
-        await reachable(() => withinContract(() => client.prepareSuspend({}, { signal, timeoutMs: quiesceLimitMs })));
-      } catch (error) {
-        if (isRefusal(error)) throw fail("SUSPEND_REFUSED", "the workload refused to be suspended", { cause: error });
-        throw error;
+        await prepare(tenant, false, signal);
       } finally {
         forget(tenant.vmId);
       }
     },
-    completeResume: async (tenant, signal) => {
-      const { generation } = tenant;
-      const { client } = clientOf(tenant);
-      const options = { signal, timeoutMs: quiesceLimitMs };
-      await reachable(() => withinContract(() => client.completeResume({ generation }, options)));
+    quiesceDisk: (tenant, signal) => prepare(tenant, true, signal),
+    releaseDisk: async (tenant, signal) => {
+      await reachable(() => withinContract(() => setClock(clientOf(tenant), signal)));
+      await complete(tenant, signal);
     },
+    completeResume: complete,
   };
 }

@@ -219,7 +219,7 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
       streamOf((ended) => clientOf(tenant).client.streamLogs(request, { signal: ended }), signal),
     exec: (tenant, command, input, signal) =>
       streamOf((ended) => clientOf(tenant).client.exec(execRequests(command, input), { signal: ended }), signal),
-    ...openSleepCalls({ guestOf, clientOf, renew, forget }),
+    ...openSleepCalls({ guestOf, clientOf, renew, setClock, forget }),
     tokenDigest: (tenant) => tokens.digestFor(uriOf(tenant)),
     forget,
     close: () => {

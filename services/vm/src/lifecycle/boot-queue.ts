@@ -6,7 +6,7 @@ export type BootPlace = Disposable;
 /** First come, first served; bounded. */
 export interface BootQueue {
   readonly waiting: number;
-  /** Throws BOOT_QUEUE_FULL at once, or the signal's reason while waiting. */
+  /** Throws BOOT_QUEUE_FULL, or what the queue was made with, at once, or the signal's reason while waiting. */
   enter(signal: AbortSignal): Promise<BootPlace>;
 }
 
@@ -14,7 +14,7 @@ export interface BootQueue {
  * Guests that boot at the same time on the same core only slow one another down (measured: 8 at once on 2 cores take 31 s,
  * 4 s each in turn), so only as many boot as there are cores.
  */
-export function createBootQueue(concurrent: number, maxWaiting: number): BootQueue {
+export function createBootQueue(concurrent: number, maxWaiting: number, full = bootsWait): BootQueue {
   let running = 0;
   const waiting: (() => void)[] = [];
 
@@ -42,7 +42,7 @@ export function createBootQueue(concurrent: number, maxWaiting: number): BootQue
         return place();
       }
       if (waiting.length >= maxWaiting) {
-        throw fail("BOOT_QUEUE_FULL", `${maxWaiting} boots are waiting already`);
+        throw full(maxWaiting);
       }
       await new Promise<void>((resolve, reject) => {
         const admit = () => {
@@ -60,3 +60,5 @@ export function createBootQueue(concurrent: number, maxWaiting: number): BootQue
     },
   };
 }
+
+const bootsWait = (waiting: number) => fail("BOOT_QUEUE_FULL", `${waiting} boots are waiting already`);

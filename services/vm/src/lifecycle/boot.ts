@@ -89,7 +89,7 @@ export async function injectSecrets(life: Lifecycle, tenant: TenantRecord, signa
 }
 
 /** Waits for all, then throws the first failure: unwinding must not overtake a step that is still making something. */
-export async function together<const Work extends readonly Promise<unknown>[]>(work: Work) {
+export async function together<const Work extends readonly (Promise<unknown> | undefined)[]>(work: Work) {
   const results = await Promise.allSettled(work);
   for (const result of results) if (result.status === "rejected") throw result.reason;
   return await Promise.all(work);

@@ -85,7 +85,7 @@ export function requireJailUid({ jailUids }: HostCapacity, slot: number): void {
   if (slot >= jailUids) throw hostFull("jail_uids", 1, 0);
 }
 
-function hostFull(resource: string, wanted: number, left: number) {
+export function hostFull(resource: string, wanted: number, left: number) {
   return fail("HOST_FULL", `this host has no room: ${resource}: ${wanted} wanted, ${left} left`, {
     metadata: { resource, wanted: String(wanted), left: String(left) },
   });

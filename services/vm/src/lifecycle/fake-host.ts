@@ -1,7 +1,7 @@
 /** A host that exists in memory, for the unit tests of the lifecycle: it remembers what exists, and can be told to fail. */
 
 import { randomBytes } from "node:crypto";
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -63,6 +63,13 @@ export type Failure =
   | "unwrapDataKey"
   | "getLatestOwnRecord"
   | "prepareSuspend"
+  | "quiesceDisk"
+  | "releaseDisk"
+  | "pause"
+  | "unpause"
+  | "readDisk"
+  | "writeDisk"
+  | "replaceDisk"
   | "takeGeneration"
   | "completeResume"
   | "save"
@@ -303,6 +310,18 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         guest.isQuiesced = true;
         attempt("prepareSuspend");
       },
+      quiesceDisk: async ({ vmId }) => {
+        const guest = guests.get(vmId);
+        if (guest === undefined || !vmm.guestRuns(vmId)) throw fail("GUEST_UNREACHABLE", "no guest runs");
+        guest.isQuiesced = true;
+        attempt("quiesceDisk");
+      },
+      releaseDisk: async ({ vmId, generation }) => {
+        const guest = guests.get(vmId);
+        if (guest?.generation !== generation || !vmm.guestRuns(vmId)) throw fail("GUEST_UNREACHABLE", "no guest runs");
+        guest.isQuiesced = false;
+        attempt("releaseDisk");
+      },
       takeGeneration: async ({ vmId, generation }, generations, certify) => {
         const guest = guests.get(vmId);
         if (guest === undefined || !vmm.guestRuns(vmId) || !generations.includes(guest.generation))
@@ -341,7 +360,9 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         ...[...routes.keys()].map((tenant) => `route ${tenant}`),
         ...[...identities].map((vmId) => `identity ${vmId}`),
         ...(await vmm.list()).map(({ vmId }) => `microvm ${vmId}`),
-        ...["sealed", "spool"].flatMap((name) => readdirSync(join(directory, name)).map((file) => `${name} ${file}`)),
+        ...["sealed", "spool", "backups"]
+          .filter((name) => existsSync(join(directory, name)))
+          .flatMap((name) => readdirSync(join(directory, name)).map((file) => `${name} ${file}`)),
       ].sort(),
   };
 }

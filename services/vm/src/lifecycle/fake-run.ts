@@ -1,9 +1,12 @@
 /** One run of `vm`'s lifecycle over a host in memory, for unit tests. */
 import { randomUUID } from "node:crypto";
+import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { AuditEntry } from "@lobsterd/chassis/audit.ts";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
+import { createBackupOperations } from "../backups/operations.ts";
+import { openBackupParts } from "../backups/parts.ts";
 import { type Config, configSchema } from "../config.ts";
 import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
@@ -85,15 +88,17 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
   });
   const images: ImageCatalogue = { find: findImage, names: async () => ["base"] };
   const bootQueue = createBootQueue(2, options.config?.maxQueuedBoots ?? 8);
+  const backups = openBackupParts(database, join(host.directory, "backups"), runConfig, now);
   const life = createLifecycle({
     ...{ config: runConfig, logger: silent, tenants, slots, journal, images, bootQueue, now },
-    ...{ parts: host.parts, sealedStates, files: host.files, hostFacts: host.facts },
+    ...{ parts: host.parts, backups, sealedStates, files: host.files, hostFacts: host.facts },
     ...(options.wrapJournal === undefined ? {} : { journal: options.wrapJournal(journal) }),
     posture,
     ...listen(told, host.audited),
     reportGuestSpans: () => undefined,
     renewals: { issued: () => undefined },
   });
+  const operations = createTenantOperations(life);
   return {
     tenants,
     journal,
@@ -103,7 +108,9 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
     bootQueue,
     told,
     posture,
-    operations: createTenantOperations(life),
+    operations,
+    backups: createBackupOperations(life, operations.spawn),
+    backupParts: backups,
   };
 }
 
@@ -118,6 +125,12 @@ function listen(told: string[], audited: AuditEntry[]) {
     tenantSuspendFailed: ({ name }, error) => void told.push(`event suspend-failed ${name} ${reasonOf(error) ?? ""}`),
     tenantResumed: ({ name }, isFresh) => void told.push(`event resumed ${name}${isFresh ? " fresh" : ""}`),
     tenantResumeFailed: ({ name }, error) => void told.push(`event resume-failed ${name} ${reasonOf(error) ?? ""}`),
+    backupCreated: ({ name }) => void told.push(`event backup-created ${name}`),
+    backupFailed: ({ name }, error) => void told.push(`event backup-failed ${name} ${reasonOf(error) ?? ""}`),
+    backupImported: ({ name }) => void told.push(`event backup-imported ${name}`),
+    backupDeleted: ({ name }) => void told.push(`event backup-deleted ${name}`),
+    backupRestored: ({ name }) => void told.push(`event backup-restored ${name}`),
+    restoreFailed: ({ name }, error) => void told.push(`event restore-failed ${name} ${reasonOf(error) ?? ""}`),
     sealedStateRefused: ({ name }, reason) => void told.push(`event sealed-state-refused ${name} ${reason}`),
     tenantFailed: ({ name }, reason) => void told.push(`event failed ${name} ${reason}`),
   };

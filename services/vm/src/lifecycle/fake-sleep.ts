@@ -20,6 +20,11 @@ export function failingVmm(vmm: FakeVmm, attempt: (what: Failure) => void): VmmP
   return {
     ...vmm,
     save: after("save", vmm.save),
+    pause: after("pause", vmm.pause),
+    unpause: after("unpause", vmm.unpause),
+    readDisk: after("readDisk", vmm.readDisk),
+    writeDisk: after("writeDisk", vmm.writeDisk),
+    replaceDisk: after("replaceDisk", vmm.replaceDisk),
     stop: after("stop", vmm.stop),
     load: after("load", vmm.load),
     resume: after("resume", vmm.resume),

@@ -11,6 +11,8 @@
  *    is its sealed file: the microVM is stopped and never let go on. Without it the tenant is what runs, or its disk: no file is ever loaded. The
  *    row comes once the file is durable and before the microVM is killed; it goes before the loaded guest's first instruction.
  * 7. Each attempt to load or to boot has a generation that no attempt had before, recorded before it begins.
+ * 8. A backup's operation ends with its guest let go on. A restore in a tenant's place goes back until it becomes a replacement, in the transaction in which
+ *    the tenant's memory is given up, and goes on from there: a memory never meets a disk that is not its own.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { transaction } from "@lobsterd/chassis/sqlite.ts";
@@ -55,13 +57,28 @@ export const resumeSteps = [
   "return-route",
 ] as const;
 export type ResumeStep = (typeof resumeSteps)[number];
-export type Step = SpawnStep | SuspendStep | ResumeStep;
+
+/** Steps of a backup in their order; until `release-guest` they are an operation of the tenant, and then the tenant is left alone. */
+export const backupSteps = [
+  "quiesce-disk",
+  "pause-guest",
+  "copy-disk",
+  "release-guest",
+  "seal-disk",
+  "list-backup",
+] as const;
+export type BackupStep = (typeof backupSteps)[number];
+
+/** Steps of a restore in the place of a tenant, in their order; its memory is given up between the two. */
+export const restoreSteps = ["write-disk", "replace-disk"] as const;
+export type RestoreStep = (typeof restoreSteps)[number];
+export type Step = SpawnStep | SuspendStep | ResumeStep | BackupStep | RestoreStep;
 
 const maxEvictionRequests = 10_000;
 
-const kindSchema = z.enum(["spawn", "evict", "suspend", "resume"]);
+const kindSchema = z.enum(["spawn", "evict", "suspend", "resume", "backup", "restore", "replace"]);
 
-/** What is being done to a tenant: `spawn` ends in a removal if it fails, `evict` always does; the others by rule 6. */
+/** What is being done to a tenant: `spawn` ends in a removal if it fails, `evict` always does; the others by rules 6 and 8. */
 export type OperationKind = z.infer<typeof kindSchema>;
 
 /** An operation that has not ended. */
@@ -104,6 +121,15 @@ export interface Journal {
   /** Rule 7 for a guest that is woken where it is, or booted: turns what is under way into a resume without a sealed state. */
   beginWake(tenant: TenantRecord): TenantRecord;
   endResumed(tenant: TenantRecord): TenantRecord;
+  /** Rule 8: the guest of a running tenant may stand still from here on. */
+  beginBackup(tenant: TenantRecord): void;
+  /** Does nothing when an eviction has begun meanwhile. */
+  endBackup(tenant: TenantRecord): void;
+  beginRestore(tenant: TenantRecord, requestId: string): TenantRecord;
+  /** Rule 8: from here on the tenant is the disk that was written for it. */
+  beginReplace(tenant: TenantRecord): void;
+  /** A step that nothing has to be undone of: it is not recorded, and otherwise as `step`. */
+  watch<T>(tenant: TenantRecord, step: Step, run: () => Promise<T>): Promise<T>;
   /** Ends a resume whose guest cannot be brought up. */
   endFailed(tenant: TenantRecord, reason: string): void;
   open(): readonly OpenOperation[];
@@ -126,6 +152,7 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
     "INSERT INTO operation (vm_id, kind, start_time_ms) VALUES (?, ?, ?) ON CONFLICT (vm_id) DO UPDATE SET kind = excluded.kind",
   );
   const end = database.prepare("DELETE FROM operation WHERE vm_id = ?");
+  const endOf = database.prepare("DELETE FROM operation WHERE vm_id = ? AND kind = ?");
   const steps = database.prepare("SELECT step FROM operation_step WHERE vm_id = ?");
   // One that changes nothing writes nothing, and so does not wait for the disk.
   const record = database.prepare(
@@ -154,6 +181,15 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
     ];
   }
 
+  const watch = <T>(tenant: TenantRecord, step: Step, run: () => Promise<T>, before: () => void = () => undefined) =>
+    inSpan(step, { "lobsterd.tenant": tenant.name, "lobsterd.vm_id": tenant.vmId }, async () => {
+      before();
+      await observe?.("started", step, tenant);
+      const result = await run();
+      await observe?.("done", step, tenant);
+      return result;
+    });
+
   return {
     beginSpawn: (choose) =>
       transaction(database, () => {
@@ -178,14 +214,8 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
       transaction(database, () => {
         for (const step of started) record.run(tenant.vmId, step, now());
       }),
-    step: (tenant, step, run) =>
-      inSpan(step, { "lobsterd.tenant": tenant.name, "lobsterd.vm_id": tenant.vmId }, async () => {
-        record.run(tenant.vmId, step, now());
-        await observe?.("started", step, tenant);
-        const result = await run();
-        await observe?.("done", step, tenant);
-        return result;
-      }),
+    step: (tenant, step, run) => watch(tenant, step, run, () => void record.run(tenant.vmId, step, now())),
+    watch: (tenant, step, run) => watch(tenant, step, run),
     finishSpawn: (tenant) =>
       transaction(database, () => {
         tenants.markRunning(tenant.vmId, now());
@@ -234,6 +264,19 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
         tenants.markRunning(tenant.vmId, tenant.readyTimeMs ?? now());
         end.run(tenant.vmId);
         return tenants.findByVm(tenant.vmId) ?? tenant;
+      }),
+    beginBackup: ({ vmId }) => void begin.run(vmId, "backup", now()),
+    endBackup: ({ vmId }) => void endOf.run(vmId, "backup"),
+    beginRestore: (tenant, requestId) =>
+      transaction(database, () => {
+        begin.run(tenant.vmId, "restore", now());
+        return tenants.markResuming(tenant.vmId, requestId);
+      }),
+    beginReplace: ({ vmId }) =>
+      transaction(database, () => {
+        sealedStates.delete(vmId);
+        end.run(vmId); // what is waited for from here on is waited for from now
+        begin.run(vmId, "replace", now());
       }),
     endFailed: ({ vmId }, reason) =>
       transaction(database, () => {

@@ -1,6 +1,7 @@
 import type { AuditEntry } from "@lobsterd/chassis/audit.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import type { FinishedSpan } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import type { BackupParts } from "../backups/parts.ts";
 import type { Config } from "../config.ts";
 import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
@@ -26,6 +27,7 @@ export interface LifecycleParts {
   readonly journal: Journal;
   readonly sealedStates: SealedStateStore;
   readonly files: SleepFiles;
+  readonly backups: BackupParts;
   readonly hostFacts: HostFacts;
   readonly images: ImageCatalogue;
   readonly bootQueue: BootQueue;

@@ -1,4 +1,5 @@
 import { requestIdReused } from "@lobsterd/chassis/idempotency.ts";
+import { backupTurn } from "../backups/parts.ts";
 import { fail } from "../errors.ts";
 import type { Egress } from "../network-policy.ts";
 import type { TenantRecord } from "../store/tenants.ts";
@@ -7,13 +8,13 @@ import type { Lifecycle } from "./lifecycle.ts";
 import type { SpawnWish } from "./plan.ts";
 import { reconcile } from "./reconcile.ts";
 import { resumeTenant } from "./resume.ts";
-import { spawnTenant } from "./spawn.ts";
+import { type DiskFill, spawnTenant } from "./spawn.ts";
 import { suspendTenant } from "./suspend.ts";
 
 /** What can be done to tenants. Each operation runs to its end whether or not its caller waits. */
 export interface TenantOperations {
-  /** Resolves with the running tenant. A tenant that this very request made before a crash of `vm` is that answer again. */
-  spawn(wish: SpawnWish): Promise<TenantRecord>;
+  /** Resolves with the running tenant, whose disk is what `fill` wrote if there is one. A tenant that this very request made before a crash of `vm` is that answer again. */
+  spawn(wish: SpawnWish, fill?: DiskFill): Promise<TenantRecord>;
   /** Changes what a tenant may reach; see `egress.ts`. */
   updateEgress(name: string, egress: Egress): Promise<TenantRecord>;
   /**
@@ -47,11 +48,11 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
     });
   }
 
-  function spawn(wish: SpawnWish): Promise<TenantRecord> {
+  function spawn(wish: SpawnWish, fill?: DiskFill): Promise<TenantRecord> {
     const existing = life.tenants.find(wish.name);
     if (existing?.requestId === wish.requestId && existing.phase === "running") return Promise.resolve(existing);
     const cancel = new AbortController();
-    const running = spawnTenant(life, wish, cancel.signal);
+    const running = spawnTenant(life, wish, cancel.signal, fill);
     register(wish.name, { cancel, settled: running.catch(() => undefined) });
     return running;
   }
@@ -70,7 +71,8 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
       cancel.abort(fail("SPAWN_CANCELLED", `tenant ${name} was evicted while it was being spawned`));
     }
     const evicted = fail("TENANT_BUSY", `tenant ${name} is being evicted`, { metadata: { tenant: name } });
-    await Promise.all([...spawning.map(({ settled }) => settled), life.turns.clear(tenant.vmId, evicted)]);
+    const turns = [tenant.vmId, backupTurn(tenant.vmId)].map((turn) => life.turns.clear(turn, evicted));
+    await Promise.all([...spawning.map(({ settled }) => settled), ...turns]);
     const leftovers = await life.remove(tenant.vmId);
     if (leftovers.length > 0) {
       throw fail("EVICTION_INCOMPLETE", `tenant ${name} is cut off; removal goes on: ${leftovers.join(", ")}`, {

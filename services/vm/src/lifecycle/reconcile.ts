@@ -1,8 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
+import { settleRestore } from "../backups/restore-over.ts";
+import { tidyBackups } from "../backups/retention.ts";
+import { settleBackup } from "../backups/settle-backup.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import { convergeEgress, reattachNetwork } from "./egress.ts";
 import { finishInterrupted } from "./interrupted.ts";
+import type { OpenOperation, OperationKind } from "./journal.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { settleSleep, sweepSleepFiles } from "./settle-sleep.ts";
 import { publishTenantRoute } from "./tenant-route.ts";
@@ -10,6 +14,15 @@ import { publishTenantRoute } from "./tenant-route.ts";
 /** Rows of a page, and the most pages read: a peer that lies about its size must not keep the reconciler busy for ever. */
 const pageSize = 500;
 const maxPages = 100;
+
+/** What brings operations to an end that are not removed. */
+const settlers: Partial<Record<OperationKind, (life: Lifecycle, operation: OpenOperation) => Promise<void>>> = {
+  suspend: settleSleep,
+  resume: settleSleep,
+  backup: settleBackup,
+  restore: settleRestore,
+  replace: settleRestore,
+};
 
 /**
  * Makes the host match the store: finishes what was interrupted, removes what belongs to no tenant, and gives running tenants
@@ -21,15 +34,16 @@ export async function reconcile(life: Lifecycle, isSpawning: (name: string) => b
     const { tenant } = operation;
     // Whoever removes it already says what became of it.
     if (isSpawning(tenant.name) || life.isRemoving(tenant.vmId)) continue;
-    if (operation.kind === "suspend" || operation.kind === "resume") {
+    const settle = settlers[operation.kind];
+    if (settle !== undefined) {
       if (life.turns.isBusy(tenant.vmId)) continue;
-      await guarded(life, "settle-sleep", tenant.vmId, () => settleSleep(life, operation));
+      await guarded(life, `settle-${operation.kind}`, tenant.vmId, () => settle(life, operation));
       continue;
     }
     life.logger.info({ tenant: tenant.name, vmId: tenant.vmId }, "removing what an interrupted operation left");
     await finishInterrupted(life, operation);
   }
-  const parts = [reconcileMicroVms, reconcileNetworks, reconcileRoutes, sweepSleepFiles];
+  const parts = [reconcileMicroVms, reconcileNetworks, reconcileRoutes, sweepSleepFiles, tidyBackups];
   const results = await Promise.allSettled(parts.map((part) => part(life)));
   for (const result of results) {
     if (result.status === "rejected")

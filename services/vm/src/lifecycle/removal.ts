@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
+import type { BackupParts } from "../backups/parts.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { HostParts } from "./host-parts.ts";
 import type { OpenOperation, SpawnStep } from "./journal.ts";
@@ -26,7 +27,7 @@ const partLimitMs = 10_000;
  * its keys go.
  */
 export async function removeTenant(
-  { parts, files, logger }: Pick<LifecycleParts, "parts" | "files" | "logger">,
+  { parts, files, backups, logger }: Pick<LifecycleParts, "parts" | "files" | "backups" | "logger">,
   operation: OpenOperation,
 ): Promise<Leftovers> {
   const { tenant } = operation;
@@ -35,7 +36,7 @@ export async function removeTenant(
   parts.guests.forget(tenant.vmId);
   const phases = [
     [route(parts, tenant), network(parts, tenant)],
-    [microVm(parts, tenant), sealedFiles(files, tenant)],
+    [microVm(parts, tenant), sealedFiles(files, tenant), backupFiles(backups, tenant)],
     [keys(parts, operation)],
   ];
   const leftovers: string[] = [];
@@ -89,6 +90,11 @@ function microVm({ vmm }: HostParts, { vmId }: TenantRecord): Part {
 /** Without the tenant's key they are noise already; they are removed because they are large. */
 function sealedFiles(files: SleepFiles, { vmId }: TenantRecord): Part {
   return { name: "sealed-files", madeBy: [], remove: () => files.remove(vmId) };
+}
+
+/** As the memories: their rows go with the tenant's. */
+function backupFiles({ files }: BackupParts, { vmId }: TenantRecord): Part {
+  return { name: "backups", madeBy: [], remove: () => files.remove(vmId) };
 }
 
 /** A failed spawn loses nobody's secrets: only an eviction destroys the tenant's key. */

@@ -9,11 +9,19 @@ import type { Lifecycle } from "./lifecycle.ts";
 import { planResources, planTenant, type SpawnWish } from "./plan.ts";
 import { publishTenantRoute } from "./tenant-route.ts";
 
+/** Gives a prepared microVM its disk, in place of an empty one, before it boots; may be called again for another boot. */
+export type DiskFill = (tenant: TenantRecord, signal: AbortSignal) => Promise<void>;
+
 /**
  * Spawns a tenant and returns it running. What fails on the way is unwound before this throws, so that nothing is left; what
  * cannot be unwound now is retried by the reconciler, and the name stays taken until then.
  */
-export async function spawnTenant(life: Lifecycle, wish: SpawnWish, signal: AbortSignal): Promise<TenantRecord> {
+export async function spawnTenant(
+  life: Lifecycle,
+  wish: SpawnWish,
+  signal: AbortSignal,
+  fill?: DiskFill,
+): Promise<TenantRecord> {
   await life.posture.admitSpawn();
   const resources = await planResources(wish, life.images, life.config);
   const capacity = await measureCapacity(life.parts, life.config);
@@ -24,7 +32,7 @@ export async function spawnTenant(life: Lifecycle, wish: SpawnWish, signal: Abor
     return planTenant(wish, resources, life.slots, capacity, life.now());
   });
   try {
-    const tenant = await bringUp(life, planned, signal);
+    const tenant = await bringUp(life, planned, signal, fill);
     signal.throwIfAborted();
     const running = life.journal.finishSpawn(tenant);
     life.events.tenantSpawned(running);
@@ -36,9 +44,18 @@ export async function spawnTenant(life: Lifecycle, wish: SpawnWish, signal: Abor
   }
 }
 
-async function bringUp(life: Lifecycle, planned: TenantRecord, cancelled: AbortSignal): Promise<TenantRecord> {
+async function bringUp(
+  life: Lifecycle,
+  planned: TenantRecord,
+  cancelled: AbortSignal,
+  fill: DiskFill | undefined,
+): Promise<TenantRecord> {
   const { journal } = life;
   const { spawnLimitMs, workloadLimitMs } = life.config;
+  const prepare = (signal: AbortSignal) =>
+    journal.step(planned, "prepare-jail", () => prepareJail(life, planned, signal, fill));
+  // A disk that is written takes as long as it is large, has a limit of its own and takes no place among the boots.
+  if (fill !== undefined) await prepare(cancelled);
   // An image whose workload may take long to start makes the whole spawn longer by as much.
   const startLimitMs = (await life.images.find(planned.image))?.startLimitMs;
   const signal = endingAfter(spawnLimitMs + (startLimitMs ?? 0), cancelled);
@@ -47,10 +64,10 @@ async function bringUp(life: Lifecycle, planned: TenantRecord, cancelled: AbortS
   const [tenant, identity] = await together([
     journal.step(planned, "attach-network", () => attachNetwork(life, planned, signal)),
     journal.step(planned, "issue-identity", () => issueIdentity(life, planned, signal)),
-    journal.step(planned, "prepare-jail", () => prepareJail(life, planned)),
+    fill === undefined ? prepare(signal) : undefined,
   ]);
   signal.throwIfAborted();
-  await journal.step(tenant, "boot-guest", () => bootGuest(life, tenant, identity, signal));
+  await journal.step(tenant, "boot-guest", () => bootGuest(life, tenant, identity, signal, fill));
   // The agent answered, so it has read its identity: the drive is emptied while the secrets are on their way.
   await together([
     inSpan("empty-identity-drive", {}, () => life.parts.vmm.emptyIdentityDrive(tenant.vmId)),
@@ -90,8 +107,15 @@ function refuseTakenHostNames({ tenants }: Lifecycle, { extraHostNames }: SpawnW
   throw fail("HOST_NAME_TAKEN", `${taken} belongs to another tenant`, { metadata: { host_name: taken } });
 }
 
-async function prepareJail(life: Lifecycle, { vmId, slot, image, resources }: TenantRecord): Promise<void> {
+async function prepareJail(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  signal: AbortSignal,
+  fill: DiskFill | undefined,
+): Promise<void> {
+  const { vmId, slot, image, resources } = tenant;
   await life.parts.vmm.prepare({ vmId, slot, image, overlayMib: resources.diskMib });
+  await fill?.(tenant, signal);
 }
 
 /** Boots and waits for the agent. A boot that hangs (an emulated clock can fail to calibrate) is killed and tried once more. */
@@ -100,6 +124,7 @@ async function bootGuest(
   tenant: AttachedTenant,
   identity: IssueGuestIdentityResponse,
   signal: AbortSignal,
+  fill: DiskFill | undefined,
 ): Promise<void> {
   try {
     await bootOnce(life, tenant, identity, signal);
@@ -109,7 +134,7 @@ async function bootGuest(
     if (reasonOf(error) !== "BOOT_FAILED") throw error;
     life.logger.warn({ err: error, vmId: tenant.vmId }, "boot failed, trying once more");
     await life.parts.vmm.remove(tenant.vmId);
-    await prepareJail(life, tenant);
+    await prepareJail(life, tenant, signal, fill);
     await bootOnce(life, tenant, identity, signal);
   } finally {
     identity.privateKeyPem?.value.fill(0);

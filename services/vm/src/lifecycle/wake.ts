@@ -45,6 +45,13 @@ export async function wakeOrBoot(life: Lifecycle, tenant: TenantRecord, evicted:
     requireFault(life, tenant, error);
     life.logger.warn({ err: error, tenant: tenant.name, vmId: tenant.vmId }, "a guest cannot be woken");
   }
+  return await bootAnew(life, tenant, evicted);
+}
+
+/**
+ * Boots the tenant's disk under its next generation, whatever runs; its memory is lost. Returns it running, and throws as `wakeOrBoot` does.
+ */
+export async function bootAnew(life: Lifecycle, tenant: TenantRecord, evicted: AbortSignal): Promise<TenantRecord> {
   // An image whose workload may take long to start has as much more time to be booted.
   const startLimitMs = (await life.images.find(tenant.image))?.startLimitMs;
   evicted.throwIfAborted();

@@ -107,4 +107,36 @@ export const migrations: readonly string[] = [
      generation INTEGER NOT NULL,
      wrapped_key BLOB NOT NULL
    ) STRICT`,
+  // As above for the operations. A deleted backup is remembered for the request that deleted it.
+  `CREATE TABLE operation_next (
+     vm_id TEXT PRIMARY KEY REFERENCES tenant (vm_id) ON DELETE CASCADE,
+     kind TEXT NOT NULL CHECK (kind IN ('spawn', 'evict', 'suspend', 'resume', 'backup', 'restore', 'replace')),
+     start_time_ms INTEGER NOT NULL
+   ) STRICT;
+   INSERT INTO operation_next SELECT vm_id, kind, start_time_ms FROM operation;
+   CREATE TABLE operation_step_next (
+     vm_id TEXT NOT NULL REFERENCES operation_next (vm_id) ON DELETE CASCADE,
+     step TEXT NOT NULL,
+     start_time_ms INTEGER NOT NULL,
+     PRIMARY KEY (vm_id, step)
+   ) STRICT;
+   INSERT INTO operation_step_next SELECT vm_id, step, start_time_ms FROM operation_step;
+   DROP TABLE operation_step;
+   DROP TABLE operation;
+   ALTER TABLE operation_next RENAME TO operation;
+   ALTER TABLE operation_step_next RENAME TO operation_step;
+   CREATE TABLE backup (
+     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+     backup_id TEXT NOT NULL,
+     vm_id TEXT NOT NULL REFERENCES tenant (vm_id) ON DELETE CASCADE,
+     request_id TEXT NOT NULL UNIQUE,
+     counter INTEGER NOT NULL,
+     generation INTEGER NOT NULL,
+     disk_mib INTEGER NOT NULL,
+     size_bytes INTEGER NOT NULL,
+     create_time_ms INTEGER NOT NULL,
+     add_time_ms INTEGER NOT NULL,
+     delete_request_id TEXT
+   ) STRICT;
+   CREATE UNIQUE INDEX backup_file ON backup (vm_id, counter) WHERE delete_request_id IS NULL`,
 ];

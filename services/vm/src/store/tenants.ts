@@ -38,7 +38,7 @@ export interface TenantRecord {
   readonly guestAddress: string;
   readonly createTimeMs: number;
   readonly readyTimeMs: number | undefined;
-  /** Sealed states of this tenant so far. A state with a lower number is not its last one. */
+  /** Sealed sets of this tenant so far, memories and backups. */
   readonly sealCounter: number;
   /** The request that began the last suspend or resume; empty before the first. */
   readonly sleepRequestId: string;
@@ -71,6 +71,8 @@ export interface TenantStore {
   /** Counts the sealed state that is about to be made. */
   markSuspending(vmId: string, requestId: string): TenantRecord;
   markSuspended(vmId: string): TenantRecord;
+  /** Counts a sealed set that is not the tenant's memory. */
+  countSeal(vmId: string): TenantRecord;
   /** Gives out the next generation, whether or not anything will ever run under it. Without a request the one before stays. */
   markResuming(vmId: string, requestId?: string): TenantRecord;
   /** The guest has taken the generation that was given out last. */
@@ -155,7 +157,8 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     "UPDATE tenant SET egress = replaced_egress, replaced_egress = NULL WHERE vm_id = ? AND replaced_egress IS NOT NULL",
   );
   const running = database.prepare(
-    "UPDATE tenant SET state = 'running', ready_time_ms = ?, settled_generation = generation WHERE vm_id = ?",
+    `UPDATE tenant SET state = 'running', failure_reason = '', ready_time_ms = ?, settled_generation = generation
+     WHERE vm_id = ?`,
   );
   const evicting = database.prepare("UPDATE tenant SET state = 'evicting' WHERE vm_id = ?");
   const failed = database.prepare("UPDATE tenant SET state = 'failed', failure_reason = ? WHERE vm_id = ?");
@@ -163,6 +166,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     `UPDATE tenant SET state = 'suspending', seal_counter = seal_counter + 1, sleep_request_id = ? WHERE vm_id = ?
      RETURNING *`,
   );
+  const count = database.prepare("UPDATE tenant SET seal_counter = seal_counter + 1 WHERE vm_id = ? RETURNING *");
   const suspended = database.prepare("UPDATE tenant SET state = 'suspended' WHERE vm_id = ? RETURNING *");
   const resuming = database.prepare(
     `UPDATE tenant SET state = 'resuming', generation = generation + 1, sleep_request_id = coalesce(?, sleep_request_id)
@@ -222,6 +226,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     markEvicting: (vmId) => void evicting.run(vmId),
     markFailed: (vmId, reason) => void failed.run(reason, vmId),
     markSuspending: (vmId, requestId) => updated(suspending.get(requestId, vmId)),
+    countSeal: (vmId) => updated(count.get(vmId)),
     markSuspended: (vmId) => updated(suspended.get(vmId)),
     markResuming: (vmId, requestId) => updated(resuming.get(requestId ?? null, vmId)),
     settleGeneration: (vmId) => void settle.run(vmId),

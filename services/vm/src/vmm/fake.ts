@@ -224,7 +224,7 @@ async function takeDisk(source: AsyncIterable<Uint8Array>): Promise<{ disk: Fake
     for (let taken = 0; taken < piece.length; ) {
       const [at, within] = [bytes - (bytes % mib), bytes % mib];
       const part = piece.subarray(taken, taken + mib - within);
-      if (part.some((byte) => byte !== 0)) {
+      if (!zeros.subarray(0, part.length).equals(part)) {
         const block = disk.get(at) ?? Buffer.alloc(mib);
         block.set(part, within);
         disk.set(at, block);

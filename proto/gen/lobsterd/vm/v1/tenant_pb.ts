@@ -18,7 +18,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lobsterd/vm/v1/tenant.proto.
  */
 export const file_lobsterd_vm_v1_tenant: GenFile = /*@__PURE__*/
-  fileDesc("Chtsb2JzdGVyZC92bS92MS90ZW5hbnQucHJvdG8SDmxvYnN0ZXJkLnZtLnYxIrcECgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIqCgVzdGF0ZRgCIAEoDjIbLmxvYnN0ZXJkLnZtLnYxLlRlbmFudFN0YXRlEg8KB2hvc3RfaWQYAyABKAkSDQoFdm1faWQYBCABKAkSEgoKZ2VuZXJhdGlvbhgFIAEoDRINCgVpbWFnZRgGIAEoCRIyCglyZXNvdXJjZXMYByABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSCwoDdXJsGAggASgJEjIKBmxhYmVscxgJIAMoCzIiLmxvYnN0ZXJkLnZtLnYxLlRlbmFudC5MYWJlbHNFbnRyeRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKcmVhZHlfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOZmFpbHVyZV9yZWFzb24YDCABKAkSDAoEc2xvdBgNIAEoDRIwCgZlZ3Jlc3MYDiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGA8gASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMSGAoQZXh0cmFfaG9zdF9uYW1lcxgQIAMoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImoKD1RlbmFudFJlc291cmNlcxIbCgp2Y3B1X2NvdW50GAEgASgNQge6SAQqAhggEh0KCm1lbW9yeV9taWIYAiABKA1CCbpIBioEGICABBIbCghkaXNrX21pYhgDIAEoDUIJukgGKgQYgIBAIusEChJTcGF3blRlbmFudFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBI6CgVpbWFnZRgDIAEoCUIrukgociYyJF4oW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyk/JBIyCglyZXNvdXJjZXMYBCABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSeAoGbGFiZWxzGAUgAygLMi4ubG9ic3RlcmQudm0udjEuU3Bhd25UZW5hbnRSZXF1ZXN0LkxhYmVsc0VudHJ5Qji6SDWaATIQICInciUyI15bYS16XShbYS16MC05Ll8tXXswLDYxfVthLXowLTldKT8kKgVyAyiAARIwCgZlZ3Jlc3MYBiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGAcgASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMSeQoQZXh0cmFfaG9zdF9uYW1lcxgIIAMoCUJfukhckgFZEAgYASJTclEY/QEyTF4oW2EtejAtOV0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pP1wuKXsxLDh9W2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI9ChNTcGF3blRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJKChBHZXRUZW5hbnRSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiaQoRR2V0VGVuYW50UmVzcG9uc2USJgoGdGVuYW50GAEgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50EiwKBmhlYWx0aBgCIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlbmFudEhlYWx0aCJXCgxUZW5hbnRIZWFsdGgSFQoNYWdlbnRfYW5zd2VycxgBIAEoCBIwCgh3b3JrbG9hZBgCIAEoDjIeLmxvYnN0ZXJkLnZtLnYxLldvcmtsb2FkSGVhbHRoIkMKEkxpc3RUZW5hbnRzUmVxdWVzdBItCgRwYWdlGAEgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0Im4KE0xpc3RUZW5hbnRzUmVzcG9uc2USJwoHdGVuYW50cxgBIAMoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSItChNXYXRjaFRlbmFudHNSZXF1ZXN0EhYKDnN0YXJ0X3JldmlzaW9uGAEgASgEIncKFFdhdGNoVGVuYW50c1Jlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEEiYKBnRlbmFudBgCIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudBIPCgdyZW1vdmVkGAMgASgIEhQKDHNuYXBzaG90X2VuZBgEIAEoCCKrAQoZVXBkYXRlVGVuYW50RWdyZXNzUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEjgKBmVncmVzcxgDIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5FZ3Jlc3NQb2xpY3lCBrpIA8gBASJEChpVcGRhdGVUZW5hbnRFZ3Jlc3NSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiagoSRXZpY3RUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiFQoTRXZpY3RUZW5hbnRSZXNwb25zZSJsChRTdXNwZW5kVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj8KFVN1c3BlbmRUZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiawoTUmVzdW1lVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFFJlc3VtZVRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJrChNSZXBhaXJUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQibwoUUmVwYWlyVGVuYW50UmVzcG9uc2USKwoGYmVmb3JlGAEgAygLMhsubG9ic3RlcmQudm0udjEuVGVuYW50Q2hlY2sSKgoFYWZ0ZXIYAiADKAsyGy5sb2JzdGVyZC52bS52MS5UZW5hbnRDaGVjayI7CgtUZW5hbnRDaGVjaxIMCgRuYW1lGAEgASgJEg4KBnBhc3NlZBgCIAEoCBIOCgZkZXRhaWwYAyABKAkiuAEKEUV4ZWNUZW5hbnRSZXF1ZXN0EjAKBXN0YXJ0GAEgASgLMh8ubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFN0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEi4KBnJlc2l6ZRgEIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBIp8BCg9FeGVjVGVuYW50U3RhcnQSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgdjb21tYW5kGAIgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEi4KCHRlcm1pbmFsGAMgASgLMhwubG9ic3RlcmQudm0udjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiWAoSRXhlY1RlbmFudFJlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UivAEKF1N0cmVhbVRlbmFudExvZ3NSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSOwoGc291cmNlGAIgASgOMh8ubG9ic3RlcmQudm0udjEuVGVuYW50TG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgDIAEoCBIcCgp0YWlsX2xpbmVzGAQgASgNQgi6SAUqAxiQTiJSChhTdHJlYW1UZW5hbnRMb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbGluZRgCIAEoCSKpAQoSQWNxdWlyZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSPQoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELpIDcgBAaoBByIDCJAcKgAiVwoTQWNxdWlyZUhvbGRSZXNwb25zZRIPCgdob2xkX2lkGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKSAQoSUmVsZWFzZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSJgoHaG9sZF9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhUKE1JlbGVhc2VIb2xkUmVzcG9uc2UihAEKBkJhY2t1cBIRCgliYWNrdXBfaWQYASABKAkSDgoGdGVuYW50GAIgASgJEhIKCmdlbmVyYXRpb24YAyABKA0SEgoKc2l6ZV9ieXRlcxgEIAEoBBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiawoTQ3JlYXRlQmFja3VwUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFENyZWF0ZUJhY2t1cFJlc3BvbnNlEiYKBmJhY2t1cBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cCJ7ChJMaXN0QmFja3Vwc1JlcXVlc3QSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBItCgRwYWdlGAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0Im4KE0xpc3RCYWNrdXBzUmVzcG9uc2USJwoHYmFja3VwcxgBIAMoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSKWAQoUUmVzdG9yZUJhY2t1cFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIoCgliYWNrdXBfaWQYAyABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCI/ChVSZXN0b3JlQmFja3VwUmVzcG9uc2USJgoGdGVuYW50GAEgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50IpUBChNEZWxldGVCYWNrdXBSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSKAoJYmFja3VwX2lkGAMgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQiFgoURGVsZXRlQmFja3VwUmVzcG9uc2Uq6AEKC1RlbmFudFN0YXRlEhwKGFRFTkFOVF9TVEFURV9VTlNQRUNJRklFRBAAEhkKFVRFTkFOVF9TVEFURV9TUEFXTklORxABEhgKFFRFTkFOVF9TVEFURV9SVU5OSU5HEAISGQoVVEVOQU5UX1NUQVRFX0VWSUNUSU5HEAMSGwoXVEVOQU5UX1NUQVRFX1NVU1BFTkRJTkcQBBIaChZURU5BTlRfU1RBVEVfU1VTUEVOREVEEAUSGQoVVEVOQU5UX1NUQVRFX1JFU1VNSU5HEAYSFwoTVEVOQU5UX1NUQVRFX0ZBSUxFRBAHKqcBCg5Xb3JrbG9hZEhlYWx0aBIfChtXT1JLTE9BRF9IRUFMVEhfVU5TUEVDSUZJRUQQABIcChhXT1JLTE9BRF9IRUFMVEhfU1RBUlRJTkcQARIbChdXT1JLTE9BRF9IRUFMVEhfSEVBTFRIWRACEh0KGVdPUktMT0FEX0hFQUxUSF9VTkhFQUxUSFkQAxIaChZXT1JLTE9BRF9IRUFMVEhfRkFJTEVEEAQqjAEKD1RlbmFudExvZ1NvdXJjZRIhCh1URU5BTlRfTE9HX1NPVVJDRV9VTlNQRUNJRklFRBAAEhsKF1RFTkFOVF9MT0dfU09VUkNFX0FHRU5UEAESHgoaVEVOQU5UX0xPR19TT1VSQ0VfV09SS0xPQUQQAhIZChVURU5BTlRfTE9HX1NPVVJDRV9WTU0QAzK1DQoNVGVuYW50U2VydmljZRJfCgtTcGF3blRlbmFudBIiLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVzcG9uc2UiB5ACAoiyGQISWQoJR2V0VGVuYW50EiAubG9ic3RlcmQudm0udjEuR2V0VGVuYW50UmVxdWVzdBohLmxvYnN0ZXJkLnZtLnYxLkdldFRlbmFudFJlc3BvbnNlIgeQAgGIshkBEl8KC0xpc3RUZW5hbnRzEiIubG9ic3RlcmQudm0udjEuTGlzdFRlbmFudHNSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuTGlzdFRlbmFudHNSZXNwb25zZSIHkAIBiLIZARJhCgxXYXRjaFRlbmFudHMSIy5sb2JzdGVyZC52bS52MS5XYXRjaFRlbmFudHNSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuV2F0Y2hUZW5hbnRzUmVzcG9uc2UiBIiyGQEwARJ0ChJVcGRhdGVUZW5hbnRFZ3Jlc3MSKS5sb2JzdGVyZC52bS52MS5VcGRhdGVUZW5hbnRFZ3Jlc3NSZXF1ZXN0GioubG9ic3RlcmQudm0udjEuVXBkYXRlVGVuYW50RWdyZXNzUmVzcG9uc2UiB5ACAoiyGQISXwoLRXZpY3RUZW5hbnQSIi5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlc3BvbnNlIgeQAgKIshkDEmUKDVN1c3BlbmRUZW5hbnQSJC5sb2JzdGVyZC52bS52MS5TdXNwZW5kVGVuYW50UmVxdWVzdBolLmxvYnN0ZXJkLnZtLnYxLlN1c3BlbmRUZW5hbnRSZXNwb25zZSIHkAICiLIZAxJiCgxSZXN1bWVUZW5hbnQSIy5sb2JzdGVyZC52bS52MS5SZXN1bWVUZW5hbnRSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuUmVzdW1lVGVuYW50UmVzcG9uc2UiB5ACAoiyGQISYgoMUmVwYWlyVGVuYW50EiMubG9ic3RlcmQudm0udjEuUmVwYWlyVGVuYW50UmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLlJlcGFpclRlbmFudFJlc3BvbnNlIgeQAgKIshkCEl0KCkV4ZWNUZW5hbnQSIS5sb2JzdGVyZC52bS52MS5FeGVjVGVuYW50UmVxdWVzdBoiLmxvYnN0ZXJkLnZtLnYxLkV4ZWNUZW5hbnRSZXNwb25zZSIEiLIZAigBMAESbQoQU3RyZWFtVGVuYW50TG9ncxInLmxvYnN0ZXJkLnZtLnYxLlN0cmVhbVRlbmFudExvZ3NSZXF1ZXN0GigubG9ic3RlcmQudm0udjEuU3RyZWFtVGVuYW50TG9nc1Jlc3BvbnNlIgSIshkEMAESXwoLQWNxdWlyZUhvbGQSIi5sb2JzdGVyZC52bS52MS5BY3F1aXJlSG9sZFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5BY3F1aXJlSG9sZFJlc3BvbnNlIgeQAgKIshkBEl8KC1JlbGVhc2VIb2xkEiIubG9ic3RlcmQudm0udjEuUmVsZWFzZUhvbGRSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuUmVsZWFzZUhvbGRSZXNwb25zZSIHkAICiLIZARJiCgxDcmVhdGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5DcmVhdGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuQ3JlYXRlQmFja3VwUmVzcG9uc2UiB5ACAoiyGQISXwoLTGlzdEJhY2t1cHMSIi5sb2JzdGVyZC52bS52MS5MaXN0QmFja3Vwc1JlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5MaXN0QmFja3Vwc1Jlc3BvbnNlIgeQAgGIshkBEmUKDVJlc3RvcmVCYWNrdXASJC5sb2JzdGVyZC52bS52MS5SZXN0b3JlQmFja3VwUmVxdWVzdBolLmxvYnN0ZXJkLnZtLnYxLlJlc3RvcmVCYWNrdXBSZXNwb25zZSIHkAICiLIZAhJiCgxEZWxldGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5EZWxldGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuRGVsZXRlQmFja3VwUmVzcG9uc2UiB5ACAoiyGQNiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common, file_lobsterd_common_v1_network]);
+  fileDesc("Chtsb2JzdGVyZC92bS92MS90ZW5hbnQucHJvdG8SDmxvYnN0ZXJkLnZtLnYxIrcECgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIqCgVzdGF0ZRgCIAEoDjIbLmxvYnN0ZXJkLnZtLnYxLlRlbmFudFN0YXRlEg8KB2hvc3RfaWQYAyABKAkSDQoFdm1faWQYBCABKAkSEgoKZ2VuZXJhdGlvbhgFIAEoDRINCgVpbWFnZRgGIAEoCRIyCglyZXNvdXJjZXMYByABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSCwoDdXJsGAggASgJEjIKBmxhYmVscxgJIAMoCzIiLmxvYnN0ZXJkLnZtLnYxLlRlbmFudC5MYWJlbHNFbnRyeRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKcmVhZHlfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOZmFpbHVyZV9yZWFzb24YDCABKAkSDAoEc2xvdBgNIAEoDRIwCgZlZ3Jlc3MYDiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGA8gASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMSGAoQZXh0cmFfaG9zdF9uYW1lcxgQIAMoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImoKD1RlbmFudFJlc291cmNlcxIbCgp2Y3B1X2NvdW50GAEgASgNQge6SAQqAhggEh0KCm1lbW9yeV9taWIYAiABKA1CCbpIBioEGICABBIbCghkaXNrX21pYhgDIAEoDUIJukgGKgQYgIBAIusEChJTcGF3blRlbmFudFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBI6CgVpbWFnZRgDIAEoCUIrukgociYyJF4oW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyk/JBIyCglyZXNvdXJjZXMYBCABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSeAoGbGFiZWxzGAUgAygLMi4ubG9ic3RlcmQudm0udjEuU3Bhd25UZW5hbnRSZXF1ZXN0LkxhYmVsc0VudHJ5Qji6SDWaATIQICInciUyI15bYS16XShbYS16MC05Ll8tXXswLDYxfVthLXowLTldKT8kKgVyAyiAARIwCgZlZ3Jlc3MYBiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGAcgASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMSeQoQZXh0cmFfaG9zdF9uYW1lcxgIIAMoCUJfukhckgFZEAgYASJTclEY/QEyTF4oW2EtejAtOV0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pP1wuKXsxLDh9W2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI9ChNTcGF3blRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJKChBHZXRUZW5hbnRSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiaQoRR2V0VGVuYW50UmVzcG9uc2USJgoGdGVuYW50GAEgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50EiwKBmhlYWx0aBgCIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlbmFudEhlYWx0aCJXCgxUZW5hbnRIZWFsdGgSFQoNYWdlbnRfYW5zd2VycxgBIAEoCBIwCgh3b3JrbG9hZBgCIAEoDjIeLmxvYnN0ZXJkLnZtLnYxLldvcmtsb2FkSGVhbHRoIkMKEkxpc3RUZW5hbnRzUmVxdWVzdBItCgRwYWdlGAEgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0Im4KE0xpc3RUZW5hbnRzUmVzcG9uc2USJwoHdGVuYW50cxgBIAMoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSItChNXYXRjaFRlbmFudHNSZXF1ZXN0EhYKDnN0YXJ0X3JldmlzaW9uGAEgASgEIncKFFdhdGNoVGVuYW50c1Jlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEEiYKBnRlbmFudBgCIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudBIPCgdyZW1vdmVkGAMgASgIEhQKDHNuYXBzaG90X2VuZBgEIAEoCCKrAQoZVXBkYXRlVGVuYW50RWdyZXNzUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEjgKBmVncmVzcxgDIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5FZ3Jlc3NQb2xpY3lCBrpIA8gBASJEChpVcGRhdGVUZW5hbnRFZ3Jlc3NSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiagoSRXZpY3RUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiFQoTRXZpY3RUZW5hbnRSZXNwb25zZSJsChRTdXNwZW5kVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj8KFVN1c3BlbmRUZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiawoTUmVzdW1lVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFFJlc3VtZVRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJrChNSZXBhaXJUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQibwoUUmVwYWlyVGVuYW50UmVzcG9uc2USKwoGYmVmb3JlGAEgAygLMhsubG9ic3RlcmQudm0udjEuVGVuYW50Q2hlY2sSKgoFYWZ0ZXIYAiADKAsyGy5sb2JzdGVyZC52bS52MS5UZW5hbnRDaGVjayI7CgtUZW5hbnRDaGVjaxIMCgRuYW1lGAEgASgJEg4KBnBhc3NlZBgCIAEoCBIOCgZkZXRhaWwYAyABKAkiuAEKEUV4ZWNUZW5hbnRSZXF1ZXN0EjAKBXN0YXJ0GAEgASgLMh8ubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFN0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEi4KBnJlc2l6ZRgEIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBIp8BCg9FeGVjVGVuYW50U3RhcnQSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgdjb21tYW5kGAIgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEi4KCHRlcm1pbmFsGAMgASgLMhwubG9ic3RlcmQudm0udjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiWAoSRXhlY1RlbmFudFJlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UivAEKF1N0cmVhbVRlbmFudExvZ3NSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSOwoGc291cmNlGAIgASgOMh8ubG9ic3RlcmQudm0udjEuVGVuYW50TG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgDIAEoCBIcCgp0YWlsX2xpbmVzGAQgASgNQgi6SAUqAxiQTiJSChhTdHJlYW1UZW5hbnRMb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbGluZRgCIAEoCSKpAQoSQWNxdWlyZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSPQoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELpIDcgBAaoBByIDCJAcKgAiVwoTQWNxdWlyZUhvbGRSZXNwb25zZRIPCgdob2xkX2lkGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKSAQoSUmVsZWFzZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSJgoHaG9sZF9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhUKE1JlbGVhc2VIb2xkUmVzcG9uc2UilgEKBkJhY2t1cBIRCgliYWNrdXBfaWQYASABKAkSDgoGdGVuYW50GAIgASgJEhIKCmdlbmVyYXRpb24YAyABKA0SEgoKc2l6ZV9ieXRlcxgEIAEoBBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIZGlza19taWIYBiABKA0ikwEKCkJhY2t1cFdvcmsSLAoEa2luZBgBIAEoDjIeLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cFdvcmtLaW5kEhIKCmRvbmVfYnl0ZXMYAiABKAQSEwoLdG90YWxfYnl0ZXMYAyABKAQSLgoKc3RhcnRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiawoTQ3JlYXRlQmFja3VwUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFENyZWF0ZUJhY2t1cFJlc3BvbnNlEiYKBmJhY2t1cBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cCJ7ChJMaXN0QmFja3Vwc1JlcXVlc3QSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBItCgRwYWdlGAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0IpgBChNMaXN0QmFja3Vwc1Jlc3BvbnNlEicKB2JhY2t1cHMYASADKAsyFi5sb2JzdGVyZC52bS52MS5CYWNrdXASLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2USKAoEd29yaxgDIAMoCzIaLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cFdvcmsilgEKFFJlc3RvcmVCYWNrdXBSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSKAoJYmFja3VwX2lkGAMgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQiPwoVUmVzdG9yZUJhY2t1cFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCKVAQoTRGVsZXRlQmFja3VwUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEigKCWJhY2t1cF9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhYKFERlbGV0ZUJhY2t1cFJlc3BvbnNlIncKE0V4cG9ydEJhY2t1cFJlcXVlc3QSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIoCgliYWNrdXBfaWQYAiABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCJeChRFeHBvcnRCYWNrdXBSZXNwb25zZRIoCgZiYWNrdXAYASABKAsyFi5sb2JzdGVyZC52bS52MS5CYWNrdXBIABIRCgdjb250ZW50GAIgASgMSABCCQoHbWVzc2FnZSJ5ChNJbXBvcnRCYWNrdXBSZXF1ZXN0EjIKBXN0YXJ0GAEgASgLMiEubG9ic3RlcmQudm0udjEuSW1wb3J0QmFja3VwU3RhcnRIABIcCgdjb250ZW50GAIgASgMQgm6SAZ6BBiAgCBIAEIQCgdtZXNzYWdlEgW6SAIIASKNAQoRSW1wb3J0QmFja3VwU3RhcnQSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIiCgpzaXplX2J5dGVzGAMgASgEQg66SAsyCRiAgICAgEAoASI+ChRJbXBvcnRCYWNrdXBSZXNwb25zZRImCgZiYWNrdXAYASABKAsyFi5sb2JzdGVyZC52bS52MS5CYWNrdXAq6AEKC1RlbmFudFN0YXRlEhwKGFRFTkFOVF9TVEFURV9VTlNQRUNJRklFRBAAEhkKFVRFTkFOVF9TVEFURV9TUEFXTklORxABEhgKFFRFTkFOVF9TVEFURV9SVU5OSU5HEAISGQoVVEVOQU5UX1NUQVRFX0VWSUNUSU5HEAMSGwoXVEVOQU5UX1NUQVRFX1NVU1BFTkRJTkcQBBIaChZURU5BTlRfU1RBVEVfU1VTUEVOREVEEAUSGQoVVEVOQU5UX1NUQVRFX1JFU1VNSU5HEAYSFwoTVEVOQU5UX1NUQVRFX0ZBSUxFRBAHKqcBCg5Xb3JrbG9hZEhlYWx0aBIfChtXT1JLTE9BRF9IRUFMVEhfVU5TUEVDSUZJRUQQABIcChhXT1JLTE9BRF9IRUFMVEhfU1RBUlRJTkcQARIbChdXT1JLTE9BRF9IRUFMVEhfSEVBTFRIWRACEh0KGVdPUktMT0FEX0hFQUxUSF9VTkhFQUxUSFkQAxIaChZXT1JLTE9BRF9IRUFMVEhfRkFJTEVEEAQqjAEKD1RlbmFudExvZ1NvdXJjZRIhCh1URU5BTlRfTE9HX1NPVVJDRV9VTlNQRUNJRklFRBAAEhsKF1RFTkFOVF9MT0dfU09VUkNFX0FHRU5UEAESHgoaVEVOQU5UX0xPR19TT1VSQ0VfV09SS0xPQUQQAhIZChVURU5BTlRfTE9HX1NPVVJDRV9WTU0QAyqKAQoOQmFja3VwV29ya0tpbmQSIAocQkFDS1VQX1dPUktfS0lORF9VTlNQRUNJRklFRBAAEhsKF0JBQ0tVUF9XT1JLX0tJTkRfQ1JFQVRFEAESHAoYQkFDS1VQX1dPUktfS0lORF9SRVNUT1JFEAISGwoXQkFDS1VQX1dPUktfS0lORF9JTVBPUlQQAzL7DgoNVGVuYW50U2VydmljZRJfCgtTcGF3blRlbmFudBIiLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVzcG9uc2UiB5ACAoiyGQISWQoJR2V0VGVuYW50EiAubG9ic3RlcmQudm0udjEuR2V0VGVuYW50UmVxdWVzdBohLmxvYnN0ZXJkLnZtLnYxLkdldFRlbmFudFJlc3BvbnNlIgeQAgGIshkBEl8KC0xpc3RUZW5hbnRzEiIubG9ic3RlcmQudm0udjEuTGlzdFRlbmFudHNSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuTGlzdFRlbmFudHNSZXNwb25zZSIHkAIBiLIZARJhCgxXYXRjaFRlbmFudHMSIy5sb2JzdGVyZC52bS52MS5XYXRjaFRlbmFudHNSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuV2F0Y2hUZW5hbnRzUmVzcG9uc2UiBIiyGQEwARJ0ChJVcGRhdGVUZW5hbnRFZ3Jlc3MSKS5sb2JzdGVyZC52bS52MS5VcGRhdGVUZW5hbnRFZ3Jlc3NSZXF1ZXN0GioubG9ic3RlcmQudm0udjEuVXBkYXRlVGVuYW50RWdyZXNzUmVzcG9uc2UiB5ACAoiyGQISXwoLRXZpY3RUZW5hbnQSIi5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlc3BvbnNlIgeQAgKIshkDEmUKDVN1c3BlbmRUZW5hbnQSJC5sb2JzdGVyZC52bS52MS5TdXNwZW5kVGVuYW50UmVxdWVzdBolLmxvYnN0ZXJkLnZtLnYxLlN1c3BlbmRUZW5hbnRSZXNwb25zZSIHkAICiLIZAxJiCgxSZXN1bWVUZW5hbnQSIy5sb2JzdGVyZC52bS52MS5SZXN1bWVUZW5hbnRSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuUmVzdW1lVGVuYW50UmVzcG9uc2UiB5ACAoiyGQISYgoMUmVwYWlyVGVuYW50EiMubG9ic3RlcmQudm0udjEuUmVwYWlyVGVuYW50UmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLlJlcGFpclRlbmFudFJlc3BvbnNlIgeQAgKIshkCEl0KCkV4ZWNUZW5hbnQSIS5sb2JzdGVyZC52bS52MS5FeGVjVGVuYW50UmVxdWVzdBoiLmxvYnN0ZXJkLnZtLnYxLkV4ZWNUZW5hbnRSZXNwb25zZSIEiLIZAigBMAESbQoQU3RyZWFtVGVuYW50TG9ncxInLmxvYnN0ZXJkLnZtLnYxLlN0cmVhbVRlbmFudExvZ3NSZXF1ZXN0GigubG9ic3RlcmQudm0udjEuU3RyZWFtVGVuYW50TG9nc1Jlc3BvbnNlIgSIshkEMAESXwoLQWNxdWlyZUhvbGQSIi5sb2JzdGVyZC52bS52MS5BY3F1aXJlSG9sZFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5BY3F1aXJlSG9sZFJlc3BvbnNlIgeQAgKIshkBEl8KC1JlbGVhc2VIb2xkEiIubG9ic3RlcmQudm0udjEuUmVsZWFzZUhvbGRSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuUmVsZWFzZUhvbGRSZXNwb25zZSIHkAICiLIZARJiCgxDcmVhdGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5DcmVhdGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuQ3JlYXRlQmFja3VwUmVzcG9uc2UiB5ACAoiyGQISXwoLTGlzdEJhY2t1cHMSIi5sb2JzdGVyZC52bS52MS5MaXN0QmFja3Vwc1JlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5MaXN0QmFja3Vwc1Jlc3BvbnNlIgeQAgGIshkBEmUKDVJlc3RvcmVCYWNrdXASJC5sb2JzdGVyZC52bS52MS5SZXN0b3JlQmFja3VwUmVxdWVzdBolLmxvYnN0ZXJkLnZtLnYxLlJlc3RvcmVCYWNrdXBSZXNwb25zZSIHkAICiLIZAhJiCgxEZWxldGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5EZWxldGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuRGVsZXRlQmFja3VwUmVzcG9uc2UiB5ACAoiyGQMSYQoMRXhwb3J0QmFja3VwEiMubG9ic3RlcmQudm0udjEuRXhwb3J0QmFja3VwUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLkV4cG9ydEJhY2t1cFJlc3BvbnNlIgSIshkEMAESYQoMSW1wb3J0QmFja3VwEiMubG9ic3RlcmQudm0udjEuSW1wb3J0QmFja3VwUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLkltcG9ydEJhY2t1cFJlc3BvbnNlIgSIshkCKAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common, file_lobsterd_common_v1_network]);
 
 /**
  * One tenant.
@@ -910,12 +910,14 @@ export const ReleaseHoldResponseSchema: GenMessage<ReleaseHoldResponse> = /*@__P
   messageDesc(file_lobsterd_vm_v1_tenant, 31);
 
 /**
- * A sealed copy of a tenant.
+ * A sealed copy of a tenant's disk.
  *
  * @generated from message lobsterd.vm.v1.Backup
  */
 export type Backup = Message<"lobsterd.vm.v1.Backup"> & {
   /**
+   * Digest of the sealed file's header: 32 hexadecimal digits.
+   *
    * @generated from field: string backup_id = 1;
    */
   backupId: string;
@@ -926,11 +928,15 @@ export type Backup = Message<"lobsterd.vm.v1.Backup"> & {
   tenant: string;
 
   /**
+   * The generation that had the disk.
+   *
    * @generated from field: uint32 generation = 3;
    */
   generation: number;
 
   /**
+   * Of the sealed file.
+   *
    * @generated from field: uint64 size_bytes = 4;
    */
   sizeBytes: bigint;
@@ -939,6 +945,11 @@ export type Backup = Message<"lobsterd.vm.v1.Backup"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 5;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: uint32 disk_mib = 6;
+   */
+  diskMib: number;
 };
 
 /**
@@ -947,6 +958,42 @@ export type Backup = Message<"lobsterd.vm.v1.Backup"> & {
  */
 export const BackupSchema: GenMessage<Backup> = /*@__PURE__*/
   messageDesc(file_lobsterd_vm_v1_tenant, 32);
+
+/**
+ * Something that is being done with a tenant's backups. A hint: only the answer of the call counts.
+ *
+ * @generated from message lobsterd.vm.v1.BackupWork
+ */
+export type BackupWork = Message<"lobsterd.vm.v1.BackupWork"> & {
+  /**
+   * @generated from field: lobsterd.vm.v1.BackupWorkKind kind = 1;
+   */
+  kind: BackupWorkKind;
+
+  /**
+   * Of the disk, or of the file for an import.
+   *
+   * @generated from field: uint64 done_bytes = 2;
+   */
+  doneBytes: bigint;
+
+  /**
+   * @generated from field: uint64 total_bytes = 3;
+   */
+  totalBytes: bigint;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp start_time = 4;
+   */
+  startTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.BackupWork.
+ * Use `create(BackupWorkSchema)` to create a new message.
+ */
+export const BackupWorkSchema: GenMessage<BackupWork> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 33);
 
 /**
  * @generated from message lobsterd.vm.v1.CreateBackupRequest
@@ -968,7 +1015,7 @@ export type CreateBackupRequest = Message<"lobsterd.vm.v1.CreateBackupRequest"> 
  * Use `create(CreateBackupRequestSchema)` to create a new message.
  */
 export const CreateBackupRequestSchema: GenMessage<CreateBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 33);
+  messageDesc(file_lobsterd_vm_v1_tenant, 34);
 
 /**
  * @generated from message lobsterd.vm.v1.CreateBackupResponse
@@ -985,7 +1032,7 @@ export type CreateBackupResponse = Message<"lobsterd.vm.v1.CreateBackupResponse"
  * Use `create(CreateBackupResponseSchema)` to create a new message.
  */
 export const CreateBackupResponseSchema: GenMessage<CreateBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 34);
+  messageDesc(file_lobsterd_vm_v1_tenant, 35);
 
 /**
  * @generated from message lobsterd.vm.v1.ListBackupsRequest
@@ -1007,7 +1054,7 @@ export type ListBackupsRequest = Message<"lobsterd.vm.v1.ListBackupsRequest"> & 
  * Use `create(ListBackupsRequestSchema)` to create a new message.
  */
 export const ListBackupsRequestSchema: GenMessage<ListBackupsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 35);
+  messageDesc(file_lobsterd_vm_v1_tenant, 36);
 
 /**
  * @generated from message lobsterd.vm.v1.ListBackupsResponse
@@ -1022,6 +1069,11 @@ export type ListBackupsResponse = Message<"lobsterd.vm.v1.ListBackupsResponse"> 
    * @generated from field: lobsterd.common.v1.PageResponse page = 2;
    */
   page?: PageResponse | undefined;
+
+  /**
+   * @generated from field: repeated lobsterd.vm.v1.BackupWork work = 3;
+   */
+  work: BackupWork[];
 };
 
 /**
@@ -1029,7 +1081,7 @@ export type ListBackupsResponse = Message<"lobsterd.vm.v1.ListBackupsResponse"> 
  * Use `create(ListBackupsResponseSchema)` to create a new message.
  */
 export const ListBackupsResponseSchema: GenMessage<ListBackupsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 36);
+  messageDesc(file_lobsterd_vm_v1_tenant, 37);
 
 /**
  * @generated from message lobsterd.vm.v1.RestoreBackupRequest
@@ -1041,6 +1093,8 @@ export type RestoreBackupRequest = Message<"lobsterd.vm.v1.RestoreBackupRequest"
   requestId: string;
 
   /**
+   * The tenant that the backup is of, or one that is not there yet.
+   *
    * @generated from field: string name = 2;
    */
   name: string;
@@ -1056,7 +1110,7 @@ export type RestoreBackupRequest = Message<"lobsterd.vm.v1.RestoreBackupRequest"
  * Use `create(RestoreBackupRequestSchema)` to create a new message.
  */
 export const RestoreBackupRequestSchema: GenMessage<RestoreBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 37);
+  messageDesc(file_lobsterd_vm_v1_tenant, 38);
 
 /**
  * @generated from message lobsterd.vm.v1.RestoreBackupResponse
@@ -1073,7 +1127,7 @@ export type RestoreBackupResponse = Message<"lobsterd.vm.v1.RestoreBackupRespons
  * Use `create(RestoreBackupResponseSchema)` to create a new message.
  */
 export const RestoreBackupResponseSchema: GenMessage<RestoreBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 38);
+  messageDesc(file_lobsterd_vm_v1_tenant, 39);
 
 /**
  * @generated from message lobsterd.vm.v1.DeleteBackupRequest
@@ -1100,7 +1154,7 @@ export type DeleteBackupRequest = Message<"lobsterd.vm.v1.DeleteBackupRequest"> 
  * Use `create(DeleteBackupRequestSchema)` to create a new message.
  */
 export const DeleteBackupRequestSchema: GenMessage<DeleteBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 39);
+  messageDesc(file_lobsterd_vm_v1_tenant, 40);
 
 /**
  * @generated from message lobsterd.vm.v1.DeleteBackupResponse
@@ -1113,7 +1167,137 @@ export type DeleteBackupResponse = Message<"lobsterd.vm.v1.DeleteBackupResponse"
  * Use `create(DeleteBackupResponseSchema)` to create a new message.
  */
 export const DeleteBackupResponseSchema: GenMessage<DeleteBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 40);
+  messageDesc(file_lobsterd_vm_v1_tenant, 41);
+
+/**
+ * @generated from message lobsterd.vm.v1.ExportBackupRequest
+ */
+export type ExportBackupRequest = Message<"lobsterd.vm.v1.ExportBackupRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string backup_id = 2;
+   */
+  backupId: string;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.ExportBackupRequest.
+ * Use `create(ExportBackupRequestSchema)` to create a new message.
+ */
+export const ExportBackupRequestSchema: GenMessage<ExportBackupRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 42);
+
+/**
+ * @generated from message lobsterd.vm.v1.ExportBackupResponse
+ */
+export type ExportBackupResponse = Message<"lobsterd.vm.v1.ExportBackupResponse"> & {
+  /**
+   * @generated from oneof lobsterd.vm.v1.ExportBackupResponse.message
+   */
+  message: {
+    /**
+     * Comes first and says how many bytes follow.
+     *
+     * @generated from field: lobsterd.vm.v1.Backup backup = 1;
+     */
+    value: Backup;
+    case: "backup";
+  } | {
+    /**
+     * @generated from field: bytes content = 2;
+     */
+    value: Uint8Array;
+    case: "content";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.ExportBackupResponse.
+ * Use `create(ExportBackupResponseSchema)` to create a new message.
+ */
+export const ExportBackupResponseSchema: GenMessage<ExportBackupResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 43);
+
+/**
+ * @generated from message lobsterd.vm.v1.ImportBackupRequest
+ */
+export type ImportBackupRequest = Message<"lobsterd.vm.v1.ImportBackupRequest"> & {
+  /**
+   * @generated from oneof lobsterd.vm.v1.ImportBackupRequest.message
+   */
+  message: {
+    /**
+     * @generated from field: lobsterd.vm.v1.ImportBackupStart start = 1;
+     */
+    value: ImportBackupStart;
+    case: "start";
+  } | {
+    /**
+     * @generated from field: bytes content = 2;
+     */
+    value: Uint8Array;
+    case: "content";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.ImportBackupRequest.
+ * Use `create(ImportBackupRequestSchema)` to create a new message.
+ */
+export const ImportBackupRequestSchema: GenMessage<ImportBackupRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 44);
+
+/**
+ * @generated from message lobsterd.vm.v1.ImportBackupStart
+ */
+export type ImportBackupStart = Message<"lobsterd.vm.v1.ImportBackupStart"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * The tenant that the backup is of.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * Of the whole file.
+   *
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.ImportBackupStart.
+ * Use `create(ImportBackupStartSchema)` to create a new message.
+ */
+export const ImportBackupStartSchema: GenMessage<ImportBackupStart> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 45);
+
+/**
+ * @generated from message lobsterd.vm.v1.ImportBackupResponse
+ */
+export type ImportBackupResponse = Message<"lobsterd.vm.v1.ImportBackupResponse"> & {
+  /**
+   * @generated from field: lobsterd.vm.v1.Backup backup = 1;
+   */
+  backup?: Backup | undefined;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.ImportBackupResponse.
+ * Use `create(ImportBackupResponseSchema)` to create a new message.
+ */
+export const ImportBackupResponseSchema: GenMessage<ImportBackupResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 46);
 
 /**
  * @generated from enum lobsterd.vm.v1.TenantState
@@ -1263,6 +1447,42 @@ export const TenantLogSourceSchema: GenEnum<TenantLogSource> = /*@__PURE__*/
   enumDesc(file_lobsterd_vm_v1_tenant, 2);
 
 /**
+ * @generated from enum lobsterd.vm.v1.BackupWorkKind
+ */
+export const BackupWorkKind = {
+  /**
+   * @generated from enum value: BACKUP_WORK_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: BACKUP_WORK_KIND_CREATE = 1;
+   */
+  CREATE: 1,
+
+  /**
+   * @generated from enum value: BACKUP_WORK_KIND_RESTORE = 2;
+   */
+  RESTORE: 2,
+
+  /**
+   * @generated from enum value: BACKUP_WORK_KIND_IMPORT = 3;
+   */
+  IMPORT: 3,
+} as const;
+
+/**
+ * @generated from enum lobsterd.vm.v1.BackupWorkKind
+ */
+export type BackupWorkKind = (typeof BackupWorkKind)[keyof typeof BackupWorkKind] | UnknownEnum;
+
+/**
+ * Describes the enum lobsterd.vm.v1.BackupWorkKind.
+ */
+export const BackupWorkKindSchema: GenEnum<BackupWorkKind> = /*@__PURE__*/
+  enumDesc(file_lobsterd_vm_v1_tenant, 3);
+
+/**
  * The life of tenants. A write with a `request_id` seen before gives the same answer and has one effect.
  *
  * @generated from service lobsterd.vm.v1.TenantService
@@ -1393,6 +1613,9 @@ export const TenantService: GenService<{
     output: typeof ReleaseHoldResponseSchema;
   },
   /**
+   * Makes a sealed copy of the disk of a running or suspended tenant, which goes on; it stands still while its disk is copied, not while that is
+   * sealed. The call goes on when the caller goes away. The oldest backups beyond the host's count or age are deleted.
+   *
    * @generated from rpc lobsterd.vm.v1.TenantService.CreateBackup
    */
   createBackup: {
@@ -1401,6 +1624,8 @@ export const TenantService: GenService<{
     output: typeof CreateBackupResponseSchema;
   },
   /**
+   * The newest first: backups that are whole, and what is being done with them at this moment.
+   *
    * @generated from rpc lobsterd.vm.v1.TenantService.ListBackups
    */
   listBackups: {
@@ -1409,6 +1634,9 @@ export const TenantService: GenService<{
     output: typeof ListBackupsResponseSchema;
   },
   /**
+   * Boots a tenant from a backup: the backup's own, suspended or failed, whose disk and memory are given up for it; or a new one of another
+   * name, with keys and an identity of its own. The backup's own tenant has to be there: with its eviction nobody can open the backup any more.
+   *
    * @generated from rpc lobsterd.vm.v1.TenantService.RestoreBackup
    */
   restoreBackup: {
@@ -1423,6 +1651,26 @@ export const TenantService: GenService<{
     methodKind: "unary";
     input: typeof DeleteBackupRequestSchema;
     output: typeof DeleteBackupResponseSchema;
+  },
+  /**
+   * The sealed file of a backup. Only with the tenant's key, which does not leave the host, it is worth anything.
+   *
+   * @generated from rpc lobsterd.vm.v1.TenantService.ExportBackup
+   */
+  exportBackup: {
+    methodKind: "server_streaming";
+    input: typeof ExportBackupRequestSchema;
+    output: typeof ExportBackupResponseSchema;
+  },
+  /**
+   * Takes a file that ExportBackup gave back among the backups of its tenant, once all of it is verified. One that is there already is the answer.
+   *
+   * @generated from rpc lobsterd.vm.v1.TenantService.ImportBackup
+   */
+  importBackup: {
+    methodKind: "client_streaming";
+    input: typeof ImportBackupRequestSchema;
+    output: typeof ImportBackupResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_lobsterd_vm_v1_tenant, 0);

@@ -1,0 +1,278 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { createFakeHost, type FakeHost } from "../lifecycle/fake-host.ts";
+import { startRun, wish } from "../lifecycle/fake-run.ts";
+import { restoreSteps } from "../lifecycle/journal.ts";
+import {
+  backupFilesOf,
+  create,
+  dyingAt,
+  failingAt,
+  holdingAt,
+  list,
+  onDisk,
+  openSubject,
+  type Run,
+  requireRunning,
+  restore,
+  suspend,
+  withReason,
+} from "./testing.ts";
+
+const changed = "what the tenant wrote later";
+
+/** A tenant with a backup, suspended with another disk than the backup's. */
+async function suspendedSubject(options: Parameters<typeof openSubject>[0] = {}) {
+  const subject = await openSubject(options);
+  const backup = await create(subject.run);
+  subject.host.vmm.writeDiskText(subject.vmId, changed);
+  await suspend(subject.run);
+  return { ...subject, backup };
+}
+
+/** Fails unless the tenant is as it was before the restore, with its memory, or is the backup. Returns which. */
+async function requireOneOfTwo(host: FakeHost, run: Run, vmId: string): Promise<"before" | "restored"> {
+  const tenant = run.tenants.find("demo");
+  assert.deepEqual(run.journal.open(), []);
+  if (tenant?.phase === "suspended") {
+    assert.equal(host.vmm.disk(vmId), changed);
+    await run.operations.resume(randomUUID(), "demo");
+    assert.equal(host.vmm.memory(vmId), "canary-in-memory");
+    return "before";
+  }
+  assert.equal(tenant?.phase, "running");
+  assert.equal(host.vmm.disk(vmId), onDisk);
+  assert.notEqual(host.vmm.memory(vmId), "canary-in-memory");
+  assert.equal(run.sealedStates.find(vmId), undefined);
+  assert.deepEqual(host.guests.get(vmId), { generation: tenant.generation, isQuiesced: false });
+  return "restored";
+}
+
+test("restored to a new name it is a tenant of its own with the same disk, and the first goes on", async () => {
+  const { host, run, vmId } = await openSubject();
+  const { backupId } = await create(run);
+  const restored = await restore(run, "copy", backupId);
+  assert.equal(restored.phase, "running");
+  assert.notEqual(restored.vmId, vmId);
+  assert.equal(host.vmm.disk(restored.vmId), onDisk);
+  assert.notEqual(host.vmm.memory(restored.vmId), host.vmm.memory(vmId));
+  assert.deepEqual([restored.generation, restored.image, restored.labels], [1, "base", { plan: "paid" }]);
+  assert.equal(restored.resources.diskMib, 64);
+  assert.ok(host.identities.has(restored.vmId) && host.keys.has("copy"));
+  assert.equal(host.routes.get("copy")?.vmId, restored.vmId);
+  requireRunning(host, run, vmId);
+  assert.deepEqual(run.told.slice(-2), ["event spawned copy", "event backup-restored copy"]);
+  assert.deepEqual(run.backups.list("copy", 10, 10).backups, [], "the backup is the first one's");
+});
+
+test("a boot that hangs is tried once more with the same disk", async () => {
+  const { host, run } = await openSubject();
+  const { backupId } = await create(run);
+  host.failing.add("awaitAgent");
+  const hang = host.parts.guests.awaitAgent;
+  host.parts.guests.awaitAgent = async (tenant, limitMs, signal) => {
+    try {
+      await hang(tenant, limitMs, signal);
+    } finally {
+      host.failing.clear();
+    }
+  };
+  const restored = await restore(run, "copy", backupId);
+  assert.equal(host.vmm.disk(restored.vmId), onDisk);
+});
+
+for (const phase of ["suspended", "failed"] as const) {
+  test(`restored in its own place a ${phase} tenant boots from the backup under its next generation`, async () => {
+    const { host, run, vmId } = await openSubject();
+    const { backupId } = await create(run);
+    host.vmm.writeDiskText(vmId, changed);
+    if (phase === "suspended") await suspend(run);
+    else host.vmm.exit(vmId);
+    await run.operations.reconcile();
+    assert.equal(run.tenants.find("demo")?.phase, phase);
+    const restored = await restore(run, "demo", backupId);
+    assert.deepEqual([restored.phase, restored.vmId, restored.failureReason], ["running", vmId, ""]);
+    assert.ok(restored.generation > 1);
+    assert.equal(await requireOneOfTwo(host, run, vmId), "restored");
+    assert.equal(host.routes.get("demo")?.vmId, vmId);
+    assert.deepEqual(run.told.slice(-2), ["event resumed demo fresh", "event backup-restored demo"]);
+  });
+}
+
+test("who cannot be restored is told so, and nothing changes", async () => {
+  const { host, run, vmId } = await openSubject();
+  const { backupId } = await create(run);
+  await run.operations.spawn(wish("other"));
+  await assert.rejects(restore(run, "demo", backupId), withReason("TENANT_NOT_SUSPENDED"));
+  await assert.rejects(restore(run, "other", backupId), withReason("TENANT_EXISTS"));
+  await assert.rejects(restore(run, "copy", "f".repeat(32)), withReason("BACKUP_NOT_FOUND"));
+  requireRunning(host, run, vmId);
+  assert.equal(run.tenants.find("copy"), undefined);
+});
+
+test("the same request is the same tenant, also after vm died before it answered", async () => {
+  const { host, database, run, backup } = await suspendedSubject();
+  const [over, anew] = [randomUUID(), randomUUID()];
+  const [first, copy] = [
+    await restore(run, "demo", backup.backupId, over),
+    await restore(run, "copy", backup.backupId, anew),
+  ];
+  const next = startRun(host, database);
+  assert.deepEqual(await restore(next, "demo", backup.backupId, over), first);
+  assert.deepEqual(await restore(next, "copy", backup.backupId, anew), copy);
+});
+
+const flip = (bytes: Buffer) => Buffer.concat([bytes.subarray(0, -1), Buffer.of((bytes.at(-1) ?? 0) ^ 1)]);
+for (const [what, change] of [
+  ["whose last tag is changed", flip],
+  ["with a byte cut", (bytes: Buffer) => bytes.subarray(0, -1)],
+  ["with a byte more", (bytes: Buffer) => Buffer.concat([bytes, Buffer.of(0)])],
+  ["with nothing left", () => Buffer.alloc(0)],
+] as const) {
+  test(`a file ${what} is refused, and no byte of it is anybody's disk`, async () => {
+    const { host, run, vmId, backup } = await suspendedSubject();
+    const path = join(host.directory, "backups", `${vmId}-${backup.counter}.sealed`);
+    writeFileSync(path, change(readFileSync(path)));
+    await assert.rejects(restore(run, "copy", backup.backupId), withReason("BACKUP_BROKEN"));
+    assert.equal(run.tenants.find("copy"), undefined);
+    await assert.rejects(restore(run, "demo", backup.backupId), withReason("BACKUP_BROKEN"));
+    assert.equal(await requireOneOfTwo(host, run, vmId), "before");
+  });
+}
+
+test("another backup of the tenant in the place of this one is refused", async () => {
+  const { host, run, vmId } = await openSubject();
+  const [first, second] = [await create(run), await create(run)];
+  const pathOf = (counter: number) => join(host.directory, "backups", `${vmId}-${counter}.sealed`);
+  copyFileSync(pathOf(second.counter), pathOf(first.counter));
+  await assert.rejects(restore(run, "copy", first.backupId), withReason("BACKUP_BROKEN"));
+});
+
+for (const failure of ["unwrapDataKey", "writeDisk"] as const) {
+  test(`a restore whose ${failure} fails leaves the tenant as it was, and a new one not at all`, async () => {
+    const { host, run, vmId, backup } = await suspendedSubject();
+    host.failing.add(failure);
+    await assert.rejects(restore(run, "copy", backup.backupId));
+    assert.equal(run.tenants.find("copy"), undefined);
+    await assert.rejects(restore(run, "demo", backup.backupId));
+    host.failing.clear();
+    assert.equal(await requireOneOfTwo(host, run, vmId), "before");
+  });
+}
+
+test("a failed tenant whose restore fails is failed for the reason it was, and its disk is its own", async () => {
+  const { host, run, vmId } = await openSubject();
+  const { backupId } = await create(run);
+  host.vmm.writeDiskText(vmId, changed);
+  host.vmm.exit(vmId);
+  await run.operations.reconcile();
+  host.failing.add("writeDisk");
+  await assert.rejects(restore(run, "demo", backupId));
+  assert.deepEqual(
+    [run.tenants.find("demo")?.phase, run.tenants.find("demo")?.failureReason],
+    ["failed", "VMM_EXITED"],
+  );
+  assert.deepEqual(run.journal.open(), []);
+  host.failing.clear();
+  await host.parts.vmm.replaceDisk(vmId);
+  assert.equal(host.vmm.disk(vmId), changed, "the disk that was written is dropped");
+});
+
+test("a restore whose disk is written is finished when the launcher is back", async () => {
+  const { host, run, vmId, backup } = await suspendedSubject();
+  host.failing.add("replaceDisk");
+  await assert.rejects(restore(run, "demo", backup.backupId), withReason("RESTORE_INCOMPLETE"));
+  assert.equal(run.tenants.find("demo")?.phase, "resuming");
+  host.failing.clear();
+  await run.operations.reconcile();
+  assert.equal(await requireOneOfTwo(host, run, vmId), "restored");
+});
+
+for (const moment of ["started", "done"] as const) {
+  for (const step of restoreSteps) {
+    test(`vm dying when ${step} of a restore is ${moment} leaves the tenant as it was or restored, never between`, async () => {
+      const { host, database, vmId, backup } = await suspendedSubject();
+      const { reached, observe } = dyingAt(moment, step);
+      void restore(startRun(host, database, { observe }), "demo", backup.backupId);
+      await reached;
+      const next = startRun(host, database);
+      await next.operations.reconcile();
+      const state = await requireOneOfTwo(host, next, vmId);
+      assert.equal(state, step === "write-disk" ? "before" : "restored");
+      await host.parts.vmm.stop(vmId);
+      await host.parts.vmm.replaceDisk(vmId);
+      assert.equal(host.vmm.disk(vmId), state === "before" ? changed : onDisk, "nothing waits to be put in place");
+    });
+
+    test(`a restore that fails when ${step} is ${moment} leaves the tenant as it was or restored`, async () => {
+      const { host, database, vmId, backup } = await suspendedSubject();
+      const run = startRun(host, database, { observe: failingAt(moment, step) });
+      await assert.rejects(restore(run, "demo", backup.backupId));
+      await startRun(host, database).operations.reconcile();
+      assert.equal(await requireOneOfTwo(host, run, vmId), step === "write-disk" ? "before" : "restored");
+    });
+
+    test(`vm dying when ${step} of a restore to a new name is ${moment} leaves no tenant`, async () => {
+      const { host, database, run, vmId } = await openSubject();
+      const { backupId } = await create(run);
+      const before = await host.inventory();
+      const { reached, observe } = dyingAt(moment, step);
+      void restore(startRun(host, database, { observe }), "copy", backupId);
+      await reached;
+      const next = startRun(host, database);
+      await next.operations.reconcile();
+      assert.deepEqual(await host.inventory(), before);
+      requireRunning(host, next, vmId);
+    });
+  }
+}
+
+for (const step of restoreSteps) {
+  test(`an eviction that comes when ${step} of a restore begins ends it and leaves nothing`, async () => {
+    const { host, database, backup } = await suspendedSubject();
+    const held = holdingAt(step);
+    const run = startRun(host, database, { observe: held.observe });
+    const ended = assert.rejects(restore(run, "demo", backup.backupId), withReason("TENANT_BUSY"));
+    await held.reached;
+    const evicting = run.operations.evict(randomUUID(), "demo");
+    held.goOn();
+    await Promise.all([ended, evicting]);
+    assert.deepEqual(await host.inventory(), []);
+  });
+}
+
+test("an eviction of the backup's tenant ends a restore to a new name while its disk is written", async () => {
+  const { host, database, run } = await openSubject();
+  const { backupId } = await create(run);
+  const held = holdingAt("write-disk");
+  const next = startRun(host, database, { observe: held.observe });
+  const ended = assert.rejects(restore(next, "copy", backupId), withReason("TENANT_BUSY"));
+  await held.reached;
+  const evicting = next.operations.evict(randomUUID(), "demo");
+  held.goOn();
+  await Promise.all([ended, evicting]);
+  assert.deepEqual(await host.inventory(), []);
+});
+
+test("an eviction takes the backups with it", async () => {
+  const { host, run } = await openSubject();
+  const { backupId } = await create(run);
+  assert.equal(list(run).length, 1);
+  await run.operations.evict(randomUUID(), "demo");
+  assert.deepEqual(backupFilesOf(host), []);
+  await assert.rejects(restore(run, "copy", backupId), withReason("BACKUP_NOT_FOUND"));
+});
+
+test("a host without room for a second disk refuses a restore in a tenant's place", async () => {
+  const host = createFakeHost({ description: { overlayCapacityMib: 1024 + 64 + 150 } });
+  const { run, vmId } = await openSubject({}, host);
+  const { backupId } = await create(run);
+  host.vmm.writeDiskText(vmId, changed);
+  await suspend(run);
+  await run.operations.spawn({ ...wish("other"), resources: { vcpuCount: 0, memoryMib: 0, diskMib: 100 } });
+  await assert.rejects(restore(run, "demo", backupId), withReason("HOST_FULL"));
+  assert.equal(await requireOneOfTwo(host, run, vmId), "before");
+});

@@ -63,7 +63,12 @@ async function lobster(...parameters: string[]): Promise<string> {
 }
 
 async function post<T>(tenant: string, path: string, parameters: unknown): Promise<T> {
-  const { status, body } = await ask(tenant, { method: "POST", path, body: JSON.stringify(parameters) });
+  const { status, body } = await ask(tenant, {
+    method: "POST",
+    path,
+    body: JSON.stringify(parameters),
+    timeoutMs: 90_000,
+  });
   assert.equal(status, 200, body);
   return JSON.parse(body);
 }
@@ -77,7 +82,7 @@ async function shell(tenant: string, command: string): Promise<string> {
 }
 
 const digests = (tenant: string) =>
-  shell(tenant, "cd /var/lib/story && ls -lR --time-style=full-iso && sha256sum marker link deep/random");
+  shell(tenant, "cd /var/lib/story && stat -c '%n %s %a %u %y' * deep/* && sha256sum marker deep/random");
 const listed = async () => (await clients.tenants.listBackups({ name })).backups;
 const remembered = (text?: string) => post<{ text: string; pid: number }>(name, "/remember", { text });
 
@@ -118,7 +123,7 @@ test("a running tenant is backed up with what it has just written, and goes on",
   ({ vmId } = await spawn(name, "probe"));
   await shell(
     name,
-    `mkdir -p /var/lib/story/deep && cd /var/lib/story && echo ${marker} > marker && head -c 20000000 /dev/urandom > deep/random && ln -s marker link`,
+    `mkdir -p /var/lib/story/deep && cd /var/lib/story && echo ${marker} > marker && head -c 8000000 /dev/urandom > deep/random && ln -s marker link`,
   );
   files = await digests(name);
   const before = await remembered("still here");
@@ -132,10 +137,11 @@ test("a running tenant is backed up with what it has just written, and goes on",
   const now = await remembered();
   assert.deepEqual([now.text, now.pid], ["still here", before.pid], "the same process, with its memory");
   assert.equal((await clients.tenants.getTenant({ name })).tenant?.generation, 1);
-  const late = Math.abs(Number(await shell(name, "date +%s%3N")) - Date.now());
-  assert.ok(late < 2_000, `the guest's clock is ${late} ms off`);
+  const beforeMs = Date.now();
+  const guestMs = Number(await shell(name, "date +%s%3N"));
+  assert.ok(guestMs > beforeMs - 1_000 && guestMs < Date.now() + 1_000, `guest ${guestMs}, host from ${beforeMs}`);
   assert.deepEqual(readdirSync(backupsDir), [`${vmId}-1.sealed`]);
-  assert.ok(backup.sizeBytes < 60_000_000n, `${backup.sizeBytes} bytes for 20 MB on a disk of ${backup.diskMib} MiB`);
+  assert.ok(backup.sizeBytes < 40_000_000n, `${backup.sizeBytes} bytes for 8 MB on a disk of ${backup.diskMib} MiB`);
   assert.deepEqual(filesWithMarker(), []);
 });
 
@@ -208,7 +214,7 @@ test("after the eviction nothing is left, and the copy is refused, also by a ten
   await evict(name);
   assert.deepEqual(readdirSync(backupsDir), []);
   await assertUnchangedSince(inventory);
-  assert.ok(existsSync(exported) && readFileSync(exported).length > 20_000_000);
+  assert.ok(existsSync(exported) && readFileSync(exported).length > 8_000_000);
   await assert.rejects(lobster("backup", "import", name, exported), /\(BACKUP_KEY_GONE\)/);
   await spawn(name);
   await assert.rejects(lobster("backup", "import", name, exported), /\(BACKUP_KEY_GONE\)/);

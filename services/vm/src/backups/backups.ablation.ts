@@ -1,0 +1,170 @@
+/** Takes one control of backups and restores away, in a copy of the sources, and shows the test that goes red. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Alteration, runAltered } from "../posture/testing/altered-copy.ts";
+
+const [creating, restoring, importing, calls] = [
+  "../backups/create-backup.test.ts",
+  "../backups/restore.test.ts",
+  "../backups/import-backup.test.ts",
+  "../rpc/backups.test.ts",
+];
+
+/** What is taken away, from where, the beginning of the name of the test that notices, and the file of that test. */
+const controls: readonly (readonly [what: string, alteration: Alteration, name: string, tests: string])[] = [
+  [
+    "the pause while the disk is copied",
+    {
+      file: "../backups/copy-disk.ts",
+      find: '    await journal.step(tenant, "pause-guest", () => parts.vmm.pause(vmId));\n',
+      replace: "",
+    },
+    "the guest is asked, then paused",
+    creating,
+  ],
+  [
+    "the release of the guest",
+    { file: "../backups/copy-disk.ts", find: "    await releaseGuest(life, tenant, evicted);\n", replace: "" },
+    "a backup of a running tenant is one sealed file",
+    creating,
+  ],
+  [
+    "the release of a guest after a crash",
+    {
+      file: "../lifecycle/reconcile.ts",
+      find: "  backup: settleBackup,\n",
+      replace: "  backup: async () => undefined,\n",
+    },
+    "vm dying when copy-disk of a backup is started",
+    creating,
+  ],
+  [
+    "the row of the request that died before its answer",
+    { file: "../backups/create-backup.ts", find: "if (made !== undefined) return made;", replace: "" },
+    "the same request is the same backup",
+    creating,
+  ],
+  [
+    "an eviction's end of a backup that is sealed",
+    { file: "../lifecycle/operations.ts", find: "[tenant.vmId, backupTurn(tenant.vmId)]", replace: "[tenant.vmId]" },
+    "an eviction that comes when seal-disk of a backup begins",
+    creating,
+  ],
+  [
+    "retention",
+    { file: "../backups/create-backup.ts", find: "      await dropExpired(life);\n", replace: "" },
+    "the oldest go when there are more than are kept",
+    creating,
+  ],
+  [
+    "the room of the host",
+    { file: "../backups/room.ts", find: "if (wanted.diskMib > diskLeft)", replace: "if (false)" },
+    "a host without room refuses a backup before",
+    creating,
+  ],
+  [
+    "the bound of all backups",
+    { file: "../backups/room.ts", find: "if (wanted.sealedMib > backupsLeft)", replace: "if (false)" },
+    "a host without room refuses a backup before",
+    creating,
+  ],
+  [
+    "the digest of the header",
+    { file: "../backups/open-backup.ts", find: "backupIdOf(header) !== backup.backupId || ", replace: "" },
+    "another backup of the tenant in the place",
+    restoring,
+  ],
+  [
+    "the end of the memory with the replacement",
+    {
+      file: "../lifecycle/journal.ts",
+      find: "        sealedStates.delete(vmId);\n        end",
+      replace: "        end",
+    },
+    "restored in its own place a suspended tenant",
+    restoring,
+  ],
+  [
+    "the way back of a restore that is not whole",
+    {
+      file: "../lifecycle/reconcile.ts",
+      find: "  restore: settleRestore,\n",
+      replace: "  restore: async () => undefined,\n",
+    },
+    "vm dying when write-disk of a restore is started",
+    restoring,
+  ],
+  [
+    "the way on of a restore that is whole",
+    {
+      file: "../lifecycle/reconcile.ts",
+      find: "  replace: settleRestore,\n",
+      replace: "  replace: async () => undefined,\n",
+    },
+    "vm dying when replace-disk of a restore is started",
+    restoring,
+  ],
+  [
+    "the disk that is dropped when a restore goes back",
+    { file: "../backups/restore-over.ts", find: "  await life.parts.vmm.stop(tenant.vmId);\n", replace: "" },
+    "a failed tenant whose restore fails is failed",
+    restoring,
+  ],
+  [
+    "the removal of backups with their tenant",
+    {
+      file: "../lifecycle/removal.ts",
+      find: 'name: "backups", madeBy: [], remove: () => files.remove(vmId)',
+      replace: 'name: "backups", madeBy: [], remove: async () => undefined',
+    },
+    "an eviction takes the backups with it",
+    restoring,
+  ],
+  [
+    "the tenant whose file it is",
+    { file: "../backups/import-backup.ts", find: "if (claimed.vmId !== vmId) throw keyGone(name);", replace: "" },
+    "after the eviction of its tenant a file is refused",
+    importing,
+  ],
+  [
+    "the opening of an imported file",
+    {
+      file: "../backups/import-backup.ts",
+      find: "return await openSet(path, key, async () => signal.throwIfAborted());",
+      replace: "return await Promise.resolve(claimed).finally(() => void key);",
+    },
+    "a file that was changed, cut or continued",
+    importing,
+  ],
+  [
+    "the announced size",
+    { file: "../backups/import-backup.ts", find: "if (received !== sizeBytes)", replace: "if (false)" },
+    "a sender who sends more or less",
+    importing,
+  ],
+  [
+    "the drafts that are in use",
+    { file: "../backups/backup-files.ts", find: "!drafts.has(name) && ", replace: "" },
+    "what is being sent is no backup",
+    importing,
+  ],
+  [
+    "audit before a backup is handed out",
+    {
+      file: "../audit-policy.ts",
+      find: '      ExportBackup: { kind: "widening", describe: namedBackup },\n',
+      replace: "",
+    },
+    "without audit nothing is backed up",
+    calls,
+  ],
+];
+
+for (const [what, alteration, name, tests] of controls) {
+  test(`${what} is missed when it is gone`, async () => {
+    const intact = await runAltered([], tests, name);
+    assert.deepEqual([intact.passed, intact.count], [true, 1], intact.output);
+    const run = await runAltered([alteration], tests, name);
+    assert.deepEqual([run.passed, run.count], [false, 1], "not noticed");
+  });
+}

@@ -96,7 +96,7 @@ function proxyConfiguration(instance: Instance): Configuration {
     ...common(instance, "proxy"),
     domain: instance.domain,
     namesDirectory: files.namesDirectory,
-    peers: { audit: rpcSocketPath(instance, "audit") },
+    peers: { audit: rpcSocketPath(instance, "audit"), vm: rpcSocketPath(instance, "vm") },
     caddy: {
       adminSocketPath: files.adminSocketPath,
       httpsListen: [`:${innerPorts.https}`],

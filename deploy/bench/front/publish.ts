@@ -71,7 +71,7 @@ function seedRoutes(paths: ScenePaths, tenants: number): void {
       const name = `tenant-${index}`;
       const address = `10.201.${index >> 8}.${index & 255}`;
       const route = { tenant: name, vmId: vmIdOf(name), generation: 1, guestAddress: address, extraHostNames: [] };
-      store.put({ ...route, publishedMs: Date.now() });
+      store.put({ ...route, state: "awake", publishedMs: Date.now() });
     }
   });
   database.close();

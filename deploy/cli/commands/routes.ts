@@ -1,15 +1,16 @@
 import { create } from "@bufbuild/protobuf";
-import { ListRoutesResponseSchema, type Route } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import { ListRoutesResponseSchema, type Route, RouteStateSchema } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import type { Command } from "../command.ts";
 import { exitStatus } from "../failure.ts";
 import { allOf } from "../pages.ts";
-import { momentText, show } from "../show.ts";
+import { enumText, momentText, show } from "../show.ts";
 import { type Column, renderTable } from "../table.ts";
 
 const columns: ReadonlyArray<Column<Route>> = [
   { heading: "TENANT", cell: ({ tenant }) => tenant },
   { heading: "NAME", cell: ({ hostName }) => hostName },
   { heading: "ALSO", cell: ({ extraHostNames }) => extraHostNames.join(" ") },
+  { heading: "STATE", cell: ({ state }) => enumText(RouteStateSchema, state) },
   { heading: "GUEST", cell: ({ guestAddress }) => guestAddress },
   { heading: "GEN", cell: ({ generation }) => String(generation), isRight: true },
   { heading: "PUBLISHED", cell: ({ publishTime }) => momentText(publishTime) },

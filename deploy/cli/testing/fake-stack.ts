@@ -9,7 +9,7 @@ import { defineRoutes, unimplemented } from "@lobsterd/chassis/routes.ts";
 import { testHarness } from "@lobsterd/chassis/testing.ts";
 import { AuditService, RecordOutcome, RecordPhase, RecordSchema } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
-import { RouteService } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import { RouteService, RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import {
   type SecretMetadata,
   SecretMetadataSchema,
@@ -171,6 +171,7 @@ function vmRoutes(state: State) {
       return { tenant: find(name) };
     },
     resumeTenant: unimplemented,
+    wakeTenant: unimplemented,
     repairTenant: unimplemented,
     async *execTenant(requests) {
       for await (const { message } of requests) {
@@ -299,7 +300,15 @@ function netRoutes() {
 function proxyRoutes() {
   return defineRoutes(RouteService, {
     listRoutes: () => ({
-      routes: [{ tenant: "demo", hostName: "demo.lobsterd.localhost", guestAddress: "10.0.0.1", generation: 2 }],
+      routes: [
+        {
+          tenant: "demo",
+          hostName: "demo.lobsterd.localhost",
+          guestAddress: "10.0.0.1",
+          generation: 2,
+          state: RouteState.AWAKE,
+        },
+      ],
       page: {},
     }),
     ...{ publishRoute: unimplemented, withdrawRoute: unimplemented, getRoute: unimplemented },

@@ -17,6 +17,7 @@ const limitsSchema = z.strictObject({
   readTimeoutMs: milliseconds(60_000).describe("for a client to send a whole request, body and all"),
   idleTimeoutMs: milliseconds(30_000).describe("between two requests on a client's connection"),
   dialTimeoutMs: milliseconds(3000).describe("for a guest to accept a connection"),
+  holdLimitMs: milliseconds(45_000).describe("for a sleeping tenant to be awake; a request waits so long"),
   responseHeaderTimeoutMs: milliseconds(300_000).describe("for a guest to begin its answer"),
   upstreamIdleMs: milliseconds(5000).describe("how long an unused connection to a guest is kept"),
 });
@@ -76,7 +77,14 @@ const caddySchema = z.strictObject({
     .max(10_000)
     .default(5000)
     .describe("how often the running configuration is compared"),
-  limits: limitsSchema.prefault({}).describe("bounds of requests and connections"),
+  limits: limitsSchema
+    .refine(({ holdLimitMs, readTimeoutMs }) => holdLimitMs < readTimeoutMs, {
+      // Go ends a request whose time to be read is over, whether or not it was read.
+      error: "holdLimitMs has to be less than readTimeoutMs",
+      path: ["holdLimitMs"],
+    })
+    .prefault({})
+    .describe("bounds of requests and connections"),
 });
 
 export const configSchema = commonConfigSchema.extend({
@@ -95,9 +103,18 @@ export const configSchema = commonConfigSchema.extend({
     .describe("UDP port on 127.0.0.1 that Caddy asks for guests' addresses"),
   guestNetwork: z.cidrv4().default("10.201.0.0/16").describe("the only addresses that a name may lead to"),
   guestPort: z.int().min(1).max(65_535).default(9000).describe("port of the gateway in the guest"),
+  waking: z
+    .strictObject({
+      maxHeld: z.int().min(1).max(65_536).default(2048).describe("requests to sleeping tenants that wait at a time"),
+      maxHeldPerTenant: z.int().min(1).max(65_536).default(256).describe("of one tenant"),
+      maxQuestions: z.int().min(1).max(1024).default(64).describe("tenants that vm is asked to wake at a time"),
+    })
+    .prefault({})
+    .describe("bounds of requests to sleeping tenants"),
   caddy: caddySchema,
   peers: z.strictObject({
     audit: path.max(107).describe("Unix socket of the audit service"),
+    vm: path.max(107).describe("Unix socket of the vm service"),
   }),
 });
 

@@ -14,6 +14,20 @@ export const proxyMetrics = defineMetrics({
     unit: "",
     description: "1 while Caddy was seen at the last check to run the desired configuration, otherwise 0",
   },
+  wakes: {
+    name: "lobsterd.proxy.wakes",
+    kind: "counter",
+    unit: "{question}",
+    description: "Questions to vm to wake a tenant, by how they ended",
+    attributes: { outcome: ["awake", "refused", "unknown"] },
+  },
+  heldRequests: {
+    name: "lobsterd.proxy.held_requests",
+    kind: "counter",
+    unit: "{request}",
+    description: "Requests to sleeping tenants, by what became of them",
+    attributes: { outcome: ["awake", "gone", "refused", "left", "overdue", "full"] },
+  },
   drift: {
     name: "lobsterd.proxy.drift_repaired",
     kind: "counter",

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { type Route, RouteSchema } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import { type Route, RouteSchema, RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import type { StoredRoute } from "./directory/route-store.ts";
 
 export function routeMessage(route: StoredRoute, domain: string): Route {
@@ -11,6 +11,7 @@ export function routeMessage(route: StoredRoute, domain: string): Route {
     guestAddress: route.guestAddress,
     hostName: `${route.tenant}.${domain}`,
     extraHostNames: [...route.extraHostNames],
+    state: route.state === "asleep" ? RouteState.ASLEEP : RouteState.AWAKE,
     publishTime: timestampFromMs(route.publishedMs),
   });
 }

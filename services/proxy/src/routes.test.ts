@@ -13,27 +13,32 @@ import {
   type TestHarness,
   testHarness,
 } from "@lobsterd/chassis/testing.ts";
-import { RouteService } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import { RouteService, RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { access } from "./access.ts";
 import { createRouteDirectory } from "./directory/route-directory.ts";
 import { migrations, openRouteStore } from "./directory/route-store.ts";
 import { createProxyEvents } from "./events.ts";
 import { createRoutes } from "./routes.ts";
 import { memoryNames } from "./testing/memory-names.ts";
+import type { Wakes } from "./waking/wakes.ts";
 
 const route = { tenant: "demo", vmId: "a".repeat(32), generation: 1, guestAddress: "10.201.0.1" };
+
+const unused = () => Promise.reject(new Error("nobody waits in this test"));
 
 const hosts = (...extraHostNames: string[]) => ({ extraHostNames });
 
 describe("RouteService", () => {
   let harness: TestHarness;
   let told: OutgoingEvent[];
+  let changed: string[];
   const as = (caller: TestCaller) => harness.as(caller, RouteService);
   const publish = (tenant: string) => as("service:vm").publishRoute({ requestId: randomUUID(), ...route, tenant });
 
   beforeEach(() => {
     const database = openDatabase(":memory:", migrations);
     told = [];
+    changed = [];
     const bus = {
       publish: (event: OutgoingEvent) => void told.push(event),
       subscribe: async () => ({ close: async () => undefined }),
@@ -47,7 +52,8 @@ describe("RouteService", () => {
       nowMs: () => 1_700_000_000_000,
     });
     const events = createProxyEvents({ bus, audit: fakeAuditSink(), logger: captureLogs().logger });
-    const context = { directory, events, requests: openRequestLog(database), domain: "tenants.example" };
+    const wakes: Wakes = { hold: unused, held: () => 0, routeChanged: (tenant) => void changed.push(tenant) };
+    const context = { directory, events, wakes, requests: openRequestLog(database), domain: "tenants.example" };
     harness = testHarness({ routes: createRoutes(context), access, service: "proxy" });
   });
 
@@ -65,6 +71,29 @@ describe("RouteService", () => {
       told.map(({ tenant, name }) => `${tenant} ${name}`),
       ["demo route-published", "demo route-withdrawn"],
     );
+  });
+
+  it("puts a route to sleep and shows it so, and tells those who wait of each change", async () => {
+    await publish("demo");
+    const asleep = { requestId: randomUUID(), ...route, guestAddress: "", state: RouteState.ASLEEP };
+    const { route: put } = await as("service:vm").publishRoute(asleep);
+    assert.deepEqual([put?.state, put?.guestAddress], [RouteState.ASLEEP, ""]);
+    assert.deepEqual((await as("role:viewer").listRoutes({})).routes[0]?.state, RouteState.ASLEEP);
+    const late = as("service:vm").publishRoute({
+      ...asleep,
+      ...route,
+      requestId: randomUUID(),
+      state: RouteState.AWAKE,
+    });
+    await assert.rejects(late, (error) => reasonOf(error) === "STALE_GENERATION");
+    const next = { ...route, requestId: randomUUID(), generation: 2, state: RouteState.AWAKE };
+    assert.equal((await as("service:vm").publishRoute(next)).route?.state, RouteState.AWAKE);
+    await as("service:vm").withdrawRoute({ requestId: randomUUID(), tenant: "demo", vmId: route.vmId });
+    assert.deepEqual(
+      told.map(({ name }) => name),
+      ["route-published", "route-asleep", "route-published", "route-withdrawn"],
+    );
+    assert.deepEqual(changed, ["demo", "demo", "demo", "demo"]);
   });
 
   it("gives one request id one effect", async () => {
@@ -116,6 +145,8 @@ describe("RouteService", () => {
     ["generation", { generation: 0 }],
     ["guest_address", { guestAddress: "::1" }],
     ["guest_address", { guestAddress: "192.168.0.1" }],
+    ["guest_address", { guestAddress: "" }],
+    ["state", { state: 3 as RouteState }],
     ["extra_host_names", hosts("www.tenants.example")],
     ["extra_host_names", hosts("tenants.example")],
     ["extra_host_names", hosts("demo.guest.internal")],

@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { type AuditPolicy, createAuditClient, openAuditSpool, recordRuns } from "@lobsterd/chassis/audit.ts";
+import { createServiceClient } from "@lobsterd/chassis/client.ts";
 import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
 import { followFile } from "@lobsterd/chassis/followed-file.ts";
 import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
@@ -9,6 +10,7 @@ import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
 import { createLogger, type Logger } from "@lobsterd/chassis/logger.ts";
 import { type RunningServer, startServer } from "@lobsterd/chassis/server.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { z } from "zod";
 import { access } from "./access.ts";
 import { caddyConfig } from "./caddy/caddy-config.ts";
@@ -21,12 +23,16 @@ import { createProxyEvents, type ProxyEvents } from "./events.ts";
 import { proxyMetrics } from "./metrics.ts";
 import { startResolver } from "./resolver/resolver.ts";
 import { createRoutes } from "./routes.ts";
+import { askVmBy } from "./waking/ask-vm.ts";
+import { startWakeListener } from "./waking/wake-listener.ts";
+import { createWakes, type Wakes } from "./waking/wakes.ts";
 
 /** What the RPCs work with. */
 export interface ProxyContext {
   readonly directory: RouteDirectory;
   readonly events: ProxyEvents;
   readonly requests: RequestLog;
+  readonly wakes: Wakes;
   readonly domain: string;
 }
 
@@ -34,6 +40,8 @@ const stampSchema = z.string().regex(/^[0-9a-f]{64}$/);
 
 /** How soon a restarted Caddy is noticed; it costs one stat(2). */
 const lookIntervalMs = 200;
+/** On the wake socket, for requests that are refused because as many as may be are held. */
+const spareConnections = 256;
 
 /**
  * Composition root. Routes answer again as soon as the store is open, before anybody calls; health says SERVING only after
@@ -65,16 +73,21 @@ export async function startProxy(
   const resolver = await startResolver(config.resolverPort, directory.addressOf, logger);
   scope.onClose(() => resolver.close());
 
-  const context = { directory, events, requests: openRequestLog(database), domain: config.domain };
+  const wakes = openWakes(config, directory, events);
+  const wakeSocketPath = join(config.namesDirectory, ".wake.sock");
+  const listener = await startWakeListener(wakeSocketPath, wakes, config.waking.maxHeld + spareConnections, logger);
+  scope.onClose(() => listener.close());
+
+  const context = { directory, events, wakes, requests: openRequestLog(database), domain: config.domain };
   const server = await startServer({ config, logger, routes: createRoutes(context), access, audit });
   server.setServing(false);
   scope.onClose(() => server.close());
 
   const { checkIntervalMs, certificatesStampPath, ...caddy } = config.caddy;
   const { domain, namesDirectory, guestPort } = config;
-  const settings = { ...caddy, domain, namesDirectory, guestPort, resolverPort: resolver.port };
+  const places = { namesDirectory, wakeSocketPath, guestPort, resolverPort: resolver.port };
   const stamp = followCertificates(certificatesStampPath, logger);
-  const keeper = createKeeper(() => caddyConfig({ ...settings, ...stamp() }), caddy.adminSocketPath);
+  const keeper = createKeeper(() => caddyConfig({ ...caddy, ...places, domain, ...stamp() }), caddy.adminSocketPath);
   let isInLine = false;
   const keepCaddy = async (): Promise<void> => {
     const verdict = await keeper.checkIfDue(checkIntervalMs);
@@ -101,6 +114,19 @@ function followCertificates(path: string | undefined, logger: Logger): () => { c
   if (path === undefined) return () => ({});
   const follow = followFile(path, "certificates stamp", (json) => stampSchema.parse(json), logger);
   return () => ({ certificatesStamp: follow() });
+}
+
+function openWakes(config: Config, directory: RouteDirectory, events: ProxyEvents): Wakes {
+  const tls = { ...config.tls, trustDomain: config.trustDomain };
+  const vm = createServiceClient(TenantService, { service: "vm", unixPath: config.peers.vm }, tls);
+  const { holdLimitMs } = config.caddy.limits;
+  return createWakes({
+    find: directory.find,
+    ask: askVmBy(vm, holdLimitMs),
+    limits: { ...config.waking, holdLimitMs },
+    nowMs: () => performance.now(),
+    told: events,
+  });
 }
 
 /**

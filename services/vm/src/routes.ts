@@ -33,6 +33,7 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       evictTenant: evictTenant(context),
       suspendTenant: suspendTenant(context),
       resumeTenant: resumeTenant(context),
+      wakeTenant: unimplemented,
       repairTenant: unimplemented,
       execTenant: execTenant(context),
       streamTenantLogs: streamTenantLogs(context),

@@ -19,6 +19,7 @@ const settings: CaddySettings = {
   clientCertificatePath: "/etc/x/client.pem",
   clientKeyPath: "/etc/x/client-key.pem",
   namesDirectory: "/run/x/proxy-names",
+  wakeSocketPath: "/run/x/proxy-names/.wake.sock",
   resolverPort: 5053,
   guestPort: 9000,
   limits: parseConfig(z.object({ limits: configSchema.shape.caddy.shape.limits }), "{}").limits,
@@ -61,7 +62,9 @@ describe("caddyConfig", () => {
       assert.deepEqual(valuesOf(config, key), [], key);
     }
     const dialled = new Set(valuesOf(config, "dial"));
-    assert.deepEqual(dialled, new Set(["{http.regexp.tenant.1}.guest.internal:9000"]));
+    // And `proxy`, by a socket of its own.
+    const wake = "unix//run/x/proxy-names/.wake.sock";
+    assert.deepEqual(dialled, new Set(["{http.regexp.tenant.1}.guest.internal:9000", wake]));
   });
 
   it("names no tenant: the only host pattern is the domain's", () => {

@@ -9,9 +9,10 @@
  *     certificate and ends in 502. `server_name` with a placeholder does the same but gives up pooling (facts 5.3).
  *  4. An extra host name is served if a directory with its name holds a file; the file's name is the tenant that is dialled.
  *  5. Withdrawing a name takes effect on the next request, whatever connections are pooled: the file is looked up first.
+ *  6. A tenant with an empty file in the directory of sleepers is not dialled before `proxy` said on its wake socket that it is awake.
  */
 
-import { extraHostsDirectory } from "../directory/name-files.ts";
+import { asleepDirectory, extraHostsDirectory } from "../directory/name-files.ts";
 import { extraHostPattern, guestZone, hostPattern, tenantPattern } from "../tenant-name.ts";
 import type { Json } from "./canonical-json.ts";
 import { certificateApps, certificateSelection, type FrontCertificates, isOnDemand } from "./front-certificates.ts";
@@ -34,6 +35,8 @@ export type CaddySettings = {
   /** Differs whenever certificate files were made anew: Caddy reads them when it loads a configuration, and at no other time. */
   readonly certificatesStamp?: string;
   readonly namesDirectory: string;
+  /** Where `proxy` is asked about a sleeping tenant. */
+  readonly wakeSocketPath: string;
   readonly resolverPort: number;
   readonly guestPort: number;
   readonly limits: CaddyLimits;
@@ -50,6 +53,8 @@ export type CaddyLimits = {
   readonly idleTimeoutMs: number;
   readonly dialTimeoutMs: number;
   readonly responseHeaderTimeoutMs: number;
+  /** For a sleeping tenant to be awake. */
+  readonly holdLimitMs: number;
   /** How long an unused connection to a guest is kept. */
   readonly upstreamIdleMs: number;
 };
@@ -113,11 +118,12 @@ function httpsServer(settings: CaddySettings): Json {
       ...publishedRoutes(settings, requestHost, [
         { handler: "request_body", max_size: limits.maxBodyBytes },
         withoutForgedHeaders(),
+        ifAsleep(settings, [wake(settings)]),
         guestProxy(settings),
       ]),
       refuse(404, "NO_SUCH_HOST"),
     ],
-    errors: { routes: [{ handle: [frontHeaders()] }, ...errorRoutes()] },
+    errors: { routes: [{ handle: [frontHeaders()] }, ...errorRoutes(settings)] },
   };
 }
 
@@ -171,6 +177,39 @@ function publishedRoutes(settings: CaddySettings, placeholder: string, handle: J
     { match: [matches(placeholder, "tenant", hostPattern(settings.domain))], handle: [subroute(own)], terminal: true },
     { match: [matches(placeholder, "extra", extraHostPattern)], handle: [subroute(theirs)] },
   ];
+}
+
+function ifAsleep({ namesDirectory }: CaddySettings, handle: Json[]): Json {
+  return subroute([{ match: [isAsleep(namesDirectory)], handle }]);
+}
+
+function isAsleep(namesDirectory: string): { [key: string]: Json } {
+  return { file: { root: `${namesDirectory}/${asleepDirectory}`, try_files: ["/{http.regexp.tenant.1}"] } };
+}
+
+/**
+ * Holds the request until `proxy` answers: 204 and it goes on to the handlers after this one, its body unread; anything else is the answer. Only the
+ * tenant's name goes to `proxy`: a lone `*` in `delete` is no pattern in 2.6.2, two are "whatever contains nothing".
+ */
+function wake({ wakeSocketPath, limits }: CaddySettings): Json {
+  // Proxy has its own limit, with an answer; this one is for a proxy that hangs.
+  const marginMs = 5000;
+  return {
+    handler: "reverse_proxy",
+    upstreams: [{ dial: `unix/${wakeSocketPath}` }],
+    rewrite: { method: "GET", uri: "/{http.regexp.tenant.1}" },
+    headers: { request: { delete: ["**"] } },
+    transport: {
+      protocol: "http",
+      versions: ["1.1"],
+      compression: false,
+      dial_timeout: "1000ms",
+      response_header_timeout: duration(limits.holdLimitMs + marginMs),
+      max_response_header_size: 4096,
+      keep_alive: { enabled: false },
+    },
+    handle_response: [{ match: { status_code: [204] }, routes: [{ handle: [{ handler: "vars" }] }] }],
+  };
 }
 
 function guestProxy(settings: CaddySettings): Json {
@@ -254,7 +293,7 @@ function frontHeaders(): Json {
   };
 }
 
-function errorRoutes(): Json[] {
+function errorRoutes({ namesDirectory }: CaddySettings): Json[] {
   const reasons: readonly (readonly [readonly string[], string])[] = [
     [["502", "503", "504"], "TENANT_UNREACHABLE"],
     [["413"], "REQUEST_TOO_LARGE"],
@@ -262,7 +301,13 @@ function errorRoutes(): Json[] {
     [["400"], "BAD_REQUEST"],
   ];
   const status = "{http.error.status_code}";
+  // It fell asleep between the look and the dial, or `proxy` is away.
+  const asleep = {
+    match: [{ vars: { [status]: ["502", "503", "504"] }, ...isAsleep(namesDirectory) }],
+    ...refuse(503, "TENANT_NOT_AWAKE", { "Retry-After": ["1"] }),
+  };
   return [
+    asleep,
     ...reasons.map(([codes, reason]) => ({
       match: [{ vars: { [status]: [...codes] } }],
       handle: [jsonBody(status, reason)],
@@ -272,15 +317,15 @@ function errorRoutes(): Json[] {
   ];
 }
 
-function refuse(statusCode: number, reason: string): { handle: Json[]; terminal: boolean } {
-  return { handle: [jsonBody(statusCode, reason)], terminal: true };
+function refuse(statusCode: number, reason: string, headers: { [name: string]: string[] } = {}) {
+  return { handle: [jsonBody(statusCode, reason, headers)], terminal: true };
 }
 
-function jsonBody(statusCode: number | string, reason: string): Json {
+function jsonBody(statusCode: number | string, reason: string, more: { [name: string]: string[] } = {}): Json {
   return {
     handler: "static_response",
     status_code: statusCode,
-    headers: { "Content-Type": ["application/json"], "Cache-Control": ["no-store"] },
+    headers: { "Content-Type": ["application/json"], "Cache-Control": ["no-store"], ...more },
     body: `${JSON.stringify({ reason })}\n`,
   };
 }

@@ -16,10 +16,20 @@ export interface NameFiles {
   addHost(host: ExtraHost): void;
   removeHost(hostName: string): void;
   listHosts(): ExtraHost[];
+  /** A request for one of the tenant's names is held until `markAwake`, from the very next one on. */
+  markAsleep(tenant: string): void;
+  markAwake(tenant: string): void;
+  listAsleep(): string[];
 }
 
 /** Where extra host names are below the names directory. No tenant can be called so. */
 export const extraHostsDirectory = ".hosts";
+
+/** Where one empty file says that a tenant is asleep. */
+export const asleepDirectory = ".asleep";
+
+/** What is beside the names of tenants. */
+const isOwn = (name: string): boolean => name.startsWith(".");
 
 /**
  * One empty file for each name in a directory on tmpfs. Caddy looks its file up before each request, which costs two
@@ -32,11 +42,13 @@ export const extraHostsDirectory = ".hosts";
 export function openNameFiles(directory: string): NameFiles {
   if (!statSync(directory).isDirectory()) throw new Error(`${directory} is not a directory`);
   const hosts = join(directory, extraHostsDirectory);
+  const asleep = join(directory, asleepDirectory);
   makeDirectory(hosts, 0o710);
+  makeDirectory(asleep, 0o710);
   return {
     add: (tenant) => writeFileSync(join(directory, tenant), "", { mode: 0o600 }),
     remove: (tenant) => rmSync(join(directory, tenant), { force: true }),
-    list: () => readdirSync(directory).filter((name) => name !== extraHostsDirectory),
+    list: () => readdirSync(directory).filter((name) => !isOwn(name)),
     addHost({ hostName, tenant }) {
       const host = join(hosts, hostName);
       makeDirectory(host, 0o750);
@@ -48,6 +60,9 @@ export function openNameFiles(directory: string): NameFiles {
       readdirSync(hosts).flatMap((hostName) =>
         readdirSync(join(hosts, hostName)).map((tenant) => ({ hostName, tenant })),
       ),
+    markAsleep: (tenant) => writeFileSync(join(asleep, tenant), "", { mode: 0o600 }),
+    markAwake: (tenant) => rmSync(join(asleep, tenant), { force: true }),
+    listAsleep: () => readdirSync(asleep),
   };
 }
 

@@ -6,7 +6,10 @@ import { memoryNames } from "../testing/memory-names.ts";
 import { createRouteDirectory, type RouteDirectory } from "./route-directory.ts";
 import { migrations, openRouteStore, type RouteStore } from "./route-store.ts";
 
-const first = { tenant: "demo", vmId: "a".repeat(32), generation: 1, guestAddress: "10.201.0.1", extraHostNames: [] };
+const first = {
+  ...{ tenant: "demo", vmId: "a".repeat(32), generation: 1, state: "awake" as const },
+  ...{ guestAddress: "10.201.0.1", extraHostNames: [] },
+};
 
 describe("route directory", () => {
   let store: RouteStore;
@@ -130,6 +133,82 @@ describe("route directory", () => {
     assert.deepEqual(restarted.reconcile(), { added: ["demo"], removed: ["left-over"] });
     assert.equal(restarted.addressOf("demo"), "10.201.0.1");
     assert.deepEqual(restarted.reconcile(), { added: [], removed: [] });
+  });
+
+  describe("a tenant that sleeps", () => {
+    const asleep = { ...first, state: "asleep" as const, guestAddress: "" };
+    const isAsleep = () => [directory.find("demo")?.state, directory.addressOf("demo"), names.listAsleep()];
+
+    it("keeps its names and has no address, until a later generation is awake", () => {
+      directory.publish({ ...first, extraHostNames: ["shop.example"] });
+      assert.equal(directory.publish({ ...asleep, extraHostNames: ["shop.example"] }).changed, true);
+      assert.deepEqual(isAsleep(), ["asleep", undefined, ["demo"]]);
+      assert.deepEqual([names.list(), names.hosts.get("shop.example")], [["demo"], "demo"]);
+      directory.publish({ ...first, generation: 2 });
+      assert.deepEqual(isAsleep(), ["awake", "10.201.0.1", []]);
+    });
+
+    it("is not woken by a call that comes late, and not put to sleep by one", () => {
+      directory.publish(first);
+      directory.publish(asleep);
+      assert.equal(directory.publish(asleep).changed, false);
+      const isStale = (error: unknown) => reasonOf(error) === "STALE_GENERATION";
+      assert.throws(() => directory.publish(first), isStale);
+      assert.deepEqual(isAsleep(), ["asleep", undefined, ["demo"]]);
+      directory.publish({ ...first, generation: 2 });
+      assert.throws(() => directory.publish(asleep), isStale);
+      assert.deepEqual(isAsleep(), ["awake", "10.201.0.1", []]);
+    });
+
+    it("is held from the file on, before anything else is written", () => {
+      directory.publish(first);
+      const broken = open({
+        ...store,
+        put: () => {
+          throw new Error("disk full");
+        },
+      });
+      broken.reconcile();
+      assert.throws(() => broken.publish(asleep), /disk full/);
+      assert.deepEqual(names.listAsleep(), ["demo"]);
+    });
+
+    it("is reached only once it is durable that it is awake", () => {
+      directory.publish(asleep);
+      const broken = open({
+        ...store,
+        put: () => {
+          throw new Error("disk full");
+        },
+      });
+      assert.throws(() => broken.publish({ ...first, generation: 2 }), /disk full/);
+      assert.deepEqual([broken.addressOf("demo"), names.listAsleep()], [undefined, ["demo"]]);
+    });
+
+    it("may never have had a route before", () => {
+      directory.publish(asleep);
+      assert.deepEqual([isAsleep(), names.list()], [["asleep", undefined, ["demo"]], ["demo"]]);
+    });
+
+    it("is as it was after a restart, also on an empty tmpfs", () => {
+      directory.publish(asleep);
+      directory.publish({ ...first, tenant: "other", guestAddress: "10.201.0.3" });
+      names = memoryNames();
+      names.markAsleep("other");
+      directory = open(store);
+      assert.deepEqual(directory.reconcile(), {
+        added: ["demo", "other", ".asleep/demo"],
+        removed: [".asleep/other"],
+      });
+      assert.deepEqual(isAsleep(), ["asleep", undefined, ["demo"]]);
+      assert.deepEqual(directory.reconcile(), { added: [], removed: [] });
+    });
+
+    it("leaves nothing when its route is withdrawn", () => {
+      directory.publish(asleep);
+      directory.withdraw("demo", "");
+      assert.deepEqual([names.list(), names.listAsleep(), directory.find("demo")], [[], [], undefined]);
+    });
   });
 
   describe("extra host names", () => {

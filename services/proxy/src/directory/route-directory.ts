@@ -3,14 +3,15 @@
  * what Caddy looks at. All of it is synchronous, so calls cannot interleave.
  *
  *  1. Widening is durable before it has an effect: store, then map, then name file.
- *  2. Narrowing has its effect before anything that can be slow or fail: name file, then map, then store.
+ *  2. Narrowing has its effect before anything that can be slow or fail: name file, then map, then store. Putting a name to sleep narrows.
  *  3. `reconcile` makes map and name files from the store; twice in a row changes nothing the second time.
+ *  4. A route only goes forward: a generation is awake, then asleep, then there is a later one. So a late call of `vm` changes nothing.
  */
 
 import { BlockList } from "node:net";
 import { fail } from "../errors.ts";
 import { isReservedHostName } from "../tenant-name.ts";
-import type { ExtraHost, NameFiles } from "./name-files.ts";
+import { asleepDirectory, type ExtraHost, type NameFiles } from "./name-files.ts";
 import type { RouteStore, StoredRoute } from "./route-store.ts";
 
 export type PublishRequest = Omit<StoredRoute, "publishedMs">;
@@ -27,6 +28,8 @@ export interface RouteDirectory {
   count(): number;
   /** Guest address of a published tenant, from memory. */
   addressOf(tenant: string): string | undefined;
+  /** The published route, if there is one. */
+  find(tenant: string): StoredRoute | undefined;
   /** Returns the names that had to be added and removed; extra host names as `<host name>/<tenant>`. */
   reconcile(): { added: string[]; removed: string[] };
 }
@@ -69,14 +72,42 @@ export function createRouteDirectory(parts: {
     return { added: missing.map(pairOf), removed: wrong.map(pairOf) };
   }
 
+  function reconcileSleep(routes: readonly StoredRoute[]): { added: string[]; removed: string[] } {
+    const wanted = routes.filter(({ state }) => state === "asleep").map(({ tenant }) => tenant);
+    const present = new Set(names.listAsleep());
+    const added = wanted.filter((tenant) => !present.has(tenant));
+    const removed = [...present.difference(new Set(wanted))];
+    for (const tenant of added) names.markAsleep(tenant);
+    for (const tenant of removed) names.markAwake(tenant);
+    const shown = (tenant: string): string => `${asleepDirectory}/${tenant}`;
+    return { added: added.map(shown), removed: removed.map(shown) };
+  }
+
+  /** Rule 1 or rule 2, by what becomes of the name. */
+  function apply(route: StoredRoute, isNew: boolean): void {
+    const { tenant, state, guestAddress } = route;
+    if (state === "asleep") {
+      names.markAsleep(tenant);
+      addresses.delete(tenant);
+      if (isNew) store.put(route);
+    } else {
+      if (isNew) store.put(route);
+      addresses.set(tenant, guestAddress);
+      names.markAwake(tenant);
+    }
+    names.add(tenant);
+    for (const hostName of route.extraHostNames) names.addHost({ hostName, tenant });
+  }
+
   return {
     publish(request) {
-      if (!guests.check(request.guestAddress, "ipv4")) {
+      if (request.state === "awake" && !guests.check(request.guestAddress, "ipv4")) {
         throw fail("NOT_A_GUEST_ADDRESS", `${request.guestAddress} is not in ${parts.guestNetwork}`, {
           metadata: { field: "guest_address" },
         });
       }
-      const wanted = { ...request, extraHostNames: [...request.extraHostNames].sort() };
+      const guestAddress = request.state === "awake" ? request.guestAddress : "";
+      const wanted = { ...request, guestAddress, extraHostNames: [...request.extraHostNames].sort() };
       for (const hostName of wanted.extraHostNames) requireFreeHostName(hostName, wanted.tenant);
       const current = store.get(wanted.tenant);
       const changed = isChange(current, wanted);
@@ -84,10 +115,7 @@ export function createRouteDirectory(parts: {
       for (const hostName of current?.extraHostNames ?? []) {
         if (!route.extraHostNames.includes(hostName)) names.removeHost(hostName);
       }
-      if (changed) store.put(route);
-      addresses.set(route.tenant, route.guestAddress);
-      names.add(route.tenant);
-      for (const hostName of route.extraHostNames) names.addHost({ hostName, tenant: route.tenant });
+      apply(route, changed);
       return { route, changed };
     },
     withdraw(tenant, vmId) {
@@ -97,6 +125,7 @@ export function createRouteDirectory(parts: {
       for (const hostName of current.extraHostNames) names.removeHost(hostName);
       addresses.delete(tenant);
       store.delete(tenant);
+      names.markAwake(tenant);
       return current;
     },
     get(tenant) {
@@ -107,17 +136,24 @@ export function createRouteDirectory(parts: {
     list: (afterTenant, limit) => store.list(afterTenant, limit),
     count: () => addresses.size,
     addressOf: (tenant) => addresses.get(tenant),
+    find: (tenant) => store.get(tenant),
     reconcile() {
       const routes = store.all();
       addresses.clear();
-      for (const route of routes) addresses.set(route.tenant, route.guestAddress);
+      for (const { tenant, state, guestAddress } of routes) if (state === "awake") addresses.set(tenant, guestAddress);
+      const wanted = new Set(routes.map(({ tenant }) => tenant));
       const present = new Set(names.list());
-      const added = routes.map(({ tenant }) => tenant).filter((tenant) => !present.has(tenant));
-      const removed = [...present].filter((tenant) => !addresses.has(tenant));
+      const added = [...wanted.difference(present)];
+      const removed = [...present.difference(wanted)];
       for (const tenant of removed) names.remove(tenant);
+      // Before its name is there: a sleeping tenant's request is held, not sent to nobody.
+      const asleep = reconcileSleep(routes);
       for (const tenant of added) names.add(tenant);
       const hosts = reconcileHosts(routes);
-      return { added: [...added, ...hosts.added], removed: [...removed, ...hosts.removed] };
+      return {
+        added: [...added, ...asleep.added, ...hosts.added],
+        removed: [...removed, ...asleep.removed, ...hosts.removed],
+      };
     },
   };
 }
@@ -130,10 +166,12 @@ function isChange(current: StoredRoute | undefined, request: PublishRequest): bo
     throw fail("ROUTE_TAKEN", `${current.tenant} leads to another microVM`, { metadata });
   }
   const sameGeneration = current.generation === request.generation;
-  if (request.generation < current.generation || (sameGeneration && current.guestAddress !== request.guestAddress)) {
+  const isLulled = current.state === "awake" && request.state === "asleep";
+  const isAnother = sameGeneration && !isLulled && current.guestAddress !== request.guestAddress;
+  if (request.generation < current.generation || isAnother) {
     throw fail("STALE_GENERATION", `generation ${current.generation} of ${current.tenant} is published`, { metadata });
   }
-  return !sameGeneration || current.extraHostNames.join() !== request.extraHostNames.join();
+  return !sameGeneration || isLulled || current.extraHostNames.join() !== request.extraHostNames.join();
 }
 
 function networkOf(cidr: string): BlockList {

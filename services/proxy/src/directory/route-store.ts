@@ -15,13 +15,19 @@ export const migrations: readonly string[] = [
     tenant TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX extra_host_tenant ON extra_host (tenant)`,
+  "ALTER TABLE route ADD COLUMN state TEXT NOT NULL DEFAULT 'awake' CHECK (state IN ('awake', 'asleep'))",
 ];
+
+/** `asleep`: the tenant is suspended, and a request has to wake it first. */
+export type RouteState = "awake" | "asleep";
 
 /** Where one tenant's name leads. `publishedMs` is Unix time. */
 export type StoredRoute = {
   readonly tenant: string;
   readonly vmId: string;
   readonly generation: number;
+  readonly state: RouteState;
+  /** Empty while it is asleep. */
   readonly guestAddress: string;
   /** Names outside the platform's domain, sorted. */
   readonly extraHostNames: readonly string[];
@@ -41,10 +47,10 @@ export interface RouteStore {
 }
 
 export function openRouteStore(database: DatabaseSync): RouteStore {
-  const columns = "tenant, vm_id, generation, guest_address, published_ms";
+  const columns = "tenant, vm_id, generation, state, guest_address, published_ms";
   const hosts = "(SELECT json_group_array(host_name) FROM extra_host WHERE tenant = route.tenant) AS extra_host_names";
   const get = database.prepare(`SELECT ${columns}, ${hosts} FROM route WHERE tenant = ?`);
-  const put = database.prepare(`INSERT OR REPLACE INTO route (${columns}) VALUES (?, ?, ?, ?, ?)`);
+  const put = database.prepare(`INSERT OR REPLACE INTO route (${columns}) VALUES (?, ?, ?, ?, ?, ?)`);
   const remove = database.prepare("DELETE FROM route WHERE tenant = ?");
   const list = database.prepare(`SELECT ${columns}, ${hosts} FROM route WHERE tenant > ? ORDER BY tenant LIMIT ?`);
   const everyRoute = database.prepare(`SELECT ${columns} FROM route ORDER BY tenant`);
@@ -63,7 +69,8 @@ export function openRouteStore(database: DatabaseSync): RouteStore {
     },
     put(route) {
       transaction(database, () => {
-        put.run(route.tenant, route.vmId, route.generation, route.guestAddress, route.publishedMs);
+        const { tenant, vmId, generation, state, guestAddress, publishedMs } = route;
+        put.run(tenant, vmId, generation, state, guestAddress, publishedMs);
         removeHosts.run(route.tenant);
         for (const hostName of route.extraHostNames) putHost.run(hostName, route.tenant);
       });
@@ -93,6 +100,7 @@ function fromColumns(row: Record<string, unknown>): Omit<StoredRoute, "extraHost
     tenant: String(row["tenant"]),
     vmId: String(row["vm_id"]),
     generation: Number(row["generation"]),
+    state: row["state"] === "asleep" ? "asleep" : "awake",
     guestAddress: String(row["guest_address"]),
     publishedMs: Number(row["published_ms"]),
   };

@@ -29,6 +29,8 @@ export function scenePaths(root: string, memory: string) {
     shopLeaf: { certificatePath: at("caddy/shop.pem"), keyPath: at("caddy/shop-key.pem") },
     caddyLeaf: { certificatePath: at("caddy/client.pem"), keyPath: at("caddy/client-key.pem") },
     proxyDirectory: at("proxy"),
+    wakeSocket: join(memory, "names/.wake.sock"),
+    vmSocket: at("vm.sock"),
     auditSocket: at("audit.sock"),
     auditLeaf: { certificatePath: at("audit.pem"), keyPath: at("audit-key.pem") },
     rpcSocket: at("proxy/rpc.sock"),
@@ -106,7 +108,7 @@ export async function writeSceneCertificates(paths: ScenePaths): Promise<Authori
   await leaf(paths.caddyLeaf, caddyUid, "caddy", [identity("svc/caddy")]);
   await leaf(paths.forgedCaddyLeaf, 0, "caddy", [identity("svc/caddy")], other);
   await leaf(paths.proxyLeaf, proxyUid, "proxy", [identity("svc/proxy"), local]);
-  await leaf(paths.vmLeaf, 0, "vm", [identity("svc/vm")]);
+  await leaf(paths.vmLeaf, 0, "vm", [identity("svc/vm"), local]);
   await leaf(paths.acmeLeaf, 0, "acme", [local]);
   await leaf(paths.auditLeaf, 0, "audit", [identity("svc/audit"), local]);
   await leaf(paths.netLeaf, 0, "net", [identity("svc/net")]);

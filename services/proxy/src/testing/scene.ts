@@ -189,6 +189,7 @@ export function sceneSettings(paths: ScenePaths, limits: CaddySettings["limits"]
     clientCertificatePath: paths.caddyLeaf.certificatePath,
     clientKeyPath: paths.caddyLeaf.keyPath,
     namesDirectory: paths.namesDirectory,
+    wakeSocketPath: paths.wakeSocket,
     resolverPort: 5053,
     guestPort: 9000,
     limits,
@@ -202,6 +203,7 @@ function sceneConfig(paths: ScenePaths): Record<string, unknown> {
     resolverPort,
     guestPort,
     namesDirectory,
+    wakeSocketPath: _derived,
     ...caddy
   } = sceneSettings(paths, defaultLimits);
   return {
@@ -217,7 +219,7 @@ function sceneConfig(paths: ScenePaths): Record<string, unknown> {
     namesDirectory,
     resolverPort,
     guestPort,
-    peers: { audit: paths.auditSocket },
+    peers: { audit: paths.auditSocket, vm: paths.vmSocket },
     caddy: { ...caddy, limits },
   } satisfies Partial<Record<keyof Config, unknown>>;
 }
@@ -231,5 +233,6 @@ export const defaultLimits: CaddySettings["limits"] = {
   idleTimeoutMs: 2000,
   dialTimeoutMs: 2000,
   responseHeaderTimeoutMs: 10_000,
+  holdLimitMs: 2500,
   upstreamIdleMs: 5000,
 };

@@ -2,21 +2,21 @@
 // @generated from file lobsterd/proxy/v1/proxy.proto (package lobsterd.proxy.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_lobsterd_common_v1_audit } from "../../common/v1/audit_pb.ts";
 import type { PageRequest, PageResponse } from "../../common/v1/common_pb.ts";
 import { file_lobsterd_common_v1_common } from "../../common/v1/common_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file lobsterd/proxy/v1/proxy.proto.
  */
 export const file_lobsterd_proxy_v1_proxy: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sb2JzdGVyZC9wcm94eS92MS9wcm94eS5wcm90bxIRbG9ic3RlcmQucHJveHkudjEisAEKBVJvdXRlEg4KBnRlbmFudBgBIAEoCRINCgV2bV9pZBgCIAEoCRISCgpnZW5lcmF0aW9uGAMgASgNEhUKDWd1ZXN0X2FkZHJlc3MYBCABKAkSEQoJaG9zdF9uYW1lGAUgASgJEjAKDHB1Ymxpc2hfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGAoQZXh0cmFfaG9zdF9uYW1lcxgHIAMoCSLLAgoTUHVibGlzaFJvdXRlUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI4CgZ0ZW5hbnQYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSJAoFdm1faWQYAyABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBIbCgpnZW5lcmF0aW9uGAQgASgNQge6SAQqAigBEh4KDWd1ZXN0X2FkZHJlc3MYBSABKAlCB7pIBHICeAESeQoQZXh0cmFfaG9zdF9uYW1lcxgGIAMoCUJfukhckgFZEAgYASJTclEY/QEyTF4oW2EtejAtOV0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pP1wuKXsxLDh9W2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQiPwoUUHVibGlzaFJvdXRlUmVzcG9uc2USJwoFcm91dGUYASABKAsyGC5sb2JzdGVyZC5wcm94eS52MS5Sb3V0ZSKXAQoUV2l0aGRyYXdSb3V0ZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESOAoGdGVuYW50GAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEicKBXZtX2lkGAMgASgJQhi6SBVyEzIRXihbMC05YS1mXXszMn0pPyQiFwoVV2l0aGRyYXdSb3V0ZVJlc3BvbnNlIksKD0dldFJvdXRlUmVxdWVzdBI4CgZ0ZW5hbnQYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiOwoQR2V0Um91dGVSZXNwb25zZRInCgVyb3V0ZRgBIAEoCzIYLmxvYnN0ZXJkLnByb3h5LnYxLlJvdXRlIkIKEUxpc3RSb3V0ZXNSZXF1ZXN0Ei0KBHBhZ2UYASABKAsyHy5sb2JzdGVyZC5jb21tb24udjEuUGFnZVJlcXVlc3QibgoSTGlzdFJvdXRlc1Jlc3BvbnNlEigKBnJvdXRlcxgBIAMoCzIYLmxvYnN0ZXJkLnByb3h5LnYxLlJvdXRlEi4KBHBhZ2UYAiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuUGFnZVJlc3BvbnNlMqcDCgxSb3V0ZVNlcnZpY2USaAoMUHVibGlzaFJvdXRlEiYubG9ic3RlcmQucHJveHkudjEuUHVibGlzaFJvdXRlUmVxdWVzdBonLmxvYnN0ZXJkLnByb3h5LnYxLlB1Ymxpc2hSb3V0ZVJlc3BvbnNlIgeQAgKIshkFEmsKDVdpdGhkcmF3Um91dGUSJy5sb2JzdGVyZC5wcm94eS52MS5XaXRoZHJhd1JvdXRlUmVxdWVzdBooLmxvYnN0ZXJkLnByb3h5LnYxLldpdGhkcmF3Um91dGVSZXNwb25zZSIHkAICiLIZBRJcCghHZXRSb3V0ZRIiLmxvYnN0ZXJkLnByb3h5LnYxLkdldFJvdXRlUmVxdWVzdBojLmxvYnN0ZXJkLnByb3h5LnYxLkdldFJvdXRlUmVzcG9uc2UiB5ACAYiyGQESYgoKTGlzdFJvdXRlcxIkLmxvYnN0ZXJkLnByb3h5LnYxLkxpc3RSb3V0ZXNSZXF1ZXN0GiUubG9ic3RlcmQucHJveHkudjEuTGlzdFJvdXRlc1Jlc3BvbnNlIgeQAgGIshkBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common]);
+  fileDesc("Ch1sb2JzdGVyZC9wcm94eS92MS9wcm94eS5wcm90bxIRbG9ic3RlcmQucHJveHkudjEi3gEKBVJvdXRlEg4KBnRlbmFudBgBIAEoCRINCgV2bV9pZBgCIAEoCRISCgpnZW5lcmF0aW9uGAMgASgNEhUKDWd1ZXN0X2FkZHJlc3MYBCABKAkSEQoJaG9zdF9uYW1lGAUgASgJEjAKDHB1Ymxpc2hfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGAoQZXh0cmFfaG9zdF9uYW1lcxgHIAMoCRIsCgVzdGF0ZRgIIAEoDjIdLmxvYnN0ZXJkLnByb3h5LnYxLlJvdXRlU3RhdGUihgMKE1B1Ymxpc2hSb3V0ZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESOAoGdGVuYW50GAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEiQKBXZtX2lkGAMgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQSGwoKZ2VuZXJhdGlvbhgEIAEoDUIHukgEKgIoARIhCg1ndWVzdF9hZGRyZXNzGAUgASgJQgq6SAfYAQFyAngBEnkKEGV4dHJhX2hvc3RfbmFtZXMYBiADKAlCX7pIXJIBWRAIGAEiU3JRGP0BMkxeKFthLXowLTldKFthLXowLTktXXswLDYxfVthLXowLTldKT9cLil7MSw4fVthLXpdKFthLXowLTktXXswLDYxfVthLXowLTldKT8kEjYKBXN0YXRlGAcgASgOMh0ubG9ic3RlcmQucHJveHkudjEuUm91dGVTdGF0ZUIIukgFggECEAEiPwoUUHVibGlzaFJvdXRlUmVzcG9uc2USJwoFcm91dGUYASABKAsyGC5sb2JzdGVyZC5wcm94eS52MS5Sb3V0ZSKXAQoUV2l0aGRyYXdSb3V0ZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESOAoGdGVuYW50GAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEicKBXZtX2lkGAMgASgJQhi6SBVyEzIRXihbMC05YS1mXXszMn0pPyQiFwoVV2l0aGRyYXdSb3V0ZVJlc3BvbnNlIksKD0dldFJvdXRlUmVxdWVzdBI4CgZ0ZW5hbnQYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiOwoQR2V0Um91dGVSZXNwb25zZRInCgVyb3V0ZRgBIAEoCzIYLmxvYnN0ZXJkLnByb3h5LnYxLlJvdXRlIkIKEUxpc3RSb3V0ZXNSZXF1ZXN0Ei0KBHBhZ2UYASABKAsyHy5sb2JzdGVyZC5jb21tb24udjEuUGFnZVJlcXVlc3QibgoSTGlzdFJvdXRlc1Jlc3BvbnNlEigKBnJvdXRlcxgBIAMoCzIYLmxvYnN0ZXJkLnByb3h5LnYxLlJvdXRlEi4KBHBhZ2UYAiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuUGFnZVJlc3BvbnNlKlgKClJvdXRlU3RhdGUSGwoXUk9VVEVfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFST1VURV9TVEFURV9BV0FLRRABEhYKElJPVVRFX1NUQVRFX0FTTEVFUBACMqcDCgxSb3V0ZVNlcnZpY2USaAoMUHVibGlzaFJvdXRlEiYubG9ic3RlcmQucHJveHkudjEuUHVibGlzaFJvdXRlUmVxdWVzdBonLmxvYnN0ZXJkLnByb3h5LnYxLlB1Ymxpc2hSb3V0ZVJlc3BvbnNlIgeQAgKIshkFEmsKDVdpdGhkcmF3Um91dGUSJy5sb2JzdGVyZC5wcm94eS52MS5XaXRoZHJhd1JvdXRlUmVxdWVzdBooLmxvYnN0ZXJkLnByb3h5LnYxLldpdGhkcmF3Um91dGVSZXNwb25zZSIHkAICiLIZBRJcCghHZXRSb3V0ZRIiLmxvYnN0ZXJkLnByb3h5LnYxLkdldFJvdXRlUmVxdWVzdBojLmxvYnN0ZXJkLnByb3h5LnYxLkdldFJvdXRlUmVzcG9uc2UiB5ACAYiyGQESYgoKTGlzdFJvdXRlcxIkLmxvYnN0ZXJkLnByb3h5LnYxLkxpc3RSb3V0ZXNSZXF1ZXN0GiUubG9ic3RlcmQucHJveHkudjEuTGlzdFJvdXRlc1Jlc3BvbnNlIgeQAgGIshkBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common]);
 
 /**
  * Where one tenant's name leads.
@@ -40,7 +40,7 @@ export type Route = Message<"lobsterd.proxy.v1.Route"> & {
   generation: number;
 
   /**
-   * Outer IPv4 address of the guest.
+   * Outer IPv4 address of the guest; empty while it is asleep.
    *
    * @generated from field: string guest_address = 4;
    */
@@ -64,6 +64,11 @@ export type Route = Message<"lobsterd.proxy.v1.Route"> & {
    * @generated from field: repeated string extra_host_names = 7;
    */
   extraHostNames: string[];
+
+  /**
+   * @generated from field: lobsterd.proxy.v1.RouteState state = 8;
+   */
+  state: RouteState;
 };
 
 /**
@@ -98,6 +103,8 @@ export type PublishRouteRequest = Message<"lobsterd.proxy.v1.PublishRouteRequest
   generation: number;
 
   /**
+   * Has to be there for a route that is awake, and is not kept for one that is asleep.
+   *
    * @generated from field: string guest_address = 5;
    */
   guestAddress: string;
@@ -110,6 +117,13 @@ export type PublishRouteRequest = Message<"lobsterd.proxy.v1.PublishRouteRequest
    * @generated from field: repeated string extra_host_names = 6;
    */
   extraHostNames: string[];
+
+  /**
+   * Unspecified: awake.
+   *
+   * @generated from field: lobsterd.proxy.v1.RouteState state = 7;
+   */
+  state: RouteState;
 };
 
 /**
@@ -250,14 +264,50 @@ export const ListRoutesResponseSchema: GenMessage<ListRoutesResponse> = /*@__PUR
   messageDesc(file_lobsterd_proxy_v1_proxy, 8);
 
 /**
+ * @generated from enum lobsterd.proxy.v1.RouteState
+ */
+export const RouteState = {
+  /**
+   * @generated from enum value: ROUTE_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Requests go to the guest.
+   *
+   * @generated from enum value: ROUTE_STATE_AWAKE = 1;
+   */
+  AWAKE: 1,
+
+  /**
+   * The tenant is suspended: a request is held while `vm` is asked to wake it.
+   *
+   * @generated from enum value: ROUTE_STATE_ASLEEP = 2;
+   */
+  ASLEEP: 2,
+} as const;
+
+/**
+ * @generated from enum lobsterd.proxy.v1.RouteState
+ */
+export type RouteState = (typeof RouteState)[keyof typeof RouteState] | UnknownEnum;
+
+/**
+ * Describes the enum lobsterd.proxy.v1.RouteState.
+ */
+export const RouteStateSchema: GenEnum<RouteState> = /*@__PURE__*/
+  enumDesc(file_lobsterd_proxy_v1_proxy, 0);
+
+/**
  * Which tenant's name leads where. Publishing and withdrawing never reloads Caddy.
  *
  * @generated from service lobsterd.proxy.v1.RouteService
  */
 export const RouteService: GenService<{
   /**
-   * Makes `https://<tenant>.<domain>/` lead to a guest. The same tenant again with a newer generation replaces the route; an
-   * older generation is FAILED_PRECONDITION with reason STALE_GENERATION. The same generation again may have other `extra_host_names`.
+   * Makes `https://<tenant>.<domain>/` lead to a guest, or, asleep, to one that is woken by the first request. The same tenant again with a newer
+   * generation replaces the route; an older generation is FAILED_PRECONDITION with reason STALE_GENERATION, and so is a generation that was put
+   * to sleep and is to be awake again. The same generation again may have other `extra_host_names`.
    *
    * @generated from rpc lobsterd.proxy.v1.RouteService.PublishRoute
    */

@@ -18,7 +18,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lobsterd/vm/v1/tenant.proto.
  */
 export const file_lobsterd_vm_v1_tenant: GenFile = /*@__PURE__*/
-  fileDesc("Chtsb2JzdGVyZC92bS92MS90ZW5hbnQucHJvdG8SDmxvYnN0ZXJkLnZtLnYxIrcECgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIqCgVzdGF0ZRgCIAEoDjIbLmxvYnN0ZXJkLnZtLnYxLlRlbmFudFN0YXRlEg8KB2hvc3RfaWQYAyABKAkSDQoFdm1faWQYBCABKAkSEgoKZ2VuZXJhdGlvbhgFIAEoDRINCgVpbWFnZRgGIAEoCRIyCglyZXNvdXJjZXMYByABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSCwoDdXJsGAggASgJEjIKBmxhYmVscxgJIAMoCzIiLmxvYnN0ZXJkLnZtLnYxLlRlbmFudC5MYWJlbHNFbnRyeRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKcmVhZHlfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOZmFpbHVyZV9yZWFzb24YDCABKAkSDAoEc2xvdBgNIAEoDRIwCgZlZ3Jlc3MYDiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGA8gASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMSGAoQZXh0cmFfaG9zdF9uYW1lcxgQIAMoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImoKD1RlbmFudFJlc291cmNlcxIbCgp2Y3B1X2NvdW50GAEgASgNQge6SAQqAhggEh0KCm1lbW9yeV9taWIYAiABKA1CCbpIBioEGICABBIbCghkaXNrX21pYhgDIAEoDUIJukgGKgQYgIBAIusEChJTcGF3blRlbmFudFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBI6CgVpbWFnZRgDIAEoCUIrukgociYyJF4oW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyk/JBIyCglyZXNvdXJjZXMYBCABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSeAoGbGFiZWxzGAUgAygLMi4ubG9ic3RlcmQudm0udjEuU3Bhd25UZW5hbnRSZXF1ZXN0LkxhYmVsc0VudHJ5Qji6SDWaATIQICInciUyI15bYS16XShbYS16MC05Ll8tXXswLDYxfVthLXowLTldKT8kKgVyAyiAARIwCgZlZ3Jlc3MYBiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGAcgASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMSeQoQZXh0cmFfaG9zdF9uYW1lcxgIIAMoCUJfukhckgFZEAgYASJTclEY/QEyTF4oW2EtejAtOV0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pP1wuKXsxLDh9W2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI9ChNTcGF3blRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJKChBHZXRUZW5hbnRSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiaQoRR2V0VGVuYW50UmVzcG9uc2USJgoGdGVuYW50GAEgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50EiwKBmhlYWx0aBgCIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlbmFudEhlYWx0aCJXCgxUZW5hbnRIZWFsdGgSFQoNYWdlbnRfYW5zd2VycxgBIAEoCBIwCgh3b3JrbG9hZBgCIAEoDjIeLmxvYnN0ZXJkLnZtLnYxLldvcmtsb2FkSGVhbHRoIkMKEkxpc3RUZW5hbnRzUmVxdWVzdBItCgRwYWdlGAEgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0Im4KE0xpc3RUZW5hbnRzUmVzcG9uc2USJwoHdGVuYW50cxgBIAMoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSItChNXYXRjaFRlbmFudHNSZXF1ZXN0EhYKDnN0YXJ0X3JldmlzaW9uGAEgASgEIncKFFdhdGNoVGVuYW50c1Jlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEEiYKBnRlbmFudBgCIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudBIPCgdyZW1vdmVkGAMgASgIEhQKDHNuYXBzaG90X2VuZBgEIAEoCCKrAQoZVXBkYXRlVGVuYW50RWdyZXNzUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEjgKBmVncmVzcxgDIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5FZ3Jlc3NQb2xpY3lCBrpIA8gBASJEChpVcGRhdGVUZW5hbnRFZ3Jlc3NSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiagoSRXZpY3RUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiFQoTRXZpY3RUZW5hbnRSZXNwb25zZSJsChRTdXNwZW5kVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj8KFVN1c3BlbmRUZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiawoTUmVzdW1lVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFFJlc3VtZVRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJrChNSZXBhaXJUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQibwoUUmVwYWlyVGVuYW50UmVzcG9uc2USKwoGYmVmb3JlGAEgAygLMhsubG9ic3RlcmQudm0udjEuVGVuYW50Q2hlY2sSKgoFYWZ0ZXIYAiADKAsyGy5sb2JzdGVyZC52bS52MS5UZW5hbnRDaGVjayI7CgtUZW5hbnRDaGVjaxIMCgRuYW1lGAEgASgJEg4KBnBhc3NlZBgCIAEoCBIOCgZkZXRhaWwYAyABKAkiuAEKEUV4ZWNUZW5hbnRSZXF1ZXN0EjAKBXN0YXJ0GAEgASgLMh8ubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFN0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEi4KBnJlc2l6ZRgEIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBIp8BCg9FeGVjVGVuYW50U3RhcnQSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgdjb21tYW5kGAIgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEi4KCHRlcm1pbmFsGAMgASgLMhwubG9ic3RlcmQudm0udjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiWAoSRXhlY1RlbmFudFJlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UivAEKF1N0cmVhbVRlbmFudExvZ3NSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSOwoGc291cmNlGAIgASgOMh8ubG9ic3RlcmQudm0udjEuVGVuYW50TG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgDIAEoCBIcCgp0YWlsX2xpbmVzGAQgASgNQgi6SAUqAxiQTiJSChhTdHJlYW1UZW5hbnRMb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbGluZRgCIAEoCSKpAQoSQWNxdWlyZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSPQoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELpIDcgBAaoBByIDCJAcKgAiVwoTQWNxdWlyZUhvbGRSZXNwb25zZRIPCgdob2xkX2lkGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKSAQoSUmVsZWFzZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSJgoHaG9sZF9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhUKE1JlbGVhc2VIb2xkUmVzcG9uc2UilgEKBkJhY2t1cBIRCgliYWNrdXBfaWQYASABKAkSDgoGdGVuYW50GAIgASgJEhIKCmdlbmVyYXRpb24YAyABKA0SEgoKc2l6ZV9ieXRlcxgEIAEoBBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIZGlza19taWIYBiABKA0ikwEKCkJhY2t1cFdvcmsSLAoEa2luZBgBIAEoDjIeLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cFdvcmtLaW5kEhIKCmRvbmVfYnl0ZXMYAiABKAQSEwoLdG90YWxfYnl0ZXMYAyABKAQSLgoKc3RhcnRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiawoTQ3JlYXRlQmFja3VwUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFENyZWF0ZUJhY2t1cFJlc3BvbnNlEiYKBmJhY2t1cBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cCJ7ChJMaXN0QmFja3Vwc1JlcXVlc3QSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBItCgRwYWdlGAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0IpgBChNMaXN0QmFja3Vwc1Jlc3BvbnNlEicKB2JhY2t1cHMYASADKAsyFi5sb2JzdGVyZC52bS52MS5CYWNrdXASLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2USKAoEd29yaxgDIAMoCzIaLmxvYnN0ZXJkLnZtLnYxLkJhY2t1cFdvcmsilgEKFFJlc3RvcmVCYWNrdXBSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSKAoJYmFja3VwX2lkGAMgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQiPwoVUmVzdG9yZUJhY2t1cFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCKVAQoTRGVsZXRlQmFja3VwUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEigKCWJhY2t1cF9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhYKFERlbGV0ZUJhY2t1cFJlc3BvbnNlIncKE0V4cG9ydEJhY2t1cFJlcXVlc3QSNgoEbmFtZRgBIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIoCgliYWNrdXBfaWQYAiABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCJeChRFeHBvcnRCYWNrdXBSZXNwb25zZRIoCgZiYWNrdXAYASABKAsyFi5sb2JzdGVyZC52bS52MS5CYWNrdXBIABIRCgdjb250ZW50GAIgASgMSABCCQoHbWVzc2FnZSJ5ChNJbXBvcnRCYWNrdXBSZXF1ZXN0EjIKBXN0YXJ0GAEgASgLMiEubG9ic3RlcmQudm0udjEuSW1wb3J0QmFja3VwU3RhcnRIABIcCgdjb250ZW50GAIgASgMQgm6SAZ6BBiAgCBIAEIQCgdtZXNzYWdlEgW6SAIIASKNAQoRSW1wb3J0QmFja3VwU3RhcnQSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIiCgpzaXplX2J5dGVzGAMgASgEQg66SAsyCRiAgICAgEAoASI+ChRJbXBvcnRCYWNrdXBSZXNwb25zZRImCgZiYWNrdXAYASABKAsyFi5sb2JzdGVyZC52bS52MS5CYWNrdXAq6AEKC1RlbmFudFN0YXRlEhwKGFRFTkFOVF9TVEFURV9VTlNQRUNJRklFRBAAEhkKFVRFTkFOVF9TVEFURV9TUEFXTklORxABEhgKFFRFTkFOVF9TVEFURV9SVU5OSU5HEAISGQoVVEVOQU5UX1NUQVRFX0VWSUNUSU5HEAMSGwoXVEVOQU5UX1NUQVRFX1NVU1BFTkRJTkcQBBIaChZURU5BTlRfU1RBVEVfU1VTUEVOREVEEAUSGQoVVEVOQU5UX1NUQVRFX1JFU1VNSU5HEAYSFwoTVEVOQU5UX1NUQVRFX0ZBSUxFRBAHKqcBCg5Xb3JrbG9hZEhlYWx0aBIfChtXT1JLTE9BRF9IRUFMVEhfVU5TUEVDSUZJRUQQABIcChhXT1JLTE9BRF9IRUFMVEhfU1RBUlRJTkcQARIbChdXT1JLTE9BRF9IRUFMVEhfSEVBTFRIWRACEh0KGVdPUktMT0FEX0hFQUxUSF9VTkhFQUxUSFkQAxIaChZXT1JLTE9BRF9IRUFMVEhfRkFJTEVEEAQqjAEKD1RlbmFudExvZ1NvdXJjZRIhCh1URU5BTlRfTE9HX1NPVVJDRV9VTlNQRUNJRklFRBAAEhsKF1RFTkFOVF9MT0dfU09VUkNFX0FHRU5UEAESHgoaVEVOQU5UX0xPR19TT1VSQ0VfV09SS0xPQUQQAhIZChVURU5BTlRfTE9HX1NPVVJDRV9WTU0QAyqKAQoOQmFja3VwV29ya0tpbmQSIAocQkFDS1VQX1dPUktfS0lORF9VTlNQRUNJRklFRBAAEhsKF0JBQ0tVUF9XT1JLX0tJTkRfQ1JFQVRFEAESHAoYQkFDS1VQX1dPUktfS0lORF9SRVNUT1JFEAISGwoXQkFDS1VQX1dPUktfS0lORF9JTVBPUlQQAzL7DgoNVGVuYW50U2VydmljZRJfCgtTcGF3blRlbmFudBIiLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVzcG9uc2UiB5ACAoiyGQISWQoJR2V0VGVuYW50EiAubG9ic3RlcmQudm0udjEuR2V0VGVuYW50UmVxdWVzdBohLmxvYnN0ZXJkLnZtLnYxLkdldFRlbmFudFJlc3BvbnNlIgeQAgGIshkBEl8KC0xpc3RUZW5hbnRzEiIubG9ic3RlcmQudm0udjEuTGlzdFRlbmFudHNSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuTGlzdFRlbmFudHNSZXNwb25zZSIHkAIBiLIZARJhCgxXYXRjaFRlbmFudHMSIy5sb2JzdGVyZC52bS52MS5XYXRjaFRlbmFudHNSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuV2F0Y2hUZW5hbnRzUmVzcG9uc2UiBIiyGQEwARJ0ChJVcGRhdGVUZW5hbnRFZ3Jlc3MSKS5sb2JzdGVyZC52bS52MS5VcGRhdGVUZW5hbnRFZ3Jlc3NSZXF1ZXN0GioubG9ic3RlcmQudm0udjEuVXBkYXRlVGVuYW50RWdyZXNzUmVzcG9uc2UiB5ACAoiyGQISXwoLRXZpY3RUZW5hbnQSIi5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlc3BvbnNlIgeQAgKIshkDEmUKDVN1c3BlbmRUZW5hbnQSJC5sb2JzdGVyZC52bS52MS5TdXNwZW5kVGVuYW50UmVxdWVzdBolLmxvYnN0ZXJkLnZtLnYxLlN1c3BlbmRUZW5hbnRSZXNwb25zZSIHkAICiLIZAxJiCgxSZXN1bWVUZW5hbnQSIy5sb2JzdGVyZC52bS52MS5SZXN1bWVUZW5hbnRSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuUmVzdW1lVGVuYW50UmVzcG9uc2UiB5ACAoiyGQISYgoMUmVwYWlyVGVuYW50EiMubG9ic3RlcmQudm0udjEuUmVwYWlyVGVuYW50UmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLlJlcGFpclRlbmFudFJlc3BvbnNlIgeQAgKIshkCEl0KCkV4ZWNUZW5hbnQSIS5sb2JzdGVyZC52bS52MS5FeGVjVGVuYW50UmVxdWVzdBoiLmxvYnN0ZXJkLnZtLnYxLkV4ZWNUZW5hbnRSZXNwb25zZSIEiLIZAigBMAESbQoQU3RyZWFtVGVuYW50TG9ncxInLmxvYnN0ZXJkLnZtLnYxLlN0cmVhbVRlbmFudExvZ3NSZXF1ZXN0GigubG9ic3RlcmQudm0udjEuU3RyZWFtVGVuYW50TG9nc1Jlc3BvbnNlIgSIshkEMAESXwoLQWNxdWlyZUhvbGQSIi5sb2JzdGVyZC52bS52MS5BY3F1aXJlSG9sZFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5BY3F1aXJlSG9sZFJlc3BvbnNlIgeQAgKIshkBEl8KC1JlbGVhc2VIb2xkEiIubG9ic3RlcmQudm0udjEuUmVsZWFzZUhvbGRSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuUmVsZWFzZUhvbGRSZXNwb25zZSIHkAICiLIZARJiCgxDcmVhdGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5DcmVhdGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuQ3JlYXRlQmFja3VwUmVzcG9uc2UiB5ACAoiyGQISXwoLTGlzdEJhY2t1cHMSIi5sb2JzdGVyZC52bS52MS5MaXN0QmFja3Vwc1JlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5MaXN0QmFja3Vwc1Jlc3BvbnNlIgeQAgGIshkBEmUKDVJlc3RvcmVCYWNrdXASJC5sb2JzdGVyZC52bS52MS5SZXN0b3JlQmFja3VwUmVxdWVzdBolLmxvYnN0ZXJkLnZtLnYxLlJlc3RvcmVCYWNrdXBSZXNwb25zZSIHkAICiLIZAhJiCgxEZWxldGVCYWNrdXASIy5sb2JzdGVyZC52bS52MS5EZWxldGVCYWNrdXBSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuRGVsZXRlQmFja3VwUmVzcG9uc2UiB5ACAoiyGQMSYQoMRXhwb3J0QmFja3VwEiMubG9ic3RlcmQudm0udjEuRXhwb3J0QmFja3VwUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLkV4cG9ydEJhY2t1cFJlc3BvbnNlIgSIshkEMAESYQoMSW1wb3J0QmFja3VwEiMubG9ic3RlcmQudm0udjEuSW1wb3J0QmFja3VwUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLkltcG9ydEJhY2t1cFJlc3BvbnNlIgSIshkCKAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common, file_lobsterd_common_v1_network]);
+  fileDesc("Chtsb2JzdGVyZC92bS92MS90ZW5hbnQucHJvdG8SDmxvYnN0ZXJkLnZtLnYxIrcECgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIqCgVzdGF0ZRgCIAEoDjIbLmxvYnN0ZXJkLnZtLnYxLlRlbmFudFN0YXRlEg8KB2hvc3RfaWQYAyABKAkSDQoFdm1faWQYBCABKAkSEgoKZ2VuZXJhdGlvbhgFIAEoDRINCgVpbWFnZRgGIAEoCRIyCglyZXNvdXJjZXMYByABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSCwoDdXJsGAggASgJEjIKBmxhYmVscxgJIAMoCzIiLmxvYnN0ZXJkLnZtLnYxLlRlbmFudC5MYWJlbHNFbnRyeRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKcmVhZHlfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOZmFpbHVyZV9yZWFzb24YDCABKAkSDAoEc2xvdBgNIAEoDRIwCgZlZ3Jlc3MYDiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGA8gASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMSGAoQZXh0cmFfaG9zdF9uYW1lcxgQIAMoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImoKD1RlbmFudFJlc291cmNlcxIbCgp2Y3B1X2NvdW50GAEgASgNQge6SAQqAhggEh0KCm1lbW9yeV9taWIYAiABKA1CCbpIBioEGICABBIbCghkaXNrX21pYhgDIAEoDUIJukgGKgQYgIBAIusEChJTcGF3blRlbmFudFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBI6CgVpbWFnZRgDIAEoCUIrukgociYyJF4oW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyk/JBIyCglyZXNvdXJjZXMYBCABKAsyHy5sb2JzdGVyZC52bS52MS5UZW5hbnRSZXNvdXJjZXMSeAoGbGFiZWxzGAUgAygLMi4ubG9ic3RlcmQudm0udjEuU3Bhd25UZW5hbnRSZXF1ZXN0LkxhYmVsc0VudHJ5Qji6SDWaATIQICInciUyI15bYS16XShbYS16MC05Ll8tXXswLDYxfVthLXowLTldKT8kKgVyAyiAARIwCgZlZ3Jlc3MYBiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuRWdyZXNzUG9saWN5EjkKDm5ldHdvcmtfbGltaXRzGAcgASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMSeQoQZXh0cmFfaG9zdF9uYW1lcxgIIAMoCUJfukhckgFZEAgYASJTclEY/QEyTF4oW2EtejAtOV0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pP1wuKXsxLDh9W2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI9ChNTcGF3blRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCJKChBHZXRUZW5hbnRSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiaQoRR2V0VGVuYW50UmVzcG9uc2USJgoGdGVuYW50GAEgASgLMhYubG9ic3RlcmQudm0udjEuVGVuYW50EiwKBmhlYWx0aBgCIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlbmFudEhlYWx0aCJXCgxUZW5hbnRIZWFsdGgSFQoNYWdlbnRfYW5zd2VycxgBIAEoCBIwCgh3b3JrbG9hZBgCIAEoDjIeLmxvYnN0ZXJkLnZtLnYxLldvcmtsb2FkSGVhbHRoIkMKEkxpc3RUZW5hbnRzUmVxdWVzdBItCgRwYWdlGAEgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0Im4KE0xpc3RUZW5hbnRzUmVzcG9uc2USJwoHdGVuYW50cxgBIAMoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudBIuCgRwYWdlGAIgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXNwb25zZSItChNXYXRjaFRlbmFudHNSZXF1ZXN0EhYKDnN0YXJ0X3JldmlzaW9uGAEgASgEIncKFFdhdGNoVGVuYW50c1Jlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEEiYKBnRlbmFudBgCIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudBIPCgdyZW1vdmVkGAMgASgIEhQKDHNuYXBzaG90X2VuZBgEIAEoCCKrAQoZVXBkYXRlVGVuYW50RWdyZXNzUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEjgKBmVncmVzcxgDIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5FZ3Jlc3NQb2xpY3lCBrpIA8gBASJEChpVcGRhdGVUZW5hbnRFZ3Jlc3NSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiagoSRXZpY3RUZW5hbnRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQiFQoTRXZpY3RUZW5hbnRSZXNwb25zZSJsChRTdXNwZW5kVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj8KFVN1c3BlbmRUZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiawoTUmVzdW1lVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIj4KFFJlc3VtZVRlbmFudFJlc3BvbnNlEiYKBnRlbmFudBgBIAEoCzIWLmxvYnN0ZXJkLnZtLnYxLlRlbmFudCLFAQoRV2FrZVRlbmFudFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIkCgV2bV9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kEjQKBWNhdXNlGAQgASgOMhkubG9ic3RlcmQudm0udjEuV2FrZUNhdXNlQgq6SAeCAQQQASAAIjwKEldha2VUZW5hbnRSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQiawoTUmVwYWlyVGVuYW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kIm8KFFJlcGFpclRlbmFudFJlc3BvbnNlEisKBmJlZm9yZRgBIAMoCzIbLmxvYnN0ZXJkLnZtLnYxLlRlbmFudENoZWNrEioKBWFmdGVyGAIgAygLMhsubG9ic3RlcmQudm0udjEuVGVuYW50Q2hlY2siOwoLVGVuYW50Q2hlY2sSDAoEbmFtZRgBIAEoCRIOCgZwYXNzZWQYAiABKAgSDgoGZGV0YWlsGAMgASgJIrgBChFFeGVjVGVuYW50UmVxdWVzdBIwCgVzdGFydBgBIAEoCzIfLmxvYnN0ZXJkLnZtLnYxLkV4ZWNUZW5hbnRTdGFydEgAEhoKBXN0ZGluGAIgASgMQgm6SAZ6BBiAgARIABITCglzdGRpbl9lbmQYAyABKAhIABIuCgZyZXNpemUYBCABKAsyHC5sb2JzdGVyZC52bS52MS5UZXJtaW5hbFNpemVIAEIQCgdtZXNzYWdlEgW6SAIIASKfAQoPRXhlY1RlbmFudFN0YXJ0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSJAoHY29tbWFuZBgCIAMoCUITukgQkgENCAEQgAIiBnIEKICABBIuCgh0ZXJtaW5hbBgDIAEoCzIcLmxvYnN0ZXJkLnZtLnYxLlRlcm1pbmFsU2l6ZSJFCgxUZXJtaW5hbFNpemUSGwoHY29sdW1ucxgBIAEoDUIKukgHKgUY6AcoARIYCgRyb3dzGAIgASgNQgq6SAcqBRjoBygBIlgKEkV4ZWNUZW5hbnRSZXNwb25zZRIQCgZzdGRvdXQYASABKAxIABIQCgZzdGRlcnIYAiABKAxIABITCglleGl0X2NvZGUYAyABKAVIAEIJCgdtZXNzYWdlIrwBChdTdHJlYW1UZW5hbnRMb2dzUmVxdWVzdBI2CgRuYW1lGAEgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEjsKBnNvdXJjZRgCIAEoDjIfLmxvYnN0ZXJkLnZtLnYxLlRlbmFudExvZ1NvdXJjZUIKukgHggEEEAEgABIOCgZmb2xsb3cYAyABKAgSHAoKdGFpbF9saW5lcxgEIAEoDUIIukgFKgMYkE4iUgoYU3RyZWFtVGVuYW50TG9nc1Jlc3BvbnNlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGxpbmUYAiABKAkiqQEKEkFjcXVpcmVIb2xkUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEj0KCGR1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhC6SA3IAQGqAQciAwiQHCoAIlcKE0FjcXVpcmVIb2xkUmVzcG9uc2USDwoHaG9sZF9pZBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAikgEKElJlbGVhc2VIb2xkUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEiYKB2hvbGRfaWQYAyABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCIVChNSZWxlYXNlSG9sZFJlc3BvbnNlIpYBCgZCYWNrdXASEQoJYmFja3VwX2lkGAEgASgJEg4KBnRlbmFudBgCIAEoCRISCgpnZW5lcmF0aW9uGAMgASgNEhIKCnNpemVfYnl0ZXMYBCABKAQSLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGRpc2tfbWliGAYgASgNIpMBCgpCYWNrdXBXb3JrEiwKBGtpbmQYASABKA4yHi5sb2JzdGVyZC52bS52MS5CYWNrdXBXb3JrS2luZBISCgpkb25lX2J5dGVzGAIgASgEEhMKC3RvdGFsX2J5dGVzGAMgASgEEi4KCnN0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImsKE0NyZWF0ZUJhY2t1cFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JCI+ChRDcmVhdGVCYWNrdXBSZXNwb25zZRImCgZiYWNrdXAYASABKAsyFi5sb2JzdGVyZC52bS52MS5CYWNrdXAiewoSTGlzdEJhY2t1cHNSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSLQoEcGFnZRgCIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVxdWVzdCKYAQoTTGlzdEJhY2t1cHNSZXNwb25zZRInCgdiYWNrdXBzGAEgAygLMhYubG9ic3RlcmQudm0udjEuQmFja3VwEi4KBHBhZ2UYAiABKAsyIC5sb2JzdGVyZC5jb21tb24udjEuUGFnZVJlc3BvbnNlEigKBHdvcmsYAyADKAsyGi5sb2JzdGVyZC52bS52MS5CYWNrdXBXb3JrIpYBChRSZXN0b3JlQmFja3VwUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI2CgRuYW1lGAIgASgJQii6SCVyIzIhXlthLXpdKFthLXowLTktXXswLDM4fVthLXowLTldKT8kEigKCWJhY2t1cF9pZBgDIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIj8KFVJlc3RvcmVCYWNrdXBSZXNwb25zZRImCgZ0ZW5hbnQYASABKAsyFi5sb2JzdGVyZC52bS52MS5UZW5hbnQilQEKE0RlbGV0ZUJhY2t1cFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESNgoEbmFtZRgCIAEoCUIoukglciMyIV5bYS16XShbYS16MC05LV17MCwzOH1bYS16MC05XSk/JBIoCgliYWNrdXBfaWQYAyABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCIWChREZWxldGVCYWNrdXBSZXNwb25zZSJ3ChNFeHBvcnRCYWNrdXBSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSKAoJYmFja3VwX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQiXgoURXhwb3J0QmFja3VwUmVzcG9uc2USKAoGYmFja3VwGAEgASgLMhYubG9ic3RlcmQudm0udjEuQmFja3VwSAASEQoHY29udGVudBgCIAEoDEgAQgkKB21lc3NhZ2UieQoTSW1wb3J0QmFja3VwUmVxdWVzdBIyCgVzdGFydBgBIAEoCzIhLmxvYnN0ZXJkLnZtLnYxLkltcG9ydEJhY2t1cFN0YXJ0SAASHAoHY29udGVudBgCIAEoDEIJukgGegQYgIAgSABCEAoHbWVzc2FnZRIFukgCCAEijQEKEUltcG9ydEJhY2t1cFN0YXJ0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEjYKBG5hbWUYAiABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsMzh9W2EtejAtOV0pPyQSIgoKc2l6ZV9ieXRlcxgDIAEoBEIOukgLMgkYgICAgIBAKAEiPgoUSW1wb3J0QmFja3VwUmVzcG9uc2USJgoGYmFja3VwGAEgASgLMhYubG9ic3RlcmQudm0udjEuQmFja3VwKugBCgtUZW5hbnRTdGF0ZRIcChhURU5BTlRfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVURU5BTlRfU1RBVEVfU1BBV05JTkcQARIYChRURU5BTlRfU1RBVEVfUlVOTklORxACEhkKFVRFTkFOVF9TVEFURV9FVklDVElORxADEhsKF1RFTkFOVF9TVEFURV9TVVNQRU5ESU5HEAQSGgoWVEVOQU5UX1NUQVRFX1NVU1BFTkRFRBAFEhkKFVRFTkFOVF9TVEFURV9SRVNVTUlORxAGEhcKE1RFTkFOVF9TVEFURV9GQUlMRUQQByqnAQoOV29ya2xvYWRIZWFsdGgSHwobV09SS0xPQURfSEVBTFRIX1VOU1BFQ0lGSUVEEAASHAoYV09SS0xPQURfSEVBTFRIX1NUQVJUSU5HEAESGwoXV09SS0xPQURfSEVBTFRIX0hFQUxUSFkQAhIdChlXT1JLTE9BRF9IRUFMVEhfVU5IRUFMVEhZEAMSGgoWV09SS0xPQURfSEVBTFRIX0ZBSUxFRBAEKj8KCVdha2VDYXVzZRIaChZXQUtFX0NBVVNFX1VOU1BFQ0lGSUVEEAASFgoSV0FLRV9DQVVTRV9SRVFVRVNUEAEqjAEKD1RlbmFudExvZ1NvdXJjZRIhCh1URU5BTlRfTE9HX1NPVVJDRV9VTlNQRUNJRklFRBAAEhsKF1RFTkFOVF9MT0dfU09VUkNFX0FHRU5UEAESHgoaVEVOQU5UX0xPR19TT1VSQ0VfV09SS0xPQUQQAhIZChVURU5BTlRfTE9HX1NPVVJDRV9WTU0QAyqKAQoOQmFja3VwV29ya0tpbmQSIAocQkFDS1VQX1dPUktfS0lORF9VTlNQRUNJRklFRBAAEhsKF0JBQ0tVUF9XT1JLX0tJTkRfQ1JFQVRFEAESHAoYQkFDS1VQX1dPUktfS0lORF9SRVNUT1JFEAISGwoXQkFDS1VQX1dPUktfS0lORF9JTVBPUlQQAzLZDwoNVGVuYW50U2VydmljZRJfCgtTcGF3blRlbmFudBIiLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLlNwYXduVGVuYW50UmVzcG9uc2UiB5ACAoiyGQISWQoJR2V0VGVuYW50EiAubG9ic3RlcmQudm0udjEuR2V0VGVuYW50UmVxdWVzdBohLmxvYnN0ZXJkLnZtLnYxLkdldFRlbmFudFJlc3BvbnNlIgeQAgGIshkBEl8KC0xpc3RUZW5hbnRzEiIubG9ic3RlcmQudm0udjEuTGlzdFRlbmFudHNSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuTGlzdFRlbmFudHNSZXNwb25zZSIHkAIBiLIZARJhCgxXYXRjaFRlbmFudHMSIy5sb2JzdGVyZC52bS52MS5XYXRjaFRlbmFudHNSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuV2F0Y2hUZW5hbnRzUmVzcG9uc2UiBIiyGQEwARJ0ChJVcGRhdGVUZW5hbnRFZ3Jlc3MSKS5sb2JzdGVyZC52bS52MS5VcGRhdGVUZW5hbnRFZ3Jlc3NSZXF1ZXN0GioubG9ic3RlcmQudm0udjEuVXBkYXRlVGVuYW50RWdyZXNzUmVzcG9uc2UiB5ACAoiyGQISXwoLRXZpY3RUZW5hbnQSIi5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlcXVlc3QaIy5sb2JzdGVyZC52bS52MS5FdmljdFRlbmFudFJlc3BvbnNlIgeQAgKIshkDEmUKDVN1c3BlbmRUZW5hbnQSJC5sb2JzdGVyZC52bS52MS5TdXNwZW5kVGVuYW50UmVxdWVzdBolLmxvYnN0ZXJkLnZtLnYxLlN1c3BlbmRUZW5hbnRSZXNwb25zZSIHkAICiLIZAxJiCgxSZXN1bWVUZW5hbnQSIy5sb2JzdGVyZC52bS52MS5SZXN1bWVUZW5hbnRSZXF1ZXN0GiQubG9ic3RlcmQudm0udjEuUmVzdW1lVGVuYW50UmVzcG9uc2UiB5ACAoiyGQISXAoKV2FrZVRlbmFudBIhLmxvYnN0ZXJkLnZtLnYxLldha2VUZW5hbnRSZXF1ZXN0GiIubG9ic3RlcmQudm0udjEuV2FrZVRlbmFudFJlc3BvbnNlIgeQAgKIshkCEmIKDFJlcGFpclRlbmFudBIjLmxvYnN0ZXJkLnZtLnYxLlJlcGFpclRlbmFudFJlcXVlc3QaJC5sb2JzdGVyZC52bS52MS5SZXBhaXJUZW5hbnRSZXNwb25zZSIHkAICiLIZAhJdCgpFeGVjVGVuYW50EiEubG9ic3RlcmQudm0udjEuRXhlY1RlbmFudFJlcXVlc3QaIi5sb2JzdGVyZC52bS52MS5FeGVjVGVuYW50UmVzcG9uc2UiBIiyGQIoATABEm0KEFN0cmVhbVRlbmFudExvZ3MSJy5sb2JzdGVyZC52bS52MS5TdHJlYW1UZW5hbnRMb2dzUmVxdWVzdBooLmxvYnN0ZXJkLnZtLnYxLlN0cmVhbVRlbmFudExvZ3NSZXNwb25zZSIEiLIZBDABEl8KC0FjcXVpcmVIb2xkEiIubG9ic3RlcmQudm0udjEuQWNxdWlyZUhvbGRSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuQWNxdWlyZUhvbGRSZXNwb25zZSIHkAICiLIZARJfCgtSZWxlYXNlSG9sZBIiLmxvYnN0ZXJkLnZtLnYxLlJlbGVhc2VIb2xkUmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLlJlbGVhc2VIb2xkUmVzcG9uc2UiB5ACAoiyGQESYgoMQ3JlYXRlQmFja3VwEiMubG9ic3RlcmQudm0udjEuQ3JlYXRlQmFja3VwUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLkNyZWF0ZUJhY2t1cFJlc3BvbnNlIgeQAgKIshkCEl8KC0xpc3RCYWNrdXBzEiIubG9ic3RlcmQudm0udjEuTGlzdEJhY2t1cHNSZXF1ZXN0GiMubG9ic3RlcmQudm0udjEuTGlzdEJhY2t1cHNSZXNwb25zZSIHkAIBiLIZARJlCg1SZXN0b3JlQmFja3VwEiQubG9ic3RlcmQudm0udjEuUmVzdG9yZUJhY2t1cFJlcXVlc3QaJS5sb2JzdGVyZC52bS52MS5SZXN0b3JlQmFja3VwUmVzcG9uc2UiB5ACAoiyGQISYgoMRGVsZXRlQmFja3VwEiMubG9ic3RlcmQudm0udjEuRGVsZXRlQmFja3VwUmVxdWVzdBokLmxvYnN0ZXJkLnZtLnYxLkRlbGV0ZUJhY2t1cFJlc3BvbnNlIgeQAgKIshkDEmEKDEV4cG9ydEJhY2t1cBIjLmxvYnN0ZXJkLnZtLnYxLkV4cG9ydEJhY2t1cFJlcXVlc3QaJC5sb2JzdGVyZC52bS52MS5FeHBvcnRCYWNrdXBSZXNwb25zZSIEiLIZBDABEmEKDEltcG9ydEJhY2t1cBIjLmxvYnN0ZXJkLnZtLnYxLkltcG9ydEJhY2t1cFJlcXVlc3QaJC5sb2JzdGVyZC52bS52MS5JbXBvcnRCYWNrdXBSZXNwb25zZSIEiLIZAigBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common, file_lobsterd_common_v1_network]);
 
 /**
  * One tenant.
@@ -563,6 +563,57 @@ export const ResumeTenantResponseSchema: GenMessage<ResumeTenantResponse> = /*@_
   messageDesc(file_lobsterd_vm_v1_tenant, 18);
 
 /**
+ * @generated from message lobsterd.vm.v1.WakeTenantRequest
+ */
+export type WakeTenantRequest = Message<"lobsterd.vm.v1.WakeTenantRequest"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * Only this microVM: what is woken is what the caller knows, and not another tenant that has the name since.
+   *
+   * @generated from field: string vm_id = 3;
+   */
+  vmId: string;
+
+  /**
+   * @generated from field: lobsterd.vm.v1.WakeCause cause = 4;
+   */
+  cause: WakeCause;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.WakeTenantRequest.
+ * Use `create(WakeTenantRequestSchema)` to create a new message.
+ */
+export const WakeTenantRequestSchema: GenMessage<WakeTenantRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 19);
+
+/**
+ * @generated from message lobsterd.vm.v1.WakeTenantResponse
+ */
+export type WakeTenantResponse = Message<"lobsterd.vm.v1.WakeTenantResponse"> & {
+  /**
+   * @generated from field: lobsterd.vm.v1.Tenant tenant = 1;
+   */
+  tenant?: Tenant | undefined;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.WakeTenantResponse.
+ * Use `create(WakeTenantResponseSchema)` to create a new message.
+ */
+export const WakeTenantResponseSchema: GenMessage<WakeTenantResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_tenant, 20);
+
+/**
  * @generated from message lobsterd.vm.v1.RepairTenantRequest
  */
 export type RepairTenantRequest = Message<"lobsterd.vm.v1.RepairTenantRequest"> & {
@@ -582,7 +633,7 @@ export type RepairTenantRequest = Message<"lobsterd.vm.v1.RepairTenantRequest"> 
  * Use `create(RepairTenantRequestSchema)` to create a new message.
  */
 export const RepairTenantRequestSchema: GenMessage<RepairTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 19);
+  messageDesc(file_lobsterd_vm_v1_tenant, 21);
 
 /**
  * @generated from message lobsterd.vm.v1.RepairTenantResponse
@@ -604,7 +655,7 @@ export type RepairTenantResponse = Message<"lobsterd.vm.v1.RepairTenantResponse"
  * Use `create(RepairTenantResponseSchema)` to create a new message.
  */
 export const RepairTenantResponseSchema: GenMessage<RepairTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 20);
+  messageDesc(file_lobsterd_vm_v1_tenant, 22);
 
 /**
  * One check of a tenant, such as `vm.process` or `net.rules`.
@@ -633,7 +684,7 @@ export type TenantCheck = Message<"lobsterd.vm.v1.TenantCheck"> & {
  * Use `create(TenantCheckSchema)` to create a new message.
  */
 export const TenantCheckSchema: GenMessage<TenantCheck> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 21);
+  messageDesc(file_lobsterd_vm_v1_tenant, 23);
 
 /**
  * @generated from message lobsterd.vm.v1.ExecTenantRequest
@@ -674,7 +725,7 @@ export type ExecTenantRequest = Message<"lobsterd.vm.v1.ExecTenantRequest"> & {
  * Use `create(ExecTenantRequestSchema)` to create a new message.
  */
 export const ExecTenantRequestSchema: GenMessage<ExecTenantRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 22);
+  messageDesc(file_lobsterd_vm_v1_tenant, 24);
 
 /**
  * @generated from message lobsterd.vm.v1.ExecTenantStart
@@ -703,7 +754,7 @@ export type ExecTenantStart = Message<"lobsterd.vm.v1.ExecTenantStart"> & {
  * Use `create(ExecTenantStartSchema)` to create a new message.
  */
 export const ExecTenantStartSchema: GenMessage<ExecTenantStart> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 23);
+  messageDesc(file_lobsterd_vm_v1_tenant, 25);
 
 /**
  * @generated from message lobsterd.vm.v1.TerminalSize
@@ -725,7 +776,7 @@ export type TerminalSize = Message<"lobsterd.vm.v1.TerminalSize"> & {
  * Use `create(TerminalSizeSchema)` to create a new message.
  */
 export const TerminalSizeSchema: GenMessage<TerminalSize> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 24);
+  messageDesc(file_lobsterd_vm_v1_tenant, 26);
 
 /**
  * @generated from message lobsterd.vm.v1.ExecTenantResponse
@@ -762,7 +813,7 @@ export type ExecTenantResponse = Message<"lobsterd.vm.v1.ExecTenantResponse"> & 
  * Use `create(ExecTenantResponseSchema)` to create a new message.
  */
 export const ExecTenantResponseSchema: GenMessage<ExecTenantResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 25);
+  messageDesc(file_lobsterd_vm_v1_tenant, 27);
 
 /**
  * @generated from message lobsterd.vm.v1.StreamTenantLogsRequest
@@ -796,7 +847,7 @@ export type StreamTenantLogsRequest = Message<"lobsterd.vm.v1.StreamTenantLogsRe
  * Use `create(StreamTenantLogsRequestSchema)` to create a new message.
  */
 export const StreamTenantLogsRequestSchema: GenMessage<StreamTenantLogsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 26);
+  messageDesc(file_lobsterd_vm_v1_tenant, 28);
 
 /**
  * @generated from message lobsterd.vm.v1.StreamTenantLogsResponse
@@ -818,7 +869,7 @@ export type StreamTenantLogsResponse = Message<"lobsterd.vm.v1.StreamTenantLogsR
  * Use `create(StreamTenantLogsResponseSchema)` to create a new message.
  */
 export const StreamTenantLogsResponseSchema: GenMessage<StreamTenantLogsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 27);
+  messageDesc(file_lobsterd_vm_v1_tenant, 29);
 
 /**
  * @generated from message lobsterd.vm.v1.AcquireHoldRequest
@@ -845,7 +896,7 @@ export type AcquireHoldRequest = Message<"lobsterd.vm.v1.AcquireHoldRequest"> & 
  * Use `create(AcquireHoldRequestSchema)` to create a new message.
  */
 export const AcquireHoldRequestSchema: GenMessage<AcquireHoldRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 28);
+  messageDesc(file_lobsterd_vm_v1_tenant, 30);
 
 /**
  * @generated from message lobsterd.vm.v1.AcquireHoldResponse
@@ -867,7 +918,7 @@ export type AcquireHoldResponse = Message<"lobsterd.vm.v1.AcquireHoldResponse"> 
  * Use `create(AcquireHoldResponseSchema)` to create a new message.
  */
 export const AcquireHoldResponseSchema: GenMessage<AcquireHoldResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 29);
+  messageDesc(file_lobsterd_vm_v1_tenant, 31);
 
 /**
  * @generated from message lobsterd.vm.v1.ReleaseHoldRequest
@@ -894,7 +945,7 @@ export type ReleaseHoldRequest = Message<"lobsterd.vm.v1.ReleaseHoldRequest"> & 
  * Use `create(ReleaseHoldRequestSchema)` to create a new message.
  */
 export const ReleaseHoldRequestSchema: GenMessage<ReleaseHoldRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 30);
+  messageDesc(file_lobsterd_vm_v1_tenant, 32);
 
 /**
  * @generated from message lobsterd.vm.v1.ReleaseHoldResponse
@@ -907,7 +958,7 @@ export type ReleaseHoldResponse = Message<"lobsterd.vm.v1.ReleaseHoldResponse"> 
  * Use `create(ReleaseHoldResponseSchema)` to create a new message.
  */
 export const ReleaseHoldResponseSchema: GenMessage<ReleaseHoldResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 31);
+  messageDesc(file_lobsterd_vm_v1_tenant, 33);
 
 /**
  * A sealed copy of a tenant's disk.
@@ -957,7 +1008,7 @@ export type Backup = Message<"lobsterd.vm.v1.Backup"> & {
  * Use `create(BackupSchema)` to create a new message.
  */
 export const BackupSchema: GenMessage<Backup> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 32);
+  messageDesc(file_lobsterd_vm_v1_tenant, 34);
 
 /**
  * Something that is being done with a tenant's backups. A hint: only the answer of the call counts.
@@ -993,7 +1044,7 @@ export type BackupWork = Message<"lobsterd.vm.v1.BackupWork"> & {
  * Use `create(BackupWorkSchema)` to create a new message.
  */
 export const BackupWorkSchema: GenMessage<BackupWork> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 33);
+  messageDesc(file_lobsterd_vm_v1_tenant, 35);
 
 /**
  * @generated from message lobsterd.vm.v1.CreateBackupRequest
@@ -1015,7 +1066,7 @@ export type CreateBackupRequest = Message<"lobsterd.vm.v1.CreateBackupRequest"> 
  * Use `create(CreateBackupRequestSchema)` to create a new message.
  */
 export const CreateBackupRequestSchema: GenMessage<CreateBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 34);
+  messageDesc(file_lobsterd_vm_v1_tenant, 36);
 
 /**
  * @generated from message lobsterd.vm.v1.CreateBackupResponse
@@ -1032,7 +1083,7 @@ export type CreateBackupResponse = Message<"lobsterd.vm.v1.CreateBackupResponse"
  * Use `create(CreateBackupResponseSchema)` to create a new message.
  */
 export const CreateBackupResponseSchema: GenMessage<CreateBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 35);
+  messageDesc(file_lobsterd_vm_v1_tenant, 37);
 
 /**
  * @generated from message lobsterd.vm.v1.ListBackupsRequest
@@ -1054,7 +1105,7 @@ export type ListBackupsRequest = Message<"lobsterd.vm.v1.ListBackupsRequest"> & 
  * Use `create(ListBackupsRequestSchema)` to create a new message.
  */
 export const ListBackupsRequestSchema: GenMessage<ListBackupsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 36);
+  messageDesc(file_lobsterd_vm_v1_tenant, 38);
 
 /**
  * @generated from message lobsterd.vm.v1.ListBackupsResponse
@@ -1081,7 +1132,7 @@ export type ListBackupsResponse = Message<"lobsterd.vm.v1.ListBackupsResponse"> 
  * Use `create(ListBackupsResponseSchema)` to create a new message.
  */
 export const ListBackupsResponseSchema: GenMessage<ListBackupsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 37);
+  messageDesc(file_lobsterd_vm_v1_tenant, 39);
 
 /**
  * @generated from message lobsterd.vm.v1.RestoreBackupRequest
@@ -1110,7 +1161,7 @@ export type RestoreBackupRequest = Message<"lobsterd.vm.v1.RestoreBackupRequest"
  * Use `create(RestoreBackupRequestSchema)` to create a new message.
  */
 export const RestoreBackupRequestSchema: GenMessage<RestoreBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 38);
+  messageDesc(file_lobsterd_vm_v1_tenant, 40);
 
 /**
  * @generated from message lobsterd.vm.v1.RestoreBackupResponse
@@ -1127,7 +1178,7 @@ export type RestoreBackupResponse = Message<"lobsterd.vm.v1.RestoreBackupRespons
  * Use `create(RestoreBackupResponseSchema)` to create a new message.
  */
 export const RestoreBackupResponseSchema: GenMessage<RestoreBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 39);
+  messageDesc(file_lobsterd_vm_v1_tenant, 41);
 
 /**
  * @generated from message lobsterd.vm.v1.DeleteBackupRequest
@@ -1154,7 +1205,7 @@ export type DeleteBackupRequest = Message<"lobsterd.vm.v1.DeleteBackupRequest"> 
  * Use `create(DeleteBackupRequestSchema)` to create a new message.
  */
 export const DeleteBackupRequestSchema: GenMessage<DeleteBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 40);
+  messageDesc(file_lobsterd_vm_v1_tenant, 42);
 
 /**
  * @generated from message lobsterd.vm.v1.DeleteBackupResponse
@@ -1167,7 +1218,7 @@ export type DeleteBackupResponse = Message<"lobsterd.vm.v1.DeleteBackupResponse"
  * Use `create(DeleteBackupResponseSchema)` to create a new message.
  */
 export const DeleteBackupResponseSchema: GenMessage<DeleteBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 41);
+  messageDesc(file_lobsterd_vm_v1_tenant, 43);
 
 /**
  * @generated from message lobsterd.vm.v1.ExportBackupRequest
@@ -1189,7 +1240,7 @@ export type ExportBackupRequest = Message<"lobsterd.vm.v1.ExportBackupRequest"> 
  * Use `create(ExportBackupRequestSchema)` to create a new message.
  */
 export const ExportBackupRequestSchema: GenMessage<ExportBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 42);
+  messageDesc(file_lobsterd_vm_v1_tenant, 44);
 
 /**
  * @generated from message lobsterd.vm.v1.ExportBackupResponse
@@ -1220,7 +1271,7 @@ export type ExportBackupResponse = Message<"lobsterd.vm.v1.ExportBackupResponse"
  * Use `create(ExportBackupResponseSchema)` to create a new message.
  */
 export const ExportBackupResponseSchema: GenMessage<ExportBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 43);
+  messageDesc(file_lobsterd_vm_v1_tenant, 45);
 
 /**
  * @generated from message lobsterd.vm.v1.ImportBackupRequest
@@ -1249,7 +1300,7 @@ export type ImportBackupRequest = Message<"lobsterd.vm.v1.ImportBackupRequest"> 
  * Use `create(ImportBackupRequestSchema)` to create a new message.
  */
 export const ImportBackupRequestSchema: GenMessage<ImportBackupRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 44);
+  messageDesc(file_lobsterd_vm_v1_tenant, 46);
 
 /**
  * @generated from message lobsterd.vm.v1.ImportBackupStart
@@ -1280,7 +1331,7 @@ export type ImportBackupStart = Message<"lobsterd.vm.v1.ImportBackupStart"> & {
  * Use `create(ImportBackupStartSchema)` to create a new message.
  */
 export const ImportBackupStartSchema: GenMessage<ImportBackupStart> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 45);
+  messageDesc(file_lobsterd_vm_v1_tenant, 47);
 
 /**
  * @generated from message lobsterd.vm.v1.ImportBackupResponse
@@ -1297,7 +1348,7 @@ export type ImportBackupResponse = Message<"lobsterd.vm.v1.ImportBackupResponse"
  * Use `create(ImportBackupResponseSchema)` to create a new message.
  */
 export const ImportBackupResponseSchema: GenMessage<ImportBackupResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_tenant, 46);
+  messageDesc(file_lobsterd_vm_v1_tenant, 48);
 
 /**
  * @generated from enum lobsterd.vm.v1.TenantState
@@ -1409,6 +1460,38 @@ export const WorkloadHealthSchema: GenEnum<WorkloadHealth> = /*@__PURE__*/
   enumDesc(file_lobsterd_vm_v1_tenant, 1);
 
 /**
+ * Why a tenant is woken.
+ *
+ * @generated from enum lobsterd.vm.v1.WakeCause
+ */
+export const WakeCause = {
+  /**
+   * @generated from enum value: WAKE_CAUSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * A request over HTTPS to one of its names.
+   *
+   * @generated from enum value: WAKE_CAUSE_REQUEST = 1;
+   */
+  REQUEST: 1,
+} as const;
+
+/**
+ * Why a tenant is woken.
+ *
+ * @generated from enum lobsterd.vm.v1.WakeCause
+ */
+export type WakeCause = (typeof WakeCause)[keyof typeof WakeCause] | UnknownEnum;
+
+/**
+ * Describes the enum lobsterd.vm.v1.WakeCause.
+ */
+export const WakeCauseSchema: GenEnum<WakeCause> = /*@__PURE__*/
+  enumDesc(file_lobsterd_vm_v1_tenant, 2);
+
+/**
  * @generated from enum lobsterd.vm.v1.TenantLogSource
  */
 export const TenantLogSource = {
@@ -1444,7 +1527,7 @@ export type TenantLogSource = (typeof TenantLogSource)[keyof typeof TenantLogSou
  * Describes the enum lobsterd.vm.v1.TenantLogSource.
  */
 export const TenantLogSourceSchema: GenEnum<TenantLogSource> = /*@__PURE__*/
-  enumDesc(file_lobsterd_vm_v1_tenant, 2);
+  enumDesc(file_lobsterd_vm_v1_tenant, 3);
 
 /**
  * @generated from enum lobsterd.vm.v1.BackupWorkKind
@@ -1480,7 +1563,7 @@ export type BackupWorkKind = (typeof BackupWorkKind)[keyof typeof BackupWorkKind
  * Describes the enum lobsterd.vm.v1.BackupWorkKind.
  */
 export const BackupWorkKindSchema: GenEnum<BackupWorkKind> = /*@__PURE__*/
-  enumDesc(file_lobsterd_vm_v1_tenant, 3);
+  enumDesc(file_lobsterd_vm_v1_tenant, 4);
 
 /**
  * The life of tenants. A write with a `request_id` seen before gives the same answer and has one effect.
@@ -1562,6 +1645,18 @@ export const TenantService: GenService<{
     methodKind: "unary";
     input: typeof ResumeTenantRequestSchema;
     output: typeof ResumeTenantResponseSchema;
+  },
+  /**
+   * Resumes a suspended tenant because somebody asks for it; only services call it. Wakes are budgeted, and a refusal has `retry_after_s` in its
+   * metadata: WAKE_HOST_BUDGET when as many wakes as may be are under way and wait, WAKE_TENANT_BUDGET when the tenant was woken as often as it may
+   * be in an hour. Calls for one tenant at a time share one resume. A tenant that runs is an answer.
+   *
+   * @generated from rpc lobsterd.vm.v1.TenantService.WakeTenant
+   */
+  wakeTenant: {
+    methodKind: "unary";
+    input: typeof WakeTenantRequestSchema;
+    output: typeof WakeTenantResponseSchema;
   },
   /**
    * Checks, repairs and checks again.

@@ -64,6 +64,19 @@ export function openQemuVmm(host: QemuHost, { stallMs }: QemuOptions = {}): VmmP
     remove: (vmId) => take(vmId, () => host.remove(vmId)),
     save: (vmId, sink) =>
       take(vmId, () => save(host, vmId, sink, stallMs)).finally(() => sink.writableFinished || sink.destroy()),
+    readDisk: (vmId) => take(vmId, () => host.readDisk(vmId)),
+    writeDisk: (vmId, disk) => host.writeDisk(vmId, disk),
+    replaceDisk: (vmId) => take(vmId, () => host.replaceDisk(vmId)),
+    pause: (vmId) =>
+      take(vmId, () =>
+        withMonitor(host, vmId, async (monitor) => {
+          const status = await statusOf(monitor);
+          if (status !== "running" && status !== "paused")
+            throw vmmFail("WRONG_STATE", `it cannot be paused: ${JSON.stringify(status)}`);
+          // Returns when what the guest had written is out of QEMU.
+          if (status === "running") await monitor.execute("stop", anything);
+        }),
+      ),
     unpause: (vmId) =>
       take(vmId, () =>
         withMonitor(host, vmId, async (monitor) => {

@@ -3,11 +3,12 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { filesBelow, Marker } from "./canary/search.ts";
 import { clearFault, faultReached, setFault } from "./faults/control.ts";
 import { killAt, processesOfSlot, runDir, type Sleeper, sealedDir, spawnSleeper, spoolDir } from "./sleep/sleeper.ts";
-import { ask, assertUnchangedSince, env, evict, giveSecret, settledInventory, whoami } from "./subject.ts";
+import { assertUnchangedSince, clients, env, evict, giveSecret, settledInventory, whoami } from "./subject.ts";
 
 const name = "sleeper";
 let inventory: readonly string[] = [];
@@ -46,14 +47,14 @@ test("while a state is sealed the marker is in the spool, and in no file of the 
   assert.equal((await suspending).state, TenantState.SUSPENDED);
 });
 
-test("a suspended tenant is one sealed file: no plain text, no process and no route", async () => {
+test("a suspended tenant is one sealed file: no plain text, no process, and a route that is asleep", async () => {
   const { vmId, slot } = sleeper.tenant;
   assert.deepEqual(readdirSync(sealedDir), [`${vmId}-1.sealed`]);
   assert.deepEqual(readdirSync(spoolDir), []);
   assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
   assert.deepEqual(processesOfSlot(slot), []);
-  const status = await ask(name).then((answer) => answer.status);
-  assert.ok(status >= 400, `answered ${status}`);
+  const { route } = await clients.routes.getRoute({ tenant: name });
+  assert.deepEqual([route?.state, route?.guestAddress], [RouteState.ASLEEP, ""]);
   const refusal = await sleeper.suspend().catch(reasonOf);
   assert.equal(refusal, "TENANT_NOT_RUNNING");
 });

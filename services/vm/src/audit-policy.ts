@@ -1,6 +1,11 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { AuditPolicy, AuditSink } from "@lobsterd/chassis/audit.ts";
-import type { ExecTenantRequest, ImportBackupRequest } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import type {
+  ExecTenantRequest,
+  ImportBackupRequest,
+  WakeTenantRequest,
+} from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { causeText } from "./wakes/wake-cause.ts";
 
 /** The tenant that a request names, if it names one. */
 function named(request: Message) {
@@ -25,6 +30,12 @@ function startedImport(request: Message) {
   return { tenant: message.case === "start" ? message.value.name : "", resource: "" };
 }
 
+/** A wake has no person behind it: what caused it is its resource. */
+function woken(request: Message) {
+  const { name, cause } = request as WakeTenantRequest;
+  return { tenant: name, resource: `cause:${causeText(cause)}` };
+}
+
 /** Which calls are recorded before and after: giving a tenant a microVM or a reach waits for audit, taking it away does not. */
 export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolicy {
   return {
@@ -36,6 +47,7 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
       ExecTenant: { kind: "widening", describe: started },
       StreamTenantLogs: { kind: "widening", describe: named },
       ResumeTenant: { kind: "widening", describe: named },
+      WakeTenant: { kind: "widening", describe: woken },
       SuspendTenant: { kind: "narrowing", describe: named },
       CreateBackup: { kind: "widening", describe: named },
       RestoreBackup: { kind: "widening", describe: namedBackup },

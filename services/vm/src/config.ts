@@ -98,6 +98,36 @@ export const configSchema = commonConfigSchema.extend({
   maxBackupsMib: z.number().int().min(1).default(102_400).describe("what all backups of this host may take together"),
   concurrentBackups: z.number().int().min(1).default(1).describe("backups, restores and imports at once"),
   maxQueuedBackups: z.number().int().min(0).default(16).describe("how many of them may wait; more are refused"),
+  concurrentWakes: z
+    .number()
+    .int()
+    .min(1)
+    .max(1024)
+    .default(() => availableParallelism())
+    .describe(
+      "tenants that are woken by requests at once (default: number of cores); each takes a place among the boots",
+    ),
+  maxQueuedWakes: z
+    .number()
+    .int()
+    .min(0)
+    .max(1024)
+    .default(16)
+    .describe("wakes that may wait for one of these; more are refused"),
+  wakesPerHour: z
+    .number()
+    .int()
+    .min(1)
+    .max(3600)
+    .default(20)
+    .describe("how often a tenant is woken by requests in an hour"),
+  minimumRunMs: z
+    .number()
+    .int()
+    .min(0)
+    .max(3_600_000)
+    .default(60_000)
+    .describe("how long a tenant runs after a wake before it may be suspended for being idle"),
   renewalIntervalMs: z
     .number()
     .int()

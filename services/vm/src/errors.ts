@@ -33,6 +33,10 @@ export const fail = defineErrors("vm.lobsterd", {
   RESUME_LIMIT_EXCEEDED: Code.DeadlineExceeded,
   RESUME_INCOMPLETE: Code.Unavailable,
   RESUME_FAILED: Code.Internal,
+  /** As many wakes as this host takes are under way and wait. Metadata `retry_after_s`. */
+  WAKE_HOST_BUDGET: Code.ResourceExhausted,
+  /** The tenant was woken as often as it may be in an hour. Metadata `retry_after_s`. */
+  WAKE_TENANT_BUDGET: Code.ResourceExhausted,
   ROLLBACK: Code.FailedPrecondition,
   STATE_BROKEN: Code.DataLoss,
   MACHINE_DIFFERS: Code.FailedPrecondition,

@@ -19,6 +19,8 @@ export interface TenantEvents {
   tenantSuspendFailed(tenant: TenantRecord, error: unknown): void;
   /** `isFresh`: from its disk, because its memory could not be brought back. */
   tenantResumed(tenant: TenantRecord, isFresh: boolean): void;
+  /** Beside `tenantResumed`: somebody's request woke it, and waited so long. */
+  tenantWoken(tenant: TenantRecord, cause: string, durationMs: number): void;
   tenantResumeFailed(tenant: TenantRecord, error: unknown): void;
   /** A sealed state is not the tenant's last one, or is not whole: somebody changed it. */
   sealedStateRefused(tenant: TenantRecord, reason: string): void;
@@ -73,6 +75,10 @@ export function createTenantEvents(bus: EventBus | undefined, logger: Logger): T
       if (isFresh) logger.warn(facts(tenant), "tenant booted from its disk, its memory is lost");
       else logger.info(facts(tenant), "tenant resumed");
       publish("resumed", tenant, { isFresh });
+    },
+    tenantWoken: (tenant, cause, durationMs) => {
+      logger.info({ ...facts(tenant), cause, durationMs }, "tenant woken");
+      publish("woken", tenant, { cause, durationMs });
     },
     tenantResumeFailed: (tenant, error) => {
       const reason = reasonOf(error) ?? "INTERNAL";

@@ -57,6 +57,13 @@ export const vmMetrics = defineMetrics({
     unit: "{answer}",
     description: "Answers of guests outside their contract",
   },
+  wakes: {
+    name: "lobsterd.vm.wakes",
+    kind: "counter",
+    unit: "{wake}",
+    description: "Wakes of tenants for requests, by how they ended",
+    attributes: { outcome: ["woken", "refused-by-host-budget", "refused-by-tenant-budget", "failed"] },
+  },
   renewals: {
     name: "lobsterd.vm.identity_renewals",
     kind: "counter",

@@ -18,6 +18,7 @@ import { spawnTenant } from "./rpc/spawn-tenant.ts";
 import { streamTenantLogs } from "./rpc/stream-tenant-logs.ts";
 import { suspendTenant } from "./rpc/suspend-tenant.ts";
 import { updateTenantEgress } from "./rpc/update-tenant-egress.ts";
+import { wakeTenant } from "./rpc/wake-tenant.ts";
 import { watchTenants } from "./rpc/watch-tenants.ts";
 import type { VmContext } from "./service.ts";
 
@@ -33,7 +34,7 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       evictTenant: evictTenant(context),
       suspendTenant: suspendTenant(context),
       resumeTenant: resumeTenant(context),
-      wakeTenant: unimplemented,
+      wakeTenant: wakeTenant(context),
       repairTenant: unimplemented,
       execTenant: execTenant(context),
       streamTenantLogs: streamTenantLogs(context),

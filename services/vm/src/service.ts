@@ -54,6 +54,8 @@ import { openTenantStore, type TenantStore } from "./store/tenants.ts";
 import { type LaunchedVmm, openVmmByLauncher } from "./vmm/by-launcher.ts";
 import { openLauncherClient } from "./vmm/launcher-client.ts";
 import type { VmmPort } from "./vmm/port.ts";
+import { createTenantWakes, type TenantWakes } from "./wakes/tenant-wakes.ts";
+import { openWakeStore } from "./wakes/wake-store.ts";
 
 /** What the RPCs work with. */
 export interface VmContext {
@@ -62,6 +64,7 @@ export interface VmContext {
   readonly changes: TenantChanges;
   readonly operations: TenantOperations;
   readonly backups: BackupOperations;
+  readonly wakes: TenantWakes;
   readonly requests: RequestLog;
   readonly bootQueue: BootQueue;
   readonly images: ImageCatalogue;
@@ -141,6 +144,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     changes: openTenantChanges(database),
     operations,
     backups,
+    wakes: createTenantWakes(life, openWakeStore(database)),
     requests,
     bootQueue,
     images,
@@ -177,6 +181,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     methodDeadlinesMs: {
       ...{ SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs, SuspendTenant: slowCallsMs, ResumeTenant: slowCallsMs },
       ...{ CreateBackup: backupsMs, RestoreBackup: backupsMs, ExportBackup: backupsMs, ImportBackup: backupsMs },
+      WakeTenant: slowCallsMs,
       ...{ WatchTenants: streamsMs, StreamTenantLogs: streamsMs, ExecTenant: streamsMs },
     },
   });

@@ -29,6 +29,7 @@ import {
   ListRoutesResponseSchema,
   PublishRouteResponseSchema,
   RouteService,
+  RouteState,
   WithdrawRouteResponseSchema,
 } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import {
@@ -53,6 +54,7 @@ export type Failure =
   | "detachNetwork"
   | "updateNetworkEgress"
   | "publishRoute"
+  | "sleepRoute"
   | "withdrawRoute"
   | "issueGuestIdentity"
   | "injectSecrets"
@@ -92,6 +94,8 @@ export interface FakeNetwork {
 /** A route as it was asked for. */
 export interface FakeRoute {
   readonly vmId: string;
+  readonly generation: number;
+  readonly state: RouteState;
   readonly extraHostNames: readonly string[];
 }
 
@@ -189,10 +193,15 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         }),
     });
     service(RouteService, {
-      publishRoute: ({ tenant, vmId, extraHostNames }) => {
-        admit("publishRoute");
-        routes.set(tenant, { vmId, extraHostNames });
-        attempt("publishRoute");
+      publishRoute: ({ tenant, vmId, generation, state, extraHostNames }) => {
+        const what = state === RouteState.ASLEEP ? "sleepRoute" : "publishRoute";
+        admit(what);
+        // As `proxy` has it: a generation is awake, then asleep, and then there is a later one.
+        const before = routes.get(tenant) ?? { generation: 0, state: RouteState.AWAKE };
+        const isBack = generation === before.generation && state < before.state;
+        if (generation < before.generation || isBack) throw new ConnectError("stale", Code.FailedPrecondition);
+        routes.set(tenant, { vmId, generation, state, extraHostNames });
+        attempt(what);
         return create(PublishRouteResponseSchema);
       },
       withdrawRoute: ({ tenant, vmId }) => {
@@ -203,9 +212,8 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       },
       listRoutes: () =>
         create(ListRoutesResponseSchema, {
-          routes: [...routes].map(([tenant, { vmId, extraHostNames }]) => ({
-            tenant,
-            vmId,
+          routes: [...routes].map(([tenant, { vmId, generation, state, extraHostNames }]) => ({
+            ...{ tenant, vmId, generation, state },
             extraHostNames: [...extraHostNames],
           })),
         }),
@@ -357,7 +365,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     inventory: async () =>
       [
         ...[...networks.keys()].map((vmId) => `network ${vmId}`),
-        ...[...routes.keys()].map((tenant) => `route ${tenant}`),
+        ...[...routes].map(([tenant, { state }]) => `${state === RouteState.ASLEEP ? "asleep-" : ""}route ${tenant}`),
         ...[...identities].map((vmId) => `identity ${vmId}`),
         ...(await vmm.list()).map(({ vmId }) => `microvm ${vmId}`),
         ...["sealed", "spool", "backups"]

@@ -14,6 +14,8 @@ import { createPosture, type HostPosture } from "../posture/posture.ts";
 import { openSealedStateStore } from "../store/sealed-states.ts";
 import { openSlotStore } from "../store/slots.ts";
 import { openTenantStore } from "../store/tenants.ts";
+import { createTenantWakes } from "../wakes/tenant-wakes.ts";
+import { openWakeStore } from "../wakes/wake-store.ts";
 import { createBootQueue } from "./boot-queue.ts";
 import type { FakeHost } from "./fake-host.ts";
 import { type Journal, openJournal, type StepObserver } from "./journal.ts";
@@ -111,6 +113,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
     operations,
     backups: createBackupOperations(life, operations.spawn),
     backupParts: backups,
+    wakes: createTenantWakes(life, openWakeStore(database)),
   };
 }
 
@@ -124,6 +127,7 @@ function listen(told: string[], audited: AuditEntry[]) {
     tenantSuspended: ({ name }) => void told.push(`event suspended ${name}`),
     tenantSuspendFailed: ({ name }, error) => void told.push(`event suspend-failed ${name} ${reasonOf(error) ?? ""}`),
     tenantResumed: ({ name }, isFresh) => void told.push(`event resumed ${name}${isFresh ? " fresh" : ""}`),
+    tenantWoken: ({ name }, cause) => void told.push(`event woken ${name} ${cause}`),
     tenantResumeFailed: ({ name }, error) => void told.push(`event resume-failed ${name} ${reasonOf(error) ?? ""}`),
     backupCreated: ({ name }) => void told.push(`event backup-created ${name}`),
     backupFailed: ({ name }, error) => void told.push(`event backup-failed ${name} ${reasonOf(error) ?? ""}`),

@@ -36,7 +36,7 @@ export type SpawnStep = (typeof spawnSteps)[number];
 
 /** Steps of a suspend in their order; the sealed state's row is written between `seal-state` and `stop-microvm`. */
 export const suspendSteps = [
-  "withdraw-route",
+  "sleep-route",
   "quiesce-guest",
   "save-state",
   "seal-state",

@@ -22,7 +22,9 @@ function ground() {
     ...run,
     host,
     operations: measuredOperations(run.operations),
-    [Symbol.dispose]: () => gauges.forEach((gauge) => gauge[Symbol.dispose]()),
+    [Symbol.dispose]: () => {
+      for (const gauge of gauges) gauge[Symbol.dispose]();
+    },
   };
 }
 

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
 import { migrations } from "../store/schema.ts";
 import { type VmStart, vmmFail } from "../vmm/port.ts";
@@ -324,7 +325,7 @@ test("reconcile removes what belongs to no tenant, restores what a tenant misses
   const { vmId } = await operations.spawn(wish("demo"));
   const stray = "f".repeat(32);
   host.networks.set(stray, { slot: 3 });
-  host.routes.set("stray", { vmId: stray, extraHostNames: [] });
+  host.routes.set("stray", { vmId: stray, generation: 1, state: RouteState.AWAKE, extraHostNames: [] });
   await host.parts.vmm.prepare({ vmId: stray, slot: 3, image: "base", overlayMib: 64 });
   host.networks.delete(vmId);
   host.routes.delete("demo");
@@ -344,7 +345,7 @@ test("a stray that cannot be removed holds up no other repair, and comes again",
   const stray = "1".repeat(32);
   for (const [slot, id] of [stubborn, stray].entries()) {
     host.networks.set(id, { slot: slot + 1, egress: undefined });
-    host.routes.set(`stray-${slot}`, { vmId: id, extraHostNames: [] });
+    host.routes.set(`stray-${slot}`, { vmId: id, generation: 1, state: RouteState.AWAKE, extraHostNames: [] });
     await host.parts.vmm.prepare({ vmId: id, slot: slot + 1, image: "base", overlayMib: 64 });
   }
   host.networks.delete(vmId);

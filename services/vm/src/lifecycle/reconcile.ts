@@ -1,15 +1,16 @@
 import { randomUUID } from "node:crypto";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
+import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { settleRestore } from "../backups/restore-over.ts";
 import { tidyBackups } from "../backups/retention.ts";
 import { settleBackup } from "../backups/settle-backup.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantPhase, TenantRecord } from "../store/tenants.ts";
 import { convergeEgress, reattachNetwork } from "./egress.ts";
 import { finishInterrupted } from "./interrupted.ts";
 import type { OpenOperation, OperationKind } from "./journal.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { settleSleep, sweepSleepFiles } from "./settle-sleep.ts";
-import { publishTenantRoute } from "./tenant-route.ts";
+import { publishTenantRoute, putRouteToSleep } from "./tenant-route.ts";
 
 /** Rows of a page, and the most pages read: a peer that lies about its size must not keep the reconciler busy for ever. */
 const pageSize = 500;
@@ -56,8 +57,8 @@ function isKnown(life: Lifecycle, vmId: string): boolean {
   return life.tenants.findByVm(vmId) !== undefined;
 }
 
-function settledTenants(life: Lifecycle): readonly TenantRecord[] {
-  return life.tenants.all().filter(({ phase, vmId }) => phase === "running" && life.journal.find(vmId) === undefined);
+function settledTenants(life: Lifecycle, wanted: TenantPhase = "running"): readonly TenantRecord[] {
+  return life.tenants.all().filter(({ phase, vmId }) => phase === wanted && life.journal.find(vmId) === undefined);
 }
 
 async function reconcileMicroVms(life: Lifecycle): Promise<void> {
@@ -95,7 +96,7 @@ async function reconcileNetworks(life: Lifecycle): Promise<void> {
 }
 
 async function reconcileRoutes(life: Lifecycle): Promise<void> {
-  const expected = settledTenants(life);
+  const expected = [...settledTenants(life), ...settledTenants(life, "suspended")];
   const actual = await everyPage(async (pageToken) => {
     const { routes, page } = await life.parts.proxy.listRoutes({ page: { pageSize, pageToken } });
     return { rows: routes, next: page?.nextPageToken ?? "" };
@@ -106,11 +107,18 @@ async function reconcileRoutes(life: Lifecycle): Promise<void> {
       life.parts.proxy.withdrawRoute({ requestId: randomUUID(), tenant, vmId }),
     );
   }
-  const published = new Map(actual.map(({ vmId, extraHostNames }) => [vmId, extraHostNames.join()]));
-  const wrong = expected.filter(({ vmId, extraHostNames }) => published.get(vmId) !== extraHostNames.join());
+  const published = new Map(
+    actual.map(({ vmId, state, extraHostNames }) => [vmId, [state === RouteState.ASLEEP, ...extraHostNames].join()]),
+  );
+  const wrong = expected.filter(
+    ({ vmId, phase, extraHostNames }) => published.get(vmId) !== [phase === "suspended", ...extraHostNames].join(),
+  );
   for (const tenant of wrong) {
-    if (life.tenants.findByVm(tenant.vmId)?.phase !== "running") continue;
-    await attempt(life, "republish-route", tenant.vmId, () => publishTenantRoute(life.parts, tenant));
+    const { phase, vmId } = tenant;
+    if (life.tenants.findByVm(vmId)?.phase !== phase) continue;
+    // What changes meanwhile is under a later generation, and `proxy` goes back to none.
+    const publish = phase === "suspended" ? putRouteToSleep : publishTenantRoute;
+    await attempt(life, "republish-route", vmId, () => publish(life.parts, tenant));
   }
 }
 

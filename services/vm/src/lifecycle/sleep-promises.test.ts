@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { fail } from "../errors.ts";
 import type { HostPosture } from "../posture/posture.ts";
 import { migrations } from "../store/schema.ts";
@@ -27,11 +28,13 @@ for (const [how, isFresh] of [
     const { vmId } = await run.operations.spawn({ ...wish("demo"), extraHostNames: shop });
     await suspend(run);
     await run.operations.reconcile();
-    assert.deepEqual([...host.routes], [], "asleep it has no name in front");
+    const asleep = { generation: 1, state: RouteState.ASLEEP };
+    assert.deepEqual([...host.routes], [["demo", { vmId, ...asleep, extraHostNames: shop }]]);
     if (isFresh) host.failing.add("takeGeneration");
     await resume(run);
     assert.equal(run.told.at(-1), `event resumed demo${isFresh ? " fresh" : ""}`);
-    assert.deepEqual([...host.routes], [["demo", { vmId, extraHostNames: shop }]]);
+    const awake = { generation: isFresh ? 3 : 2, state: RouteState.AWAKE };
+    assert.deepEqual([...host.routes], [["demo", { vmId, ...awake, extraHostNames: shop }]]);
   });
 }
 

@@ -42,7 +42,7 @@ async function requireOneOfTwo(host: FakeHost, run: Run, vmId: string): Promise<
   }
   assert.equal(tenant?.phase, "suspended");
   assert.equal((await host.parts.vmm.list())[0]?.state, "exited");
-  assert.deepEqual(await kinds(host), ["identity", "microvm", "sealed"]);
+  assert.deepEqual(await kinds(host), ["asleep-route", "identity", "microvm", "sealed"]);
   return "suspended";
 }
 
@@ -93,7 +93,7 @@ test("who is in the wrong state is told so, and the request that brought a tenan
   assert.equal((await run.operations.resume(waking, "demo")).generation, 2);
 });
 
-for (const failure of ["withdrawRoute", "prepareSuspend", "save", "createDataKey"] as const) {
+for (const failure of ["sleepRoute", "prepareSuspend", "save", "createDataKey"] as const) {
   test(`a suspend whose ${failure} fails after its effect leaves the tenant running`, async () => {
     const host = createFakeHost();
     const { run, vmId } = await running(host, memory());

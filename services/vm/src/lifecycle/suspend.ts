@@ -11,6 +11,7 @@ import type { Lifecycle } from "./lifecycle.ts";
 import { describeMachine } from "./machine-facts.ts";
 import { recordSeal } from "./rollback.ts";
 import { limited, requirePhase } from "./sleep-calls.ts";
+import { putRouteToSleep } from "./tenant-route.ts";
 import { wakeOrBoot } from "./wake.ts";
 
 /** One part of a sealed set: memory and devices as the VMM wrote them. The disk stays where it is. */
@@ -88,9 +89,7 @@ async function sealMemory(
   const { journal, parts, files } = life;
   const { name, vmId, generation, sealCounter: counter } = tenant;
   const machine = await describeMachine(life, tenant);
-  await journal.step(tenant, "withdraw-route", () =>
-    parts.proxy.withdrawRoute({ requestId: randomUUID(), tenant: name, vmId }, { signal }),
-  );
+  await journal.step(tenant, "sleep-route", () => putRouteToSleep(parts, tenant, { signal }));
   await journal.step(tenant, "quiesce-guest", () => parts.guests.prepareSuspend(tenant, signal));
   const { bytes } = await journal.step(tenant, "save-state", () =>
     parts.vmm.save(vmId, files.writeSpool(vmId, signal)),

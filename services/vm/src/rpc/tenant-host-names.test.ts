@@ -7,6 +7,7 @@ import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
 import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts";
+import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { access } from "../access.ts";
 import { createAuditPolicy } from "../audit-policy.ts";
@@ -65,7 +66,8 @@ test("a tenant's extra host names are told to its guest before they are publishe
     drives.map(({ hostNames }) => hostNames),
     [[...own, ...inOrder]],
   );
-  assert.deepEqual(host.routes.get("demo"), { vmId: tenant?.vmId, extraHostNames: inOrder });
+  const published = host.routes.get("demo");
+  assert.deepEqual([published?.vmId, published?.extraHostNames], [tenant?.vmId, inOrder]);
   assert.deepEqual(tenant?.extraHostNames, inOrder);
   assert.deepEqual((await tenants.getTenant({ name: "demo" })).tenant?.extraHostNames, inOrder);
   assert.deepEqual((await tenants.listTenants({})).tenants[0]?.extraHostNames, inOrder);
@@ -82,7 +84,8 @@ test("a tenant of which nothing is said has no name but its own", async () => {
 test("reconcile gives back a lost route with its extra host names, and puts right those that differ", async () => {
   const { tenants, host, operations } = open();
   const { tenant } = await tenants.spawnTenant(request("demo", shop));
-  const published = { vmId: tenant?.vmId ?? "", extraHostNames: inOrder };
+  const awake = { generation: 1, state: RouteState.AWAKE };
+  const published = { vmId: tenant?.vmId ?? "", ...awake, extraHostNames: inOrder };
   host.routes.delete("demo");
   await operations.reconcile();
   assert.deepEqual(host.routes.get("demo"), published);

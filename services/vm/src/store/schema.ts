@@ -139,4 +139,10 @@ export const migrations: readonly string[] = [
      delete_request_id TEXT
    ) STRICT;
    CREATE UNIQUE INDEX backup_file ON backup (vm_id, counter) WHERE delete_request_id IS NULL`,
+  `CREATE TABLE wake (
+     vm_id TEXT NOT NULL REFERENCES tenant (vm_id) ON DELETE CASCADE,
+     begin_time_ms INTEGER NOT NULL,
+     end_time_ms INTEGER
+   ) STRICT;
+   CREATE INDEX wake_vm_id ON wake (vm_id, begin_time_ms)`,
 ];

@@ -71,8 +71,9 @@ test("the wake is recorded with its cause, and one trace has it from the front's
     assert.equal(record?.actor, `spiffe://${env.LOBSTERD_DOMAIN}/svc/proxy`);
     assert.equal(record?.resource, "cause:request");
   }
-  const services = ["proxy", "vm", "net", "secrets", "audit"];
+  const services = ["proxy", "vm", "net", "secrets", "audit", "agent"];
   const spans = await fetchTrace(env.LOBSTERD_TRACES, intent?.traceId ?? "", { services, waitMs: 10_000 });
+  assert.deepEqual(new Set(spans.map(({ service }) => service)), new Set(services));
   const names = new Set(spans.map((span) => span.name));
   for (const step of ["wake-tenant", "load-state", "renew-identity", "wake-workload", "return-route"])
     assert.ok(names.has(step), `${step} in ${[...names].join(" ")}`);

@@ -191,6 +191,7 @@ test("a guest's spans of another trace are not taken", async () => {
   const span = { traceId: "c".repeat(32), spanId: "b".repeat(16), name: "s", startTime: at, endTime: at };
   await start(guest, (stream) => answerWith(stream, healthOf(guest, { spans: [span] })));
   assert.deepEqual(await opened().awaitWorkload(guest, limitMs, signal), []);
+  assert.deepEqual(await opened().finishedSpans(guest, signal), []);
 });
 
 const certified = { certificatePem: "certificate", platformCaPem: "authority", agentTokenDigest: new Uint8Array(32) };

@@ -70,6 +70,8 @@ export interface GuestAgents extends GuestSleep {
     certify: (key: GuestKey) => Promise<Certified>,
     signal: AbortSignal,
   ): Promise<void>;
+  /** Spans of the current trace that ended in the guest; none if it does not say within 2 s, whatever the reason. */
+  finishedSpans(tenant: TenantRecord, signal: AbortSignal): Promise<readonly FinishedSpan[]>;
   /** The state of the workload, as the agent says; undefined if it does not say within 2 s, whatever the reason. */
   workloadState(tenant: TenantRecord, signal: AbortSignal): Promise<WorkloadState | undefined>;
   /**
@@ -205,6 +207,17 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     renewIdentity: async (tenant, certify, signal) => {
       const guest = await reachable(() => withinContract(() => connectExpiredGuest(guestOf(tenant))));
       await renew(guest, tenant, certify, signal);
+    },
+    finishedSpans: async (tenant, signal) => {
+      const traceId = currentTraceId();
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(lookLimitMs)]);
+      try {
+        const { spans } = await health(tenant, { waitSeconds: 0n, traceId }, limit);
+        return spans.filter((span) => span.traceId === traceId);
+      } catch {
+        signal.throwIfAborted();
+        return []; // a trace is never worth a failure
+      }
     },
     workloadState: async (tenant, signal) => {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(lookLimitMs)]);

@@ -291,6 +291,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         attempt("awaitWorkload");
         return [];
       },
+      finishedSpans: async () => [],
       workloadState: async () => (failing.has("workloadState") ? undefined : WorkloadState.HEALTHY),
       streamLogs: async function* (_tenant, { source, tailLines }) {
         attempt("streamLogs");

@@ -100,7 +100,10 @@ async function wakeGuest(life: Lifecycle, tenant: TenantRecord, signal: AbortSig
   await journal.step(tenant, "run-guest", () => runGuest(life, tenant.vmId));
   await journal.step(tenant, "renew-identity", () => renewIdentity(life, tenant, signal));
   await journal.step(tenant, "return-secrets", () => injectSecrets(life, tenant, signal));
-  await journal.step(tenant, "wake-workload", () => parts.guests.completeResume(tenant, signal));
+  await journal.step(tenant, "wake-workload", async () => {
+    await parts.guests.completeResume(tenant, signal);
+    life.reportGuestSpans(await parts.guests.finishedSpans(tenant, signal));
+  });
   signal.throwIfAborted();
   await journal.step(tenant, "return-route", () => publishTenantRoute(parts, tenant, { signal }));
 }

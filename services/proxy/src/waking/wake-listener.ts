@@ -7,6 +7,7 @@ import type { Wakes } from "./wakes.ts";
 
 export type WakeListener = { close(): Promise<void> };
 
+const failedRetryS = 5;
 const wakePath = new RegExp(`^/(${tenantPattern})$`);
 
 /**
@@ -27,7 +28,13 @@ export async function startWakeListener(
     response.on("close", () => left.abort());
     const tenant = wakePath.exec(request.url ?? "")?.[1];
     if (tenant === undefined) return respond(response, 404, "NO_SUCH_TENANT");
-    void wakes.hold(tenant, left.signal).then((answer) => tell(response, answer));
+    wakes.hold(tenant, left.signal).then(
+      (answer) => tell(response, answer),
+      (error: unknown) => {
+        logger.error({ err: error, tenant }, "a request to a sleeping tenant failed");
+        tell(response, { kind: "refused", retryAfterS: failedRetryS });
+      },
+    );
   });
   server.maxConnections = maxConnections;
   server.on("clientError", (_error, socket) => socket.destroy());

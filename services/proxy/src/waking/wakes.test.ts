@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
-import { describe, it } from "node:test";
+import { afterEach, describe, it } from "node:test";
 import type { StoredRoute } from "../directory/route-store.ts";
 import type { HeldAnswer, WakeVerdict } from "./wake.ts";
 import { createWakes, type WakeLimits } from "./wakes.ts";
 
 const stay = new AbortController().signal;
+/** What is still held when a test ends is let go, so that nothing waits for its time. */
+const releases: (() => void)[] = [];
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /** Tenants that sleep, and a `vm` that answers when it is told to. */
@@ -23,12 +25,18 @@ function open(limits: Partial<WakeLimits> = {}) {
       signal.addEventListener("abort", () => answer.resolve({ kind: "unknown", reason: "CANCELED" }));
       return answer.promise;
     },
-    limits: { holdLimitMs: 60_000, maxHeld: 500, maxHeldPerTenant: 200, maxQuestions: 8, ...limits },
+    limits: { holdLimitMs: 3000, maxHeld: 500, maxHeldPerTenant: 200, maxQuestions: 8, ...limits },
     nowMs: () => clock.nowMs,
     told: {
       wakeEnded: (tenant, { kind }) => void told.push(`${tenant} ${kind}`),
       requestReleased: (how) => void told.push(how),
     },
+  });
+  releases.push(() => {
+    for (const tenant of [...routes.keys()]) {
+      routes.delete(tenant);
+      wakes.routeChanged(tenant);
+    }
   });
   const put = (tenant: string, state: "awake" | "asleep", vmId = `vm-of-${tenant}`) => {
     const more = { generation: 1, guestAddress: "10.201.0.1", extraHostNames: [], publishedMs: 0 };
@@ -56,6 +64,10 @@ const count = (answers: readonly HeldAnswer[], kind: HeldAnswer["kind"]) =>
   answers.filter((answer) => answer.kind === kind).length;
 
 describe("requests to sleeping tenants", () => {
+  afterEach(() => {
+    for (const release of releases.splice(0)) release();
+  });
+
   it("ask once for a hundred, which go on as soon as the route is awake", async () => {
     const { wakes, put, hold, asked } = open();
     put("demo", "asleep");

@@ -23,7 +23,7 @@ export type WakeLimits = {
 };
 
 export interface Wakes {
-  /** Holds a request for a tenant until rule 2. `left` aborts when whoever asked has gone away. Never rejects. */
+  /** Holds a request for a tenant until rule 2. `left` aborts when whoever asked has gone away. */
   hold(tenant: string, left: AbortSignal): Promise<HeldAnswer>;
   /** A route was published, put to sleep or withdrawn. */
   routeChanged(tenant: string): void;

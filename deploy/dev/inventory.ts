@@ -38,6 +38,7 @@ export async function takeInventory(name: InstanceName): Promise<string[]> {
     ...entriesOf(`${instance.stateDir}/vm/sealed`).map((entry) => `sealed memory ${entry}`),
     ...entriesOf(instanceFiles(instance).spoolDir).map((entry) => `spooled memory ${entry}`),
     ...entriesOf(instanceFiles(instance).namesDirectory).map((entry) => `name in front ${entry}`),
+    ...entriesOf(`${instanceFiles(instance).namesDirectory}/.asleep`).map((entry) => `name asleep ${entry}`),
     ...[instance.runDir, instance.stateDir, instance.environmentPath]
       .filter((path) => existsSync(path))
       .map((path) => `path ${path}`),

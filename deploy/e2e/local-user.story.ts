@@ -66,6 +66,7 @@ async function foreign(): Promise<Probe[]> {
   const pidOf = (name: ProcessName) => pids.get(name) ?? "";
   return [
     ...each("connect", ...serviceNames.map((name) => `${runDir}/${name}/rpc.sock`)),
+    ...each("connect", `${runDir}/caddy-names/.wake.sock`),
     ...each("connect", `${runDir}/vm-launcher/launcher.sock`, `${runDir}/caddy-admin/admin.sock`, controlSocketPath),
     ...each("read", `${runDir}/config/vm.json`, `${runDir}/config/vm-launcher.json`, `${runDir}/log/secrets.log`),
     ...each("read", `${runDir}/jails/${vmId}/identity.img`, `${stateDir}/vms/${vmId}/overlay.ext4`),

@@ -21,16 +21,17 @@ import { describeMachine } from "./machine.ts";
 import { measureNetwork } from "./network/measure.ts";
 import { type Goal, judge, report } from "./report.ts";
 import { measureSleep } from "./sleep/measure.ts";
+import { measureWakes } from "./sleep/wake.ts";
 import { measureSpawn, type SpawnTimes } from "./spawn.ts";
 import { median } from "./statistics.ts";
 
-const parts = ["audit", "network", "front", "sleep", "spawn"] as const;
+const parts = ["audit", "network", "front", "sleep", "spawn", "wake"] as const;
 const usage = `usage: main.ts [--only ${parts.join("|")}] [--rounds N] [--trace] [--tenants N]
 
   --only PART  spawn: spawns and evictions of real guests; network: what a network costs among many;
                front: what TLS to a guest adds, and a route among many; audit: appends to the audit log;
-               sleep: sealing, suspends and resumes (default: all)
-  --rounds N   alternating rounds of spawn and of sleep (default: 7)
+               sleep: sealing, suspends and resumes; wake: what a request to a suspended tenant waits (default: all)
+  --rounds N   alternating rounds of spawn, sleep and wake (default: 7; of wake at most 10)
   --trace      print the trace of the spawn with the median own share
   --tenants N  most tenants of network (default: 1000)
 `;
@@ -64,14 +65,22 @@ async function main(): Promise<number> {
   const network = !isWanted("network") || judge(await measureNetwork(tenants, progress));
   const front = !isWanted("front") || judge(await measureFront(progress));
   const sleep = !isWanted("sleep") || judge(await measureSleep(rounds, progress));
-  const spawn = !isWanted("spawn") || (await measureSpawns(rounds));
-  return audit && network && front && sleep && spawn ? 0 : 1;
+  const spawn = !isWanted("spawn") || (await onStack(() => measure(rounds)));
+  const wake = !isWanted("wake") || (await onStack(() => measureWaking(rounds)));
+  return audit && network && front && sleep && spawn && wake ? 0 : 1;
 }
 
-async function measureSpawns(rounds: number): Promise<boolean> {
+async function measureWaking(rounds: number): Promise<boolean> {
+  const env = readStackEnv("bench");
+  // A tenant is woken twenty times an hour.
+  await measureWakes(env, connectStack(env), Math.min(rounds, 10), progress);
+  return true;
+}
+
+async function onStack(run: () => Promise<boolean>): Promise<boolean> {
   const stack = await bringUp({ instance: "bench", progress });
   try {
-    return await measure(rounds);
+    return await run();
   } catch (error) {
     // Before the stack goes down: an error of that would take the place of this one.
     process.stderr.write(`${inspect(error)}\n`);

@@ -14,10 +14,12 @@ import { egress } from "./commands/egress.ts";
 import { evict } from "./commands/evict.ts";
 import { exec } from "./commands/exec.ts";
 import { get } from "./commands/get.ts";
+import { hold } from "./commands/hold.ts";
 import { hostCheck } from "./commands/host-check.ts";
 import { hostGet } from "./commands/host-get.ts";
 import { logs } from "./commands/logs.ts";
 import { ls } from "./commands/ls.ts";
+import { release } from "./commands/release.ts";
 import { restore } from "./commands/restore.ts";
 import { resume } from "./commands/resume.ts";
 import { routes } from "./commands/routes.ts";
@@ -33,7 +35,7 @@ import { watch } from "./commands/watch.ts";
 
 /** Every command, in the order of the help. */
 export const commands: readonly Command[] = [
-  ...[spawn, ls, get, evict, suspend, resume],
+  ...[spawn, ls, get, evict, suspend, resume, hold, release],
   ...[exec, logs, watch, top, egress, token],
   ...[backupCreate, backupLs, backupRm, backupExport, backupImport, restore],
   ...[secretPut, secretLs, secretRm, secretBind],

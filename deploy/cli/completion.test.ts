@@ -25,7 +25,7 @@ test("commands and their groups are completed", () => {
   assert.equal(first.filter((word) => word === "secret").length, 1);
   assert.deepEqual(complete("sec"), ["secret"]);
   assert.deepEqual(complete("secret", ""), ["put", "ls", "rm", "bind"]);
-  assert.deepEqual(complete("--timeout", "5", "--json", "ho"), ["host"]);
+  assert.deepEqual(complete("--timeout", "5", "--json", "hos"), ["host"]);
   assert.deepEqual(complete("completion", ""), ["bash"]);
 });
 

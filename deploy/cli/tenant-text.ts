@@ -6,8 +6,8 @@ import {
   EgressProtocolSchema,
 } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import {
+  type GetTenantResponse,
   type Tenant,
-  type TenantHealth,
   type TenantState,
   TenantStateSchema,
   WorkloadHealthSchema,
@@ -27,8 +27,11 @@ export const tenantColumns: ReadonlyArray<Column<Tenant>> = [
   { heading: "URL", cell: ({ url }) => url },
 ];
 
-/** One tenant in full. */
-export function tenantText(tenant: Tenant | undefined, health?: TenantHealth): string {
+/** One tenant in full, with what was asked of it beside. */
+export function tenantText(
+  tenant: Tenant | undefined,
+  { health, holdCount }: Partial<Pick<GetTenantResponse, "health" | "holdCount">> = {},
+): string {
   if (tenant === undefined) return "";
   const { resources, labels } = tenant;
   return renderFields([
@@ -37,6 +40,7 @@ export function tenantText(tenant: Tenant | undefined, health?: TenantHealth): s
     ["failure", tenant.failureReason],
     ["agent", health === undefined ? "" : health.agentAnswers ? "answers" : "does not answer"],
     ["workload", health === undefined ? "" : enumText(WorkloadHealthSchema, health.workload)],
+    ["holds", holdCount === undefined ? "" : String(holdCount)],
     ["url", tenant.url],
     ["image", tenant.image],
     ["vcpus", String(resources?.vcpuCount ?? 0)],

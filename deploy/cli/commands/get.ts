@@ -13,7 +13,7 @@ export const get: Command = {
   async run(words, context) {
     const name = words.operand("TENANT");
     const answer = await context.clients.tenants.getTenant({ name }, { signal: context.signal });
-    await show(context, GetTenantResponseSchema, answer, () => tenantText(answer.tenant, answer.health));
+    await show(context, GetTenantResponseSchema, answer, () => tenantText(answer.tenant, answer));
     return exitStatus.ok;
   },
 };

@@ -138,6 +138,23 @@ test("suspend suspends; resume, which this server does not serve, is status 8", 
   assert.match(stderr, /not implemented yet \(NOT_IMPLEMENTED\)\n$/);
 });
 
+test("hold takes one, renews it and says until when; get counts it, release ends it", async () => {
+  const stack = withTenants("mia");
+  const id = "d".repeat(32);
+  const taken = await runCommand(["hold", "mia", "--for", "60"], { stack });
+  assert.deepEqual([taken.status, taken.stdout], [0, `held until 2023-11-14T22:14:20.000Z by ${id}\n`]);
+  assert.match((await runCommand(["get", "mia"], { stack })).stdout, /^holds {7}1$/m);
+  const renewed = await runCommand(["hold", "mia", "--renew", "e".repeat(32), "--json"], { stack });
+  assert.equal(JSON.parse(renewed.stdout).holdId, "e".repeat(32));
+  assert.equal((await runCommand(["release", "mia", id], { stack })).stdout, `released ${id}\n`);
+  assert.deepEqual([...stack.holds], ["e".repeat(32)]);
+  for (const wrong of [
+    ["--for", "soon"],
+    ["--renew", "all"],
+  ])
+    assert.equal((await runCommand(["hold", "mia", ...wrong], { stack })).status, 2);
+});
+
 test("what the proto's rules refuse is status 2, what the role may not do status 5", async () => {
   assert.equal((await runCommand(["get", "UPPER"])).status, 2);
   const viewer = await runCommand(["evict", "mia"], { stack: fakeStack("role:viewer") });

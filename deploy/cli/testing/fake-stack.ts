@@ -61,6 +61,8 @@ export interface FakeStack {
   spawnFailure: "HOST_FULL" | "VM_AWAY" | "BOOT_FAILED" | undefined;
   /** What ExecTenant got. */
   readonly execRequests: ExecTenantRequest["message"][];
+  /** Holds on any tenant. */
+  readonly holds: Set<string>;
   /** Records of the audit log. */
   recordCount: number;
 }
@@ -71,7 +73,7 @@ type State = Omit<FakeStack, "clients">;
 export function fakeStack(role: "role:operator" | "role:viewer" = "role:operator"): FakeStack {
   const state: State = {
     ...{ tenants: new Map(), backups: new Map(), secrets: new Map(), secretValues: new Map() },
-    ...{ logLines: [], spawnFailure: undefined, execRequests: [], recordCount: 3 },
+    ...{ logLines: [], spawnFailure: undefined, execRequests: [], holds: new Set(), recordCount: 3 },
     controls: [{ controlId: "HOST-01", verdict: ControlVerdict.PASS, required: true, measured: "on" }],
   };
   const routes = [...vmRoutes(state), secretRoutes(state), netRoutes(), proxyRoutes(), auditRoutes(state)];
@@ -143,6 +145,7 @@ function vmRoutes(state: State) {
     },
     getTenant: ({ name }) => ({
       tenant: find(name),
+      holdCount: state.holds.size,
       health: { agentAnswers: true, workload: WorkloadHealth.HEALTHY },
     }),
     // One tenant a page, so that every list is read page by page.
@@ -188,7 +191,17 @@ function vmRoutes(state: State) {
       find(name);
       for (const line of state.logLines.slice(-tailLines)) yield { time: timestampFromMs(1_700_000_000_000), line };
     },
-    ...{ acquireHold: unimplemented, releaseHold: unimplemented },
+    acquireHold({ name, duration, holdId }) {
+      find(name);
+      const id = holdId || "d".repeat(32);
+      state.holds.add(id);
+      return { holdId: id, expireTime: timestampFromMs(1_700_000_000_000 + Number(duration?.seconds) * 1000) };
+    },
+    releaseHold({ name, holdId }) {
+      find(name);
+      state.holds.delete(holdId);
+      return {};
+    },
     ...backupHandlers(state, find),
   });
   const hostRoutes = defineRoutes(HostService, {

@@ -49,6 +49,9 @@ export const fail = defineErrors("vm.lobsterd", {
   BACKUP_BROKEN: Code.DataLoss,
   IMPORT_INVALID: Code.InvalidArgument,
   RESTORE_INCOMPLETE: Code.Unavailable,
+  TOO_MANY_HOLDS: Code.ResourceExhausted,
+  HOLD_TOO_LONG: Code.ResourceExhausted,
+  HOLD_NOT_FOUND: Code.NotFound,
   EGRESS_UPDATE_INCOMPLETE: Code.Unavailable,
   EVICTION_INCOMPLETE: Code.Unavailable,
 });

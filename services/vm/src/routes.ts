@@ -1,6 +1,7 @@
 import { defineRoutes, type Routes, unimplemented } from "@lobsterd/chassis/routes.ts";
 import { HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { acquireHold } from "./rpc/acquire-hold.ts";
 import { checkHost } from "./rpc/check-host.ts";
 import { createBackup } from "./rpc/create-backup.ts";
 import { deleteBackup } from "./rpc/delete-backup.ts";
@@ -12,6 +13,7 @@ import { getTenant } from "./rpc/get-tenant.ts";
 import { importBackup } from "./rpc/import-backup.ts";
 import { listBackups } from "./rpc/list-backups.ts";
 import { listTenants } from "./rpc/list-tenants.ts";
+import { releaseHold } from "./rpc/release-hold.ts";
 import { restoreBackup } from "./rpc/restore-backup.ts";
 import { resumeTenant } from "./rpc/resume-tenant.ts";
 import { spawnTenant } from "./rpc/spawn-tenant.ts";
@@ -38,8 +40,8 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       repairTenant: unimplemented,
       execTenant: execTenant(context),
       streamTenantLogs: streamTenantLogs(context),
-      acquireHold: unimplemented,
-      releaseHold: unimplemented,
+      acquireHold: acquireHold(context),
+      releaseHold: releaseHold(context),
       createBackup: createBackup(context),
       listBackups: listBackups(context),
       restoreBackup: restoreBackup(context),

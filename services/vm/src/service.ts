@@ -33,6 +33,8 @@ import { type GuestAgents, openGuestAgents } from "./guest/agent.ts";
 import { type ImageCatalogue, openImageCatalogue } from "./guest/images.ts";
 import { createRenewals } from "./guest/renewals.ts";
 import { reportGuestSpans } from "./guest/spans.ts";
+import { openHoldStore } from "./holds/hold-store.ts";
+import { createHolds, type Holds } from "./holds/holds.ts";
 import { showHost } from "./host-gauges.ts";
 import { type BootQueue, createBootQueue } from "./lifecycle/boot-queue.ts";
 import { readConnectionMax } from "./lifecycle/capacity.ts";
@@ -71,6 +73,7 @@ export interface VmContext {
   readonly vmm: VmmPort;
   readonly guests: GuestAgents;
   readonly posture: HostPosture;
+  readonly holds: Holds;
 }
 
 /** Parts that a story across services may put in place of the real ones. */
@@ -151,6 +154,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     vmm: parts.vmm,
     guests: parts.guests,
     posture,
+    holds: createHolds(openHoldStore(database), Date.now),
   };
 
   const gauges = showHost({ ...context, parts });

@@ -10,6 +10,8 @@ import { openBackupParts } from "../backups/parts.ts";
 import { type Config, configSchema } from "../config.ts";
 import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
+import { openHoldStore } from "../holds/hold-store.ts";
+import { createHolds } from "../holds/holds.ts";
 import { createPosture, type HostPosture } from "../posture/posture.ts";
 import { openSealedStateStore } from "../store/sealed-states.ts";
 import { openSlotStore } from "../store/slots.ts";
@@ -114,6 +116,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
     backups: createBackupOperations(life, operations.spawn),
     backupParts: backups,
     wakes: createTenantWakes(life, openWakeStore(database)),
+    holds: createHolds(openHoldStore(database), now),
   };
 }
 

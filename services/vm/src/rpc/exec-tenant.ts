@@ -16,7 +16,7 @@ import { runningTenant } from "./running-tenant.ts";
  * Both directions are taken as the other side takes them, so neither a slow caller nor a slow command costs memory here. Output is bytes that a
  * hostile guest chose: whoever shows them decides how.
  */
-export function execTenant({ tenants, guests }: Pick<VmContext, "tenants" | "guests">) {
+export function execTenant({ tenants, guests, holds }: Pick<VmContext, "tenants" | "guests" | "holds">) {
   return async function* (
     requests: AsyncIterable<ExecTenantRequest>,
     { signal }: Pick<HandlerContext, "signal">,
@@ -24,7 +24,8 @@ export function execTenant({ tenants, guests }: Pick<VmContext, "tenants" | "gue
     const messages = requests[Symbol.asyncIterator]();
     const { name, command } = startOf(await messages.next());
     const tenant = runningTenant(tenants, name);
-    for await (const { message } of guests.exec(tenant, command, inputOf(messages), signal)) {
+    const output = holds.during(tenant.vmId, guests.exec(tenant, command, inputOf(messages), signal));
+    for await (const { message } of output) {
       if (message.case === undefined) throw misbehaved();
       yield create(ExecTenantResponseSchema, { message });
       if (message.case === "exitCode") return;

@@ -21,7 +21,12 @@ const healths: Readonly<Record<WorkloadState, WorkloadHealth>> = {
 };
 
 /** The agent is asked at the call, and the workload's health is what it says: one may be well without the other. */
-export function getTenant({ config, tenants, guests }: Pick<VmContext, "config" | "tenants" | "guests">) {
+export function getTenant({
+  config,
+  tenants,
+  guests,
+  holds,
+}: Pick<VmContext, "config" | "tenants" | "guests" | "holds">) {
   return async (
     { name }: Pick<GetTenantRequest, "name">,
     { signal }: Pick<HandlerContext, "signal">,
@@ -36,6 +41,7 @@ export function getTenant({ config, tenants, guests }: Pick<VmContext, "config" 
     const workload = healths[state ?? WorkloadState.UNSPECIFIED] ?? WorkloadHealth.UNSPECIFIED;
     return create(GetTenantResponseSchema, {
       tenant: message,
+      holdCount: holds.count(tenant.vmId),
       health: { agentAnswers: state !== undefined, workload },
     });
   };

@@ -11,7 +11,7 @@ import { streamTenantLogs } from "./stream-tenant-logs.ts";
 function open() {
   const host = createFakeHost();
   const run = startRun(host, openDatabase(":memory:", migrations));
-  const stream = streamTenantLogs({ tenants: run.tenants, guests: host.parts.guests });
+  const stream = streamTenantLogs({ tenants: run.tenants, guests: host.parts.guests, holds: run.holds });
   const { signal } = new AbortController();
   const lines = async (
     name: string,

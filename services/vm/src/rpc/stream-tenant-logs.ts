@@ -13,7 +13,7 @@ import type { VmContext } from "../service.ts";
 import { runningTenant } from "./running-tenant.ts";
 
 /** What a guest says of itself: a line is bounded by the contract and made printable, and a line is all that it is. */
-export function streamTenantLogs({ tenants, guests }: Pick<VmContext, "tenants" | "guests">) {
+export function streamTenantLogs({ tenants, guests, holds }: Pick<VmContext, "tenants" | "guests" | "holds">) {
   return async function* (
     request: Pick<StreamTenantLogsRequest, "name" | "source" | "follow" | "tailLines">,
     { signal }: Pick<HandlerContext, "signal">,
@@ -24,7 +24,8 @@ export function streamTenantLogs({ tenants, guests }: Pick<VmContext, "tenants" 
     }
     const { follow, tailLines } = request;
     const source = request.source === TenantLogSource.AGENT ? LogSource.AGENT : LogSource.WORKLOAD;
-    for await (const { time, line } of guests.streamLogs(tenant, { source, follow, tailLines }, signal)) {
+    const lines = guests.streamLogs(tenant, { source, follow, tailLines }, signal);
+    for await (const { time, line } of holds.during(tenant.vmId, lines)) {
       const known = timeOf(time);
       yield create(StreamTenantLogsResponseSchema, {
         line: printable(line),

@@ -145,4 +145,11 @@ export const migrations: readonly string[] = [
      end_time_ms INTEGER
    ) STRICT;
    CREATE INDEX wake_vm_id ON wake (vm_id, begin_time_ms)`,
+  `CREATE TABLE hold (
+     hold_id TEXT PRIMARY KEY,
+     vm_id TEXT NOT NULL REFERENCES tenant (vm_id) ON DELETE CASCADE,
+     kind TEXT NOT NULL CHECK (kind IN ('caller', 'stream')),
+     expire_time_ms INTEGER NOT NULL
+   ) STRICT;
+   CREATE INDEX hold_by_vm ON hold (vm_id)`,
 ];

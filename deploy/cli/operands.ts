@@ -1,5 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { EgressMode, type EgressPolicySchema, EgressProtocol } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
+import { IdleMode, type IdlePolicySchema } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { type Operand, type Option, UsageError, type Words } from "./command.ts";
 
 /** A tenant that there is. */
@@ -52,6 +53,29 @@ function parseRule(text: string): { cidr: string; port: number; protocol: Egress
     port: Number(port ?? 0),
     protocol: protocol === "tcp" || protocol === "udp" ? protocols[protocol] : EgressProtocol.UNSPECIFIED,
   };
+}
+
+/** When the tenant is suspended by itself. */
+export const idleOptions: Readonly<Record<string, Option>> = {
+  idle: {
+    value: "MODE",
+    help: "suspend it when it is idle, when it is asked for, or never",
+    choices: ["after", "manual", "never"],
+  },
+  "idle-after": { value: "SECONDS", help: "suspend it when it has been idle for so long" },
+};
+
+const idleModes = { after: IdleMode.AFTER, manual: IdleMode.MANUAL, never: IdleMode.NEVER } as const;
+const maxIdleSeconds = 86_400;
+
+/** The policy that `idleOptions` ask for; `undefined` if none of them was given. */
+export function idleOf(words: Words): MessageInitShape<typeof IdlePolicySchema> | undefined {
+  const mode = words.text("idle") as keyof typeof idleModes | undefined;
+  const seconds = words.count("idle-after", maxIdleSeconds);
+  if (seconds !== undefined && mode !== undefined && mode !== "after")
+    throw new UsageError(`--idle-after and --idle ${mode} exclude one another`);
+  if (seconds !== undefined) return { mode: IdleMode.AFTER, threshold: { seconds: BigInt(seconds) } };
+  return mode === undefined ? undefined : { mode: idleModes[mode] };
 }
 
 /** Repeated `KEY=VALUE`. A key twice is a usage error. */

@@ -1,3 +1,4 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { EgressPolicy } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import {
   EgressMode,
@@ -7,6 +8,9 @@ import {
 } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import {
   type GetTenantResponse,
+  IdleMode,
+  IdleModeSchema,
+  type IdlePolicy,
   type Tenant,
   type TenantState,
   TenantStateSchema,
@@ -30,7 +34,7 @@ export const tenantColumns: ReadonlyArray<Column<Tenant>> = [
 /** One tenant in full, with what was asked of it beside. */
 export function tenantText(
   tenant: Tenant | undefined,
-  { health, holdCount }: Partial<Pick<GetTenantResponse, "health" | "holdCount">> = {},
+  { health, holdCount, activity }: Partial<Pick<GetTenantResponse, "health" | "holdCount" | "activity">> = {},
 ): string {
   if (tenant === undefined) return "";
   const { resources, labels } = tenant;
@@ -40,7 +44,11 @@ export function tenantText(
     ["failure", tenant.failureReason],
     ["agent", health === undefined ? "" : health.agentAnswers ? "answers" : "does not answer"],
     ["workload", health === undefined ? "" : enumText(WorkloadHealthSchema, health.workload)],
+    ["idle", idleText(tenant.idlePolicy)],
     ["holds", holdCount === undefined ? "" : String(holdCount)],
+    ["awake by", activity?.awakeBy.join(" ") ?? ""],
+    ["last busy", momentText(activity?.lastActiveTime)],
+    ["sleep by", tenant.sleepCause],
     ["url", tenant.url],
     ["image", tenant.image],
     ["vcpus", String(resources?.vcpuCount ?? 0)],
@@ -59,6 +67,13 @@ export function tenantText(
     ["created", momentText(tenant.createTime)],
     ["ready", momentText(tenant.readyTime)],
   ]);
+}
+
+/** When a tenant is suspended by itself. */
+function idleText(policy: IdlePolicy | undefined): string {
+  if (policy === undefined || policy.mode === IdleMode.UNSPECIFIED) return "";
+  const { mode, threshold } = policy;
+  return threshold === undefined ? enumText(IdleModeSchema, mode) : `after ${durationMs(threshold) / 1000} s`;
 }
 
 /** A policy in one line, its rules as `--allow` takes them. */

@@ -60,6 +60,8 @@ function vmConfiguration(instance: Instance): Configuration {
     ...common(instance, "vm"),
     domain: instance.domain,
     mode: "development",
+    // Who works or tests here says when a tenant is to sleep: one that falls asleep between two steps of a story is nobody's wish.
+    defaultIdleMode: "manual",
     rootKey: { keyDir: dirname(files.rootKeyPath), storeDir: `${instance.stateDir}/secrets` },
     publicHttpsPort: instance.ports.https,
     imagesDir: files.imagesDir,

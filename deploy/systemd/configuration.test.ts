@@ -49,7 +49,7 @@ test("every process accepts its configuration", () => {
 
 test("a host is in production: its posture counts, its VMM is Firecracker, its root key is no file", () => {
   const vm = parseConfig(vmSchema, textOf("vm"));
-  assert.equal(vm.mode, "production");
+  assert.deepEqual([vm.mode, vm.defaultIdleMode], ["production", "after"]);
   assert.equal(vm.rootKey, undefined);
   assert.equal(parseConfig(launcherConfigSchema, textOf("vm-launcher")).vmm.kind, "firecracker");
   const secrets = secretsSchema.parse(JSON.parse(textOf("secrets")));

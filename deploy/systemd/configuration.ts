@@ -46,7 +46,7 @@ export function hostConfigurations(settings: HostSettings, accounts: Accounts): 
   const { rootKey: _, ...vmRest } = { ...vm };
   const caddy = Object(proxy?.["caddy"]) as Configuration;
   const production: Record<string, Configuration> = {
-    vm: { ...vmRest, mode: "production", publicHttpsPort: innerPorts.https },
+    vm: { ...vmRest, mode: "production", defaultIdleMode: "after", publicHttpsPort: innerPorts.https },
     net: { ...net, uplinkInterface: settings.uplinkInterface, resolverAddresses: settings.resolverAddresses },
     proxy: { ...proxy, caddy: { ...caddy, publicHttpsPort: innerPorts.https, ...frontCertificates(settings) } },
     secrets: {

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { SpawnTenantResponseSchema } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import type { Command } from "../command.ts";
 import { exitStatus } from "../failure.ts";
-import { egressOf, egressOptions, labelsOf, requestIdOption, tenantOperand } from "../operands.ts";
+import { egressOf, egressOptions, idleOf, idleOptions, labelsOf, requestIdOption, tenantOperand } from "../operands.ts";
 import { show } from "../show.ts";
 import { showSpawnProgress } from "../spawn-progress.ts";
 import { tenantText } from "../tenant-text.ts";
@@ -20,6 +20,7 @@ export const spawn: Command = {
     disk: { value: "MIB", help: "size of the writable disk in MiB (default of the image)" },
     label: { value: "KEY=VALUE", help: "a label", isRepeatable: true },
     ...egressOptions,
+    ...idleOptions,
     "request-id": requestIdOption,
   },
   notes: `What it waits for is shown on standard error when that is a terminal. The spawn goes on when this command is interrupted; with the same
@@ -28,6 +29,7 @@ export const spawn: Command = {
     const name = words.operand("TENANT");
     const requestId = words.text("request-id") ?? randomUUID();
     const egress = egressOf(words);
+    const idlePolicy = idleOf(words);
     const request = {
       requestId,
       name,
@@ -39,6 +41,7 @@ export const spawn: Command = {
       },
       labels: labelsOf(words, "label"),
       ...(egress === undefined ? {} : { egress }),
+      ...(idlePolicy === undefined ? {} : { idlePolicy }),
     };
     const answer = await showSpawnProgress(context, { name, requestId }, () =>
       context.clients.tenants.spawnTenant(request, { signal: context.signal }),

@@ -40,6 +40,25 @@ test("spawn for a person shows the tenant in aligned lines", async () => {
   assert.match(stdout, /^egress {6}none$/m);
 });
 
+test("spawn takes a policy of idleness, get shows it and what keeps the tenant awake", async () => {
+  const stack = fakeStack();
+  const spawned = async (name: string, ...options: string[]) => {
+    const { stdout } = await runCommand(["spawn", name, ...options], { stack });
+    return /^idle +(.*)$/m.exec(stdout)?.[1];
+  };
+  assert.equal(await spawned("a", "--idle-after", "30"), "after 30 s");
+  assert.equal(await spawned("b", "--idle", "manual"), "manual");
+  assert.equal(await spawned("c", "--idle", "never"), "never");
+  assert.equal(await spawned("d"), undefined);
+  assert.match((await runCommand(["get", "a"], { stack })).stdout, /^awake by +hold\nlast busy +2023-11-14T22:13:20/m);
+  for (const wrong of [
+    ["--idle", "later"],
+    ["--idle-after", "soon"],
+    ["--idle", "never", "--idle-after", "5"],
+  ])
+    assert.equal((await runCommand(["spawn", "e", ...wrong], { stack })).status, 2, wrong.join(" "));
+});
+
 test("a spawn that may go on says how to wait for it, one that failed does not", async () => {
   const stack = fakeStack();
   stack.spawnFailure = "VM_AWAY";

@@ -111,7 +111,7 @@ function everyMethod(
 /** A running tenant of that name. */
 export function fakeTenant(
   name: string,
-  more: Partial<Pick<Tenant, "image" | "labels" | "egress" | "resources" | "state">> = {},
+  more: Partial<Pick<Tenant, "image" | "labels" | "egress" | "resources" | "state" | "idlePolicy">> = {},
 ): Tenant {
   return create(TenantSchema, {
     ...{
@@ -135,10 +135,16 @@ function vmRoutes(state: State) {
     return tenant;
   };
   const tenantRoutes = defineRoutes(TenantService, {
-    spawnTenant({ name, image, labels, egress, resources }) {
+    spawnTenant({ name, image, labels, egress, resources, idlePolicy }) {
       if (state.spawnFailure !== undefined) throw fail(state.spawnFailure, `no spawn: ${state.spawnFailure}`);
       if (state.tenants.has(name)) throw fail("TENANT_EXISTS", `tenant ${name} exists`);
-      const given = { image: image || "base", labels, ...(egress && { egress }), ...(resources && { resources }) };
+      const given = {
+        image: image || "base",
+        labels,
+        ...(egress && { egress }),
+        ...(resources && { resources }),
+        ...(idlePolicy && { idlePolicy }),
+      };
       const tenant = fakeTenant(name, given);
       state.tenants.set(name, tenant);
       return { tenant };
@@ -146,6 +152,7 @@ function vmRoutes(state: State) {
     getTenant: ({ name }) => ({
       tenant: find(name),
       holdCount: state.holds.size,
+      activity: { awakeBy: ["hold"], lastActiveTime: timestampFromMs(1_700_000_000_000) },
       health: { agentAnswers: true, workload: WorkloadHealth.HEALTHY },
     }),
     // One tenant a page, so that every list is read page by page.

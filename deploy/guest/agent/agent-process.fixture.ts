@@ -10,12 +10,15 @@ import { agentHandlers } from "./agent-service.ts";
 import { GuestClock } from "./clock.ts";
 import { CurrentIdentity } from "./current-identity.ts";
 import { createGrpcServer, grpcLimits } from "./grpc-server.ts";
+import { Holds } from "./holds.ts";
 import type { Identity } from "./identity.ts";
 import { IdentityRenewal } from "./identity-renewal.ts";
 import { InjectedSecrets } from "./injected-secrets.ts";
+import { JobsFile } from "./jobs-file.ts";
 import { SecretFiles } from "./secret-files.ts";
 import { guestAddress, portOf } from "./testing.ts";
 import { Tracer } from "./tracer.ts";
+import { Traffic } from "./traffic.ts";
 import { Workload } from "./workload.ts";
 import { WorkloadConfiguration } from "./workload-configuration.ts";
 
@@ -52,6 +55,7 @@ function serve({ identity, limits }: Start): void {
         new WorkloadConfiguration(manifest.configurationPath, { uid: 0, gid: 0 }),
         workload,
       ),
+      activity: { traffic: new Traffic(), holds: new Holds(), jobs: new JobsFile(undefined) },
       sleep: { prepare: async () => undefined, complete: async () => undefined },
       quiesce: async () => undefined,
       powerOff: () => undefined,

@@ -18,9 +18,10 @@ import {
   ShutdownResponseSchema,
   WorkloadState as WireState,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import { type ActivityParts, activityHandlers } from "./activity.ts";
 import type { GuestClock } from "./clock.ts";
 import type { CurrentIdentity } from "./current-identity.ts";
-import { fail, invalid } from "./errors.ts";
+import { invalid } from "./errors.ts";
 import { type Account, exec } from "./exec.ts";
 import type { IdentityRenewal } from "./identity-renewal.ts";
 import type { Injected, InjectedSecrets } from "./injected-secrets.ts";
@@ -41,6 +42,7 @@ export type AgentParts = {
   readonly account: Account;
   readonly secrets: InjectedSecrets;
   readonly tracer: Tracer;
+  readonly activity: ActivityParts;
   readonly sleep: Pick<Sleep, "prepare" | "complete">;
   /** Stops the workload and writes the disk. */
   readonly quiesce: () => Promise<void>;
@@ -114,10 +116,6 @@ function checkedTarget({ target }: InjectedSecret, value: Uint8Array): Injected[
   }
   if (!jsonPointer.test(target.value)) throw invalid("secrets.configuration_pointer", "malformed");
   return { kind: "configuration", pointer: target.value };
-}
-
-async function notImplemented(): Promise<never> {
-  throw fail("NOT_IMPLEMENTED", "this RPC is not implemented");
 }
 
 /** AgentService over the parts of this guest. */
@@ -198,8 +196,6 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
     },
     exec: exec(parts.account),
     streamLogs: streamLogs(workload.output),
-    getActivity: notImplemented,
-    acquireHold: notImplemented,
-    releaseHold: notImplemented,
+    ...activityHandlers(parts.activity),
   };
 }

@@ -87,6 +87,27 @@ const ablations: readonly Ablation[] = [
     test: ["clock.test.ts", "a time before the last one that was told is refused and changes nothing"],
   },
   {
+    control: "the number of holds",
+    removal: { file: "holds.ts", find: "const maximumHolds = 16;", replace: "const maximumHolds = 1600;" },
+    test: ["activity.test.ts", "a seventeenth hold and one of more than five minutes are refused"],
+  },
+  {
+    control: "the end of a hold",
+    removal: { file: "holds.ts", find: "if (endMs <= this.#nowMs()) this.#ends.delete(name);", replace: "void endMs;" },
+    test: [
+      "activity.test.ts",
+      "the host is told of traffic, holds and running jobs; a hold ends at its time or before",
+    ],
+  },
+  {
+    control: "no link in place of the workload's file of jobs",
+    removal: { file: "jobs-file.ts", find: "constants.O_RDONLY | constants.O_NOFOLLOW", replace: "constants.O_RDONLY" },
+    test: [
+      "activity.test.ts",
+      "a file that is absent, no JSON, too large, a link or a device is no jobs, and is no end of the agent",
+    ],
+  },
+  {
     control: "only the certificate of the guest's own new key",
     removal: { file: "identity-renewal.ts", find: "if (!itsKey.equals(pending.publicKey))", replace: "if (false)" },
     test: ["identity-renewal.test.ts", "whatever is wrong with a new identity, the guest keeps the one it has"],

@@ -16,6 +16,7 @@ const reasons = {
   KEY_MISSING: Code.FailedPrecondition,
   TERMINAL_NOT_OFFERED: Code.Unimplemented,
   TOO_MANY_STREAMS: Code.ResourceExhausted,
+  TOO_MANY_HOLDS: Code.ResourceExhausted,
   SHUTTING_DOWN: Code.Unavailable,
   SUSPEND_REFUSED: Code.FailedPrecondition,
   WRONG_GENERATION: Code.FailedPrecondition,

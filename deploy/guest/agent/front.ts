@@ -10,10 +10,13 @@ import type { Identity } from "./identity.ts";
 import { log } from "./log.ts";
 import { peerUri } from "./peer.ts";
 import { guestTlsOptions } from "./tls-options.ts";
+import type { Traffic } from "./traffic.ts";
 
 export type FrontOptions = {
   readonly current: CurrentIdentity;
   readonly workloadPort: number;
+  /** Told of what is passed on, refusals left out. */
+  readonly traffic?: Pick<Traffic, "pass"> | undefined;
   /** Connections at a time; one more is closed at once, which Caddy tells its client as 502. */
   readonly connectionLimit?: number | undefined;
 };
@@ -131,7 +134,7 @@ function pairs(flat: readonly string[]): string[] {
 
 /** The gateway's TLS front: lets Caddy through to the workload on loopback. The server is not listening yet. */
 export function createFront(options: FrontOptions): Server {
-  const { current, workloadPort, connectionLimit = maximumConnections } = options;
+  const { current, workloadPort, traffic, connectionLimit = maximumConnections } = options;
   const agent = new Agent({
     keepAlive: true,
     maxSockets: connectionLimit,
@@ -152,14 +155,19 @@ export function createFront(options: FrontOptions): Server {
   server.maxConnections = connectionLimit;
   server.on("request", (request, response) => {
     const refusal = check(request, current.value);
-    if (refusal === undefined) forward(request, response, workloadPort, agent);
-    else answer(response, refusal.status, refusal.error);
+    if (refusal === undefined) {
+      traffic?.pass(response);
+      forward(request, response, workloadPort, agent);
+    } else answer(response, refusal.status, refusal.error);
   });
   server.on("upgrade", (request, socket, head) => {
     const refusal = check(request, current.value);
     if (refusal !== undefined) answerSocket(socket, refusal.status, refusal.error);
     else if (request.headers.upgrade?.toLowerCase() !== "websocket") answerSocket(socket, 400, "unknown upgrade");
-    else upgrade(request, socket, head, workloadPort);
+    else {
+      traffic?.pass(socket);
+      upgrade(request, socket, head, workloadPort);
+    }
   });
   server.on("tlsClientError", (error) => log("handshake refused", { error: error.message.slice(0, 200) }));
   current.onChange(({ identity, isNewGeneration }) => {

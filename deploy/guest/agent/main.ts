@@ -13,20 +13,25 @@ import { mixEntropy } from "./entropy.ts";
 import { createFront } from "./front.ts";
 import { FrontGate } from "./front-gate.ts";
 import { createGrpcServer } from "./grpc-server.ts";
+import { Holds } from "./holds.ts";
 import { IdentityRenewal } from "./identity-renewal.ts";
 import { InjectedSecrets } from "./injected-secrets.ts";
+import { JobsFile } from "./jobs-file.ts";
 import { log } from "./log.ts";
 import { resetMachine, syncFileSystems } from "./power.ts";
 import { SecretFiles } from "./secret-files.ts";
 import { Sleep } from "./sleep.ts";
 import { parseTraceparent, Tracer } from "./tracer.ts";
+import { Traffic } from "./traffic.ts";
 import { Workload } from "./workload.ts";
 import { WorkloadConfiguration } from "./workload-configuration.ts";
 import { runHook } from "./workload-hook.ts";
+import { serveWorkload } from "./workload-socket.ts";
 
 const address = "10.77.0.2";
 const agentPort = 7443;
 const frontPort = 9000;
+const workloadSocketPath = "/run/workload/agent.sock";
 /** Certificates begin five minutes before they are issued. */
 const bootToleranceMs = 60_000;
 const workloadGraceMs = 5_000;
@@ -60,7 +65,10 @@ async function main(): Promise<void> {
   // The handler's answer is written after it returns, so the drain begins one turn of the loop later.
   const powerOff = () => setImmediate(() => void grpc.drain(drainMs).finally(resetMachine));
   if (!identity.expectInjection) workload.start(parent);
-  const gate = new FrontGate(createFront({ current, workloadPort: manifest.port }), frontPort, address);
+  const traffic = new Traffic();
+  const holds = new Holds();
+  serveWorkload(workloadSocketPath, manifest.user, holds);
+  const gate = new FrontGate(createFront({ current, workloadPort: manifest.port, traffic }), frontPort, address);
   const sleep = new Sleep({
     ...{ current, gate, secrets, syncFileSystems },
     suspendWorkload: () => runHook(manifest.suspendCommand, manifest),
@@ -71,6 +79,7 @@ async function main(): Promise<void> {
     agentHandlers({
       ...{ current, renewal: new IdentityRenewal(current), clock, mixEntropy },
       ...{ workload, account: manifest, secrets, sleep, tracer, quiesce, powerOff },
+      activity: { traffic, holds, jobs: new JobsFile(manifest.jobsPath) },
     }),
   );
   // Until there is an answer to give, the port is closed: a handshake under emulation takes time that the workload needs to start.

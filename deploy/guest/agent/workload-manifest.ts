@@ -9,4 +9,6 @@ export type WorkloadManifest = {
   /** Run as the workload's user before the guest is saved, and before its port answers again; exit code 0 agrees. */
   readonly suspendCommand?: readonly string[];
   readonly resumeCommand?: readonly string[];
+  /** File in which the workload keeps its jobs (`agent/jobs-file.ts`). */
+  readonly jobsPath?: string;
 };

@@ -12,6 +12,8 @@ export type WorkloadManifest = {
   /** Run as the workload's user before the guest is saved, and before its port answers again; exit code 0 agrees. */
   readonly suspendCommand?: readonly string[];
   readonly resumeCommand?: readonly string[];
+  /** File in which the workload keeps its jobs (`agent/jobs-file.ts`). */
+  readonly jobsPath?: string;
 };
 
 /** `openclaw-emulated` is `openclaw` with more patience for its own helpers, for guests that are emulated; in development only. */
@@ -39,6 +41,7 @@ const gatewayWorkload: WorkloadManifest = {
   port: 8080,
   healthPath: "/health",
   configurationPath: "/run/workload/configuration.json",
+  jobsPath: "/home/workload/jobs.json",
 };
 
 /** The attacker that the host must hold off is root in its guest, with as many files open as it likes. */
@@ -47,10 +50,15 @@ const probeWorkload: WorkloadManifest = {
   command: ["/usr/bin/sh", "-c", "ulimit -n 32768; exec /usr/bin/node /opt/workload/workload.js"],
   user: { uid: 0, gid: 0 },
   environment: { ...gatewayWorkload.environment, HOME: "/root" },
+  jobsPath: "/root/jobs.json",
 };
 
 /** Ready, and not only alive: its channels and helpers are up. */
-const openClawWorkload: WorkloadManifest = { ...gatewayWorkload, healthPath: "/readyz" };
+const openClawWorkload: WorkloadManifest = {
+  ...gatewayWorkload,
+  healthPath: "/readyz",
+  jobsPath: "/home/workload/.openclaw/cron/jobs.json",
+};
 
 type Needs = Pick<Manifest, "workload" | "minimumMemoryMib" | "defaultMemoryMib" | "startLimitMs">;
 

@@ -42,7 +42,7 @@ export function openKernelAccess({ runner, config, logger, hostNamespace }: Kern
   return {
     elements,
     flows: createNetlinkFlows({ libc, netfilter, sockDiag, netnsDir, resolverAddresses }),
-    usage: createNetlinkUsage({ libc, elements, routes, netnsDir }),
+    usage: createNetlinkUsage({ libc, elements, routes, netnsDir, resolverAddresses }),
     [Symbol.dispose]() {
       for (const socket of [netfilter, sockDiag, routes]) socket[Symbol.dispose]();
     },

@@ -128,6 +128,26 @@ export const configSchema = commonConfigSchema.extend({
     .max(3_600_000)
     .default(60_000)
     .describe("how long a tenant runs after a wake before it may be suspended for being idle"),
+  defaultIdleMode: z
+    .enum(["after", "manual", "never"])
+    .default("after")
+    .describe("tenants that do not say: suspended after they were idle for a while, by SuspendTenant only, or never"),
+  idleThresholdMs: z
+    .number()
+    .int()
+    .min(1000)
+    .max(86_400_000)
+    .default(10_000)
+    .describe("a tenant that names no threshold has been idle for long enough by then"),
+  idleLookIntervalMs: z.number().int().min(100).default(2000).describe("how often tenants are looked at for idleness"),
+  concurrentIdleSuspends: z.number().int().min(1).default(2).describe("suspends for idleness at once"),
+  guestHoldBudgetMs: z
+    .number()
+    .int()
+    .min(0)
+    .max(3_600_000)
+    .default(1_800_000)
+    .describe("for how long of an hour a guest is kept awake by its own word alone"),
   renewalIntervalMs: z
     .number()
     .int()

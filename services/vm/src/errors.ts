@@ -49,6 +49,8 @@ export const fail = defineErrors("vm.lobsterd", {
   BACKUP_BROKEN: Code.DataLoss,
   IMPORT_INVALID: Code.InvalidArgument,
   RESTORE_INCOMPLETE: Code.Unavailable,
+  SUSPEND_FORBIDDEN: Code.FailedPrecondition,
+  TENANT_NOT_IDLE: Code.Aborted,
   TOO_MANY_HOLDS: Code.ResourceExhausted,
   HOLD_TOO_LONG: Code.ResourceExhausted,
   HOLD_NOT_FOUND: Code.NotFound,

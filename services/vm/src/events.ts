@@ -63,18 +63,18 @@ export function createTenantEvents(bus: EventBus | undefined, logger: Logger): T
       publish("failed", tenant, { reason });
     },
     tenantSuspended: (tenant) => {
-      logger.info(facts(tenant), "tenant suspended");
-      publish("suspended", tenant);
+      logger.info({ ...facts(tenant), cause: tenant.sleepCause }, "tenant suspended");
+      publish("suspended", tenant, { cause: tenant.sleepCause });
     },
     tenantSuspendFailed: (tenant, error) => {
       const reason = reasonOf(error) ?? "INTERNAL";
       logger.warn({ ...facts(tenant), err: error, reason }, "tenant could not be suspended");
-      publish("suspend-failed", tenant, { reason });
+      publish("suspend-failed", tenant, { reason, cause: tenant.sleepCause });
     },
     tenantResumed: (tenant, isFresh) => {
       if (isFresh) logger.warn(facts(tenant), "tenant booted from its disk, its memory is lost");
-      else logger.info(facts(tenant), "tenant resumed");
-      publish("resumed", tenant, { isFresh });
+      else logger.info({ ...facts(tenant), cause: tenant.sleepCause }, "tenant resumed");
+      publish("resumed", tenant, { isFresh, cause: tenant.sleepCause });
     },
     tenantWoken: (tenant, cause, durationMs) => {
       logger.info({ ...facts(tenant), cause, durationMs }, "tenant woken");
@@ -83,7 +83,7 @@ export function createTenantEvents(bus: EventBus | undefined, logger: Logger): T
     tenantResumeFailed: (tenant, error) => {
       const reason = reasonOf(error) ?? "INTERNAL";
       logger.warn({ ...facts(tenant), err: error, reason }, "tenant could not be resumed");
-      publish("resume-failed", tenant, { reason });
+      publish("resume-failed", tenant, { reason, cause: tenant.sleepCause });
     },
     sealedStateRefused: (tenant, reason) => {
       logger.error({ ...facts(tenant), reason }, "sealed state refused");

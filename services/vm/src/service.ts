@@ -36,6 +36,8 @@ import { reportGuestSpans } from "./guest/spans.ts";
 import { openHoldStore } from "./holds/hold-store.ts";
 import { createHolds, type Holds } from "./holds/holds.ts";
 import { showHost } from "./host-gauges.ts";
+import type { IdleDetector } from "./idle/detector.ts";
+import { openIdle } from "./idle/open-idle.ts";
 import { type BootQueue, createBootQueue } from "./lifecycle/boot-queue.ts";
 import { readConnectionMax } from "./lifecycle/capacity.ts";
 import type { HostParts } from "./lifecycle/host-parts.ts";
@@ -74,6 +76,7 @@ export interface VmContext {
   readonly guests: GuestAgents;
   readonly posture: HostPosture;
   readonly holds: Holds;
+  readonly idle: Pick<IdleDetector, "viewOf">;
 }
 
 /** Parts that a story across services may put in place of the real ones. */
@@ -140,6 +143,13 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   });
   const operations = measuredOperations(createTenantOperations(life));
   const backups = createBackupOperations(life, operations.spawn);
+  const holds = createHolds(openHoldStore(database), Date.now);
+  const wakes = createTenantWakes(life, openWakeStore(database));
+  const idle = openIdle({
+    ...{ config, tenants, holds, parts, operations, record, logger },
+    now: () => performance.now(),
+    hasRunEnough: ({ vmId }) => wakes.mayRest(vmId),
+  });
   const requests = openRequestLog(database);
   const context: VmContext = {
     config,
@@ -147,14 +157,14 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     changes: openTenantChanges(database),
     operations,
     backups,
-    wakes: createTenantWakes(life, openWakeStore(database)),
+    wakes,
     requests,
     bootQueue,
     images,
     vmm: parts.vmm,
     guests: parts.guests,
     posture,
-    holds: createHolds(openHoldStore(database), Date.now),
+    ...{ holds, idle },
   };
 
   const gauges = showHost({ ...context, parts });
@@ -171,6 +181,10 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     logger,
   });
   every(config.renewalIntervalMs, "renew identities", () => renewals.run(tenants.all(), scope.signal), {
+    signal: scope.signal,
+    logger,
+  });
+  every(config.idleLookIntervalMs, "look for idle tenants", () => idle.look(scope.signal), {
     signal: scope.signal,
     logger,
   });

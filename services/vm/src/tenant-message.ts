@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Tenant, TenantSchema, TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import type { Config } from "./config.ts";
+import { toIdleMessage } from "./idle/policy.ts";
 import { toEgressMessage } from "./network-policy.ts";
 import type { TenantPhase, TenantRecord } from "./store/tenants.ts";
 
@@ -38,5 +39,7 @@ export function toTenantMessage(
     egress: toEgressMessage(tenant.egress),
     networkLimits: tenant.networkLimits,
     extraHostNames: [...tenant.extraHostNames],
+    idlePolicy: toIdleMessage(tenant.idlePolicy),
+    sleepCause: tenant.sleepCause,
   });
 }

@@ -14,8 +14,9 @@ const forwarding: Settings = { "net.ipv4.ip_forward": 1 };
  * closed one is not counted against a guest's limit but stays in the table for two minutes, so that one guest could fill
  * it with 24,000 at the allowed rate of 200 per second; it is forgotten at once.
  */
+export const establishedTimeoutSeconds = 3600;
 const connectionTimeouts: Settings = {
-  "net.netfilter.nf_conntrack_tcp_timeout_established": 3600,
+  "net.netfilter.nf_conntrack_tcp_timeout_established": establishedTimeoutSeconds,
   "net.netfilter.nf_conntrack_tcp_timeout_time_wait": 1,
   "net.netfilter.nf_conntrack_tcp_timeout_close": 1,
 };

@@ -22,6 +22,10 @@ export interface Connection {
   readonly reply: Tuple;
   /** What the kernel needs to tell it from a later one of the same tuple. Opaque. */
   readonly identity: Buffer;
+  /** After how long without a packet it is forgotten. */
+  readonly secondsLeft?: number;
+  /** Of TCP: enum tcp_conntrack. */
+  readonly tcpState?: number;
 }
 
 /** An address of the original direction. */
@@ -36,6 +40,10 @@ const version = 1;
 
 const tupleOriginal = 1;
 const tupleReply = 2;
+const protocolInfo = 4;
+const protocolInfoTcp = 1;
+const tcpInfoState = 1;
+const timeLeft = 7;
 const connectionId = 12;
 const connectionZone = 18;
 const connectionFilter = 25;
@@ -106,17 +114,25 @@ export function decodeConnection(payload: Buffer): Connection {
     const value = attributes.get(type);
     return value === undefined ? [] : [attribute(type === tupleOriginal ? type | 0x8000 : type, value)];
   });
+  const left = attributes.get(timeLeft);
+  const state = attributesIn(attributesIn(attributes.get(protocolInfo)).get(protocolInfoTcp)).get(tcpInfoState);
   return {
     original: decodeTuple(attributes.get(tupleOriginal)),
     reply: decodeTuple(attributes.get(tupleReply)),
     identity: Buffer.concat(identity),
+    ...(left === undefined ? {} : { secondsLeft: readBig32(left) }),
+    ...(state === undefined ? {} : { tcpState: sized(state, 1).readUInt8() }),
   };
 }
 
+function attributesIn(bytes: Buffer | undefined) {
+  return attributesByType(bytes ?? Buffer.alloc(0));
+}
+
 function decodeTuple(bytes: Buffer | undefined): Tuple {
-  const attributes = attributesByType(bytes ?? Buffer.alloc(0));
-  const addresses = attributesByType(attributes.get(tupleAddresses) ?? Buffer.alloc(0));
-  const protocol = attributesByType(attributes.get(tupleProtocol) ?? Buffer.alloc(0));
+  const attributes = attributesIn(bytes);
+  const addresses = attributesIn(attributes.get(tupleAddresses));
+  const protocol = attributesIn(attributes.get(tupleProtocol));
   const sourcePort = protocol.get(protocolSourcePort);
   const destinationPort = protocol.get(protocolDestinationPort);
   return {

@@ -33,14 +33,22 @@ const replies = {
     value: { chain: "FROM-GUEST", handle: 7n, comment: "reply", counter: { packets: 1n, bytes: 2n } },
   },
   connection: {
-    decode: (bytes: Buffer) => decodeConnection(bytes).original,
-    bytes: Buffer.concat([hex("02000000"), tuple(1), tuple(2), attribute(12, native32(1))]),
+    decode: (bytes: Buffer) => {
+      const { original, secondsLeft, tcpState } = decodeConnection(bytes);
+      return { ...original, secondsLeft, tcpState };
+    },
+    bytes: Buffer.concat([
+      ...[hex("02000000"), tuple(1), tuple(2), attribute(12, native32(1))],
+      ...[attribute(7, hex("00000e0f")), nested(4, nested(1, attribute(1, hex("03"))))],
+    ]),
     value: {
       protocol: 6,
       source: "10.201.0.3",
       destination: "192.0.2.1",
       sourcePort: 40_000,
       destinationPort: 443,
+      secondsLeft: 3599,
+      tcpState: 3,
     },
   },
   link: {

@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type GetNetworkUsageRequest,
   type GetNetworkUsageResponse,
@@ -11,7 +12,11 @@ export function getNetworkUsage({ store, usage }: NetContext) {
   return async ({ vmId }: GetNetworkUsageRequest): Promise<GetNetworkUsageResponse> => {
     const network = store.find(vmId);
     if (network === undefined) throw networkNotFound(vmId);
-    const { droppedPackets, ...counted } = await usage.read(network.slot);
-    return create(GetNetworkUsageResponseSchema, { ...counted, droppedPackets: Object.fromEntries(droppedPackets) });
+    const { droppedPackets, inboundSilenceSeconds, ...counted } = await usage.read(network.slot);
+    return create(GetNetworkUsageResponseSchema, {
+      ...counted,
+      droppedPackets: Object.fromEntries(droppedPackets),
+      ...(inboundSilenceSeconds === undefined ? {} : { inboundSilence: durationFromMs(inboundSilenceSeconds * 1000) }),
+    });
   };
 }

@@ -68,6 +68,7 @@ function open() {
     read: async () => ({
       ...{ receivedBytes: 1n, sentBytes: 2n, receivedPackets: 3n, sentPackets: 4n },
       ...{ trackedConnections: 5, droppedPackets: new Map([["denied-range", 6n]]), resolverPackets: 7n },
+      ...{ outboundConnections: 2, inboundConnections: 1, inboundSilenceSeconds: 4 },
     }),
   };
   const database = openDatabase(":memory:", migrations);

@@ -1,7 +1,8 @@
 import { dropReasons } from "../firewall/drop-reasons.ts";
 import type { ElementStore } from "../firewall/element-store.ts";
 import { dropCountersOf } from "../firewall/tenant-elements.ts";
-import { countConnections } from "../netlink/conntrack.ts";
+import { establishedTimeoutSeconds } from "../host/namespace.ts";
+import { countConnections, dumpConnections } from "../netlink/conntrack.ts";
 import type { KeptSocket } from "../netlink/kept-socket.ts";
 import type { Libc } from "../netlink/libc.ts";
 import { type LinkStatistics, readLink } from "../netlink/link.ts";
@@ -9,6 +10,7 @@ import { readRules } from "../netlink/nft-rules.ts";
 import { readShaping } from "../netlink/shaping.ts";
 import { type NetlinkSocket, openNetlink, protocols } from "../netlink/socket.ts";
 import { inner, namespacePath, planSlot, tableName } from "../slots/address-plan.ts";
+import { type ConnectionUse, connectionUse } from "./connections.ts";
 import type { Usage, UsageReader } from "./usage.ts";
 
 export interface NetlinkUsageOptions {
@@ -17,18 +19,22 @@ export interface NetlinkUsageOptions {
   /** Of the host. */
   readonly routes: KeptSocket;
   readonly netnsDir: string;
+  readonly resolverAddresses: readonly string[];
 }
 
 interface SlotCounters {
   readonly link: LinkStatistics;
   readonly trackedConnections: number;
+  readonly use: ConnectionUse;
   /** By the name of the rule. */
   readonly dropped: ReadonlyMap<string, bigint>;
   readonly sentBandwidthDrops: number;
 }
 
 /** Asks the slot's namespace for its link, rules and connections, and the host for the slot's elements and queue. No process. */
-export function createNetlinkUsage({ libc, elements, routes, netnsDir }: NetlinkUsageOptions): UsageReader {
+export function createNetlinkUsage(options: NetlinkUsageOptions): UsageReader {
+  const { libc, elements, routes, netnsDir, resolverAddresses } = options;
+
   function readSlot(slot: number): SlotCounters {
     const namespace = namespacePath(netnsDir, slot);
     using links = openNetlink(libc, protocols.route, namespace);
@@ -38,6 +44,7 @@ export function createNetlinkUsage({ libc, elements, routes, netnsDir }: Netlink
     return {
       link: link.statistics,
       trackedConnections: countConnections(filter),
+      use: connectionUse(dumpConnections(filter), resolverAddresses, establishedTimeoutSeconds),
       dropped: countedByRule(filter),
       sentBandwidthDrops: readShaping(links, inner.uplink)?.drops ?? 0,
     };
@@ -46,7 +53,7 @@ export function createNetlinkUsage({ libc, elements, routes, netnsDir }: Netlink
   return {
     async read(slot): Promise<Usage> {
       const { hostInterface } = planSlot(slot);
-      const { link, trackedConnections, dropped, sentBandwidthDrops } = readSlot(slot);
+      const { link, trackedConnections, use, dropped, sentBandwidthDrops } = readSlot(slot);
       const receivedBandwidthDrops = routes.use((socket) => readShaping(socket, hostInterface))?.drops ?? 0;
       const names = [
         ...dropCountersOf(slot),
@@ -64,6 +71,7 @@ export function createNetlinkUsage({ libc, elements, routes, netnsDir }: Netlink
         ...{ sentBytes: link.receivedBytes, sentPackets: link.receivedPackets },
         ...{ receivedBytes: link.sentBytes, receivedPackets: link.sentPackets },
         trackedConnections,
+        ...use,
         droppedPackets: summed(reasons),
         resolverPackets: counters.at(-1) ?? 0n,
       };

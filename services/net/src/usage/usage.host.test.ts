@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { attacks } from "../testing/attacks.ts";
 import { cannotRun, world } from "../testing/ground.ts";
 import { type Scene, setScene } from "../testing/scene.ts";
 import { counted } from "../testing/wanted.ts";
+
+const limits = { timeoutMs: 10_000, intervalMs: 100 };
 
 describe("what a network has carried", { skip: cannotRun }, () => {
   let scene: Scene;
@@ -24,6 +27,21 @@ describe("what a network has carried", { skip: cannotRun }, () => {
     assert.ok(after.sentPackets - before.sentPackets >= 3n, "a handshake and a request");
     assert.equal(after.trackedConnections, before.trackedConnections + 1);
     assert.equal((await read(1)).sentPackets, neighbour.sentPackets);
+  });
+
+  test("tells the connections of each direction apart, and how long an inbound one has been silent", async () => {
+    const before = await read(1);
+    assert.equal(await scene.second.actor.hold(world.internet, 9000), "echo");
+    assert.equal((await read(1)).outboundConnections, before.outboundConnections + 1);
+    assert.equal(await scene.hostActor.hold(scene.second.plan.guestAddress, 9000), "echo");
+    const { outboundConnections, inboundConnections, inboundSilenceSeconds } = await read(1);
+    assert.equal(outboundConnections, before.outboundConnections + 1);
+    assert.equal(inboundConnections, before.inboundConnections + 1);
+    assert.ok(inboundSilenceSeconds !== undefined && inboundSilenceSeconds <= 1, `${inboundSilenceSeconds}`);
+    const use = () => scene.hostActor.use(1500);
+    await waitFor("silence", async () => ((await read(1)).inboundSilenceSeconds ?? 0) >= 2 || undefined, limits);
+    assert.equal(await use(), "echo");
+    assert.ok(((await read(1)).inboundSilenceSeconds ?? 99) <= 1, "a packet ends the silence");
   });
 
   test("names why packets were dropped, by tenant", async () => {

@@ -1,7 +1,8 @@
 import { fail } from "../errors.ts";
+import type { ConnectionUse } from "./connections.ts";
 
 /** What one network has carried since it was attached. `sent` is from the guest, `received` is to it. */
-export interface Usage {
+export interface Usage extends ConnectionUse {
   readonly receivedBytes: bigint;
   readonly sentBytes: bigint;
   readonly receivedPackets: bigint;

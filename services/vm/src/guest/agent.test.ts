@@ -54,7 +54,15 @@ const tenant = (name: string, address: string, generation = 1): TenantRecord => 
   },
   ...{ image: "base", resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 }, labels: {} },
   ...{ egress: { mode: "internet" as const }, replacedEgress: undefined, guestAddress: address },
-  ...{ createTimeMs: 0, readyTimeMs: undefined, settledGeneration: generation, sealCounter: 0, sleepRequestId: "" },
+  ...{
+    createTimeMs: 0,
+    readyTimeMs: undefined,
+    settledGeneration: generation,
+    sealCounter: 0,
+    sleepRequestId: "",
+    sleepCause: "",
+    idlePolicy: { mode: "manual" },
+  },
   networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
   extraHostNames: [],
 });

@@ -31,6 +31,7 @@ import {
 import type { RenewGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
 import type { TenantRecord } from "../store/tenants.ts";
+import { type GuestLook, openLook } from "./agent-activity.ts";
 import { type GuestSleep, openSleepCalls } from "./agent-sleep.ts";
 import { misbehaved, reachable, streamOf, withinContract } from "./contract.ts";
 
@@ -53,7 +54,7 @@ export type Certified = Pick<RenewGuestIdentityResponse, "certificatePem" | "pla
 /** What a command reads. */
 export type CommandInput = Extract<ExecRequest["message"], { case: "stdin" }>;
 
-export interface GuestAgents extends GuestSleep {
+export interface GuestAgents extends GuestSleep, GuestLook {
   /** Resolves when the agent of this VM and generation answers and has the host's time. Throws BOOT_FAILED after `limitMs`. */
   awaitAgent(tenant: TenantRecord, limitMs: number, signal: AbortSignal): Promise<void>;
   /**
@@ -232,6 +233,7 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
       streamOf((ended) => clientOf(tenant).client.streamLogs(request, { signal: ended }), signal),
     exec: (tenant, command, input, signal) =>
       streamOf((ended) => clientOf(tenant).client.exec(execRequests(command, input), { signal: ended }), signal),
+    ...openLook(clientOf),
     ...openSleepCalls({ guestOf, clientOf, renew, setClock, forget }),
     tokenDigest: (tenant) => tokens.digestFor(uriOf(tenant)),
     forget,

@@ -26,6 +26,8 @@ const tenant: TenantRecord = {
   settledGeneration: 2,
   sealCounter: 0,
   sleepRequestId: "",
+  sleepCause: "",
+  idlePolicy: { mode: "manual" },
 };
 
 const identity = (certificatePem: string) =>

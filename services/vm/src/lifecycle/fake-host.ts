@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import type { AuditEntry } from "@lobsterd/chassis/audit.ts";
@@ -20,6 +20,7 @@ import type { EgressPolicy, NetworkLimits } from "@lobsterd/proto/lobsterd/commo
 import {
   AttachNetworkResponseSchema,
   DetachNetworkResponseSchema,
+  GetNetworkUsageResponseSchema,
   ListNetworksResponseSchema,
   NetworkSchema,
   NetworkService,
@@ -43,6 +44,7 @@ import {
   UnwrapDataKeyResponseSchema,
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
+import type { GuestActivity } from "../guest/agent-activity.ts";
 import { createFakeVmm, type FakeVmm, type FakeVmmOptions } from "../vmm/fake.ts";
 import { failingVmm, hostDirectory } from "./fake-sleep.ts";
 import type { HostParts } from "./host-parts.ts";
@@ -81,6 +83,8 @@ export type Failure =
   | "awaitAgent"
   | "awaitWorkload"
   | "workloadState"
+  | "getNetworkUsage"
+  | "activity"
   | "streamLogs"
   | "exec";
 
@@ -109,6 +113,9 @@ export interface FakeHost {
   /** What the agent of each VM proves, and whether it was quiesced and not woken since. */
   readonly guests: Map<string, { generation: number; isQuiesced: boolean }>;
   readonly networks: Map<string, FakeNetwork>;
+  /** What `net` counts of each VM's connections, and what its guest claims; nothing goes on where nothing is said. */
+  readonly usage: Map<string, MessageInitShape<typeof GetNetworkUsageResponseSchema>>;
+  readonly claims: Map<string, Partial<GuestActivity>>;
   /** By tenant. */
   readonly routes: Map<string, FakeRoute>;
   /** What audit was told, in order. It outlives the runs, and is not put back with a store. */
@@ -137,6 +144,8 @@ export interface FakeHostOptions extends FakeVmmOptions {
 
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const networks = new Map<string, FakeNetwork>();
+  const usage: FakeHost["usage"] = new Map();
+  const claims: FakeHost["claims"] = new Map();
   const routes = new Map<string, FakeRoute>();
   const audited: AuditEntry[] = [];
   const identities = new Set<string>();
@@ -184,6 +193,10 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         networks.set(vmId, { ...network, egress });
         attempt("updateNetworkEgress");
         return create(UpdateNetworkEgressResponseSchema);
+      },
+      getNetworkUsage: ({ vmId }) => {
+        attempt("getNetworkUsage");
+        return create(GetNetworkUsageResponseSchema, usage.get(vmId));
       },
       listNetworks: () =>
         create(ListNetworksResponseSchema, {
@@ -293,6 +306,10 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       },
       finishedSpans: async () => [],
       workloadState: async () => (failing.has("workloadState") ? undefined : WorkloadState.HEALTHY),
+      activity: async ({ vmId }) => {
+        attempt("activity");
+        return { inboundConnections: 0, holds: 0, runningJobs: 0, ...claims.get(vmId) };
+      },
       streamLogs: async function* (_tenant, { source, tailLines }) {
         attempt("streamLogs");
         for (const line of [`source ${source} tail ${tailLines}`, "\u001b[31mred\u001b[0m"]) {
@@ -354,6 +371,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     files: openSleepFiles(join(directory, "sealed"), join(directory, "spool")),
     facts: { cpuModel: "cpu", microcode: "0x1", hostKernel: "6.1" },
     networks,
+    ...{ usage, claims },
     routes,
     audited,
     identities,

@@ -12,6 +12,7 @@ import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
 import { openHoldStore } from "../holds/hold-store.ts";
 import { createHolds } from "../holds/holds.ts";
+import { openIdle } from "../idle/open-idle.ts";
 import { createPosture, type HostPosture } from "../posture/posture.ts";
 import { openSealedStateStore } from "../store/sealed-states.ts";
 import { openSlotStore } from "../store/slots.ts";
@@ -76,7 +77,7 @@ export interface RunOptions {
 export function startRun(host: FakeHost, database: DatabaseSync, options: RunOptions = {}) {
   const { observe, findImage = findBase, posture = findNothing } = options;
   const runConfig = { ...config, ...options.config };
-  const clock = { nowMs: 1_000_000 };
+  const clock = { nowMs: 1_000_000, steadyMs: 0 };
   const told: string[] = [];
   const tenants = openTenantStore(database);
   const slots = openSlotStore(database, runConfig.slotCount, runConfig.slotQuarantineMs);
@@ -93,17 +94,25 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
   const images: ImageCatalogue = { find: findImage, names: async () => ["base"] };
   const bootQueue = createBootQueue(2, options.config?.maxQueuedBoots ?? 8);
   const backups = openBackupParts(database, join(host.directory, "backups"), runConfig, now);
+  const { events, record } = listen(told, host.audited);
   const life = createLifecycle({
+    ...{ events, record },
     ...{ config: runConfig, logger: silent, tenants, slots, journal, images, bootQueue, now },
     ...{ parts: host.parts, backups, sealedStates, files: host.files, hostFacts: host.facts },
     ...(options.wrapJournal === undefined ? {} : { journal: options.wrapJournal(journal) }),
     posture,
-    ...listen(told, host.audited),
     reportGuestSpans: () => undefined,
     renewals: { issued: () => undefined },
   });
   const operations = createTenantOperations(life);
+  const holds = createHolds(openHoldStore(database), now);
+  const wakes = createTenantWakes(life, openWakeStore(database));
+  const idle = openIdle({
+    ...{ config: runConfig, tenants, holds, parts: host.parts, operations, record, logger: silent },
+    now: () => clock.steadyMs,
+  });
   return {
+    ...{ idle, holds, operations },
     tenants,
     journal,
     sealedStates,
@@ -112,13 +121,14 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
     bootQueue,
     told,
     posture,
-    operations,
     backups: createBackupOperations(life, operations.spawn),
     backupParts: backups,
-    wakes: createTenantWakes(life, openWakeStore(database)),
-    holds: createHolds(openHoldStore(database), now),
+    wakes,
   };
 }
+
+/** What a call began is told without its cause. */
+const by = (cause: string) => (cause === "" || cause === "request" ? "" : ` by ${cause}`);
 
 /** Events and audit records as lines, in the order in which they were told. */
 function listen(told: string[], audited: AuditEntry[]) {
@@ -127,7 +137,7 @@ function listen(told: string[], audited: AuditEntry[]) {
     tenantSpawnFailed: ({ name }, error) => void told.push(`event spawn-failed ${name} ${reasonOf(error) ?? ""}`),
     tenantEgressUpdated: ({ name }) => void told.push(`event egress-updated ${name}`),
     tenantEvicted: ({ name }) => void told.push(`event evicted ${name}`),
-    tenantSuspended: ({ name }) => void told.push(`event suspended ${name}`),
+    tenantSuspended: ({ name, sleepCause }) => void told.push(`event suspended ${name}${by(sleepCause)}`),
     tenantSuspendFailed: ({ name }, error) => void told.push(`event suspend-failed ${name} ${reasonOf(error) ?? ""}`),
     tenantResumed: ({ name }, isFresh) => void told.push(`event resumed ${name}${isFresh ? " fresh" : ""}`),
     tenantWoken: ({ name }, cause) => void told.push(`event woken ${name} ${cause}`),
@@ -159,5 +169,6 @@ export function wish(name: string): SpawnWish {
     egress: { mode: "internet" },
     networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
     extraHostNames: [],
+    idlePolicy: { mode: "manual" },
   };
 }

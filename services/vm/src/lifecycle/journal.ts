@@ -20,7 +20,7 @@ import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import { z } from "zod";
 import type { SealedState, SealedStateStore } from "../store/sealed-states.ts";
 import type { SlotStore } from "../store/slots.ts";
-import type { TenantRecord, TenantStore } from "../store/tenants.ts";
+import type { SleepCause, TenantRecord, TenantStore } from "../store/tenants.ts";
 
 /** Steps of a spawn, in the order of their undoing read backwards. */
 export const spawnSteps = [
@@ -110,12 +110,12 @@ export interface Journal {
   finishSpawn(tenant: TenantRecord): TenantRecord;
   /** `also` runs in the same transaction. */
   finishRemoval(tenant: TenantRecord, also: () => void): void;
-  beginSuspend(tenant: TenantRecord, requestId: string): TenantRecord;
+  beginSuspend(tenant: TenantRecord, requestId: string, cause: SleepCause): TenantRecord;
   /** Rule 6: from here on the tenant is this file. `also` runs in the same transaction. */
   seal(sealed: SealedState, also: () => void): void;
   /** Ends a suspend, or a resume that is to be begun again, with the tenant suspended. */
   endSuspended(tenant: TenantRecord): TenantRecord;
-  beginResume(tenant: TenantRecord, requestId: string): TenantRecord;
+  beginResume(tenant: TenantRecord, requestId: string, cause: SleepCause): TenantRecord;
   /** Rule 6: from here on the sealed file is used up. `also` runs in the same transaction. */
   consume(tenant: TenantRecord, also: () => void): void;
   /** Rule 7 for a guest that is woken where it is, or booted: turns what is under way into a resume without a sealed state. */
@@ -229,10 +229,10 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
         tenants.remove(tenant.vmId);
         slots.release(tenant.slot, now());
       }),
-    beginSuspend: (tenant, requestId) =>
+    beginSuspend: (tenant, requestId, cause) =>
       transaction(database, () => {
         begin.run(tenant.vmId, "suspend", now());
-        return tenants.markSuspending(tenant.vmId, requestId);
+        return tenants.markSuspending(tenant.vmId, requestId, cause);
       }),
     seal: (sealed, also) =>
       transaction(database, () => {
@@ -244,10 +244,10 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
         end.run(vmId);
         return tenants.markSuspended(vmId);
       }),
-    beginResume: (tenant, requestId) =>
+    beginResume: (tenant, requestId, cause) =>
       transaction(database, () => {
         begin.run(tenant.vmId, "resume", now());
-        return tenants.markResuming(tenant.vmId, requestId);
+        return tenants.markResuming(tenant.vmId, { requestId, cause });
       }),
     consume: ({ vmId }, also) =>
       transaction(database, () => {
@@ -270,7 +270,7 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
     beginRestore: (tenant, requestId) =>
       transaction(database, () => {
         begin.run(tenant.vmId, "restore", now());
-        return tenants.markResuming(tenant.vmId, requestId);
+        return tenants.markResuming(tenant.vmId, { requestId, cause: "request" });
       }),
     beginReplace: ({ vmId }) =>
       transaction(database, () => {

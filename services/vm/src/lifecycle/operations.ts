@@ -2,14 +2,14 @@ import { requestIdReused } from "@lobsterd/chassis/idempotency.ts";
 import { backupTurn } from "../backups/parts.ts";
 import { fail } from "../errors.ts";
 import type { Egress } from "../network-policy.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { SleepCause, TenantRecord } from "../store/tenants.ts";
 import { updateEgress } from "./egress.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { SpawnWish } from "./plan.ts";
 import { reconcile } from "./reconcile.ts";
 import { resumeTenant } from "./resume.ts";
 import { type DiskFill, spawnTenant } from "./spawn.ts";
-import { suspendTenant } from "./suspend.ts";
+import { type SuspendReason, suspendTenant } from "./suspend.ts";
 
 /** What can be done to tenants. Each operation runs to its end whether or not its caller waits. */
 export interface TenantOperations {
@@ -23,9 +23,9 @@ export interface TenantOperations {
    */
   evict(requestId: string, name: string): Promise<void>;
   /** Resolves with the suspended tenant; see `suspend.ts`. */
-  suspend(requestId: string, name: string): Promise<TenantRecord>;
+  suspend(requestId: string, name: string, by?: SuspendReason): Promise<TenantRecord>;
   /** Resolves with the running tenant; see `resume.ts`. */
-  resume(requestId: string, name: string): Promise<TenantRecord>;
+  resume(requestId: string, name: string, cause?: SleepCause): Promise<TenantRecord>;
   /** Compares what should be with what is, and makes it so. */
   reconcile(): Promise<void>;
 }
@@ -86,8 +86,8 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
     spawn,
     updateEgress: (name, egress) => updateEgress(life, name, egress),
     evict,
-    suspend: (requestId, name) => suspendTenant(life, requestId, name),
-    resume: (requestId, name) => resumeTenant(life, requestId, name),
+    suspend: (requestId, name, by) => suspendTenant(life, requestId, name, by),
+    resume: (requestId, name, cause) => resumeTenant(life, requestId, name, cause),
     reconcile: () => reconcile(life, (name) => spawns.has(name)),
   };
 }

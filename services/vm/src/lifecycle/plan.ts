@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { Config } from "../config.ts";
 import { fail } from "../errors.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
+import type { IdlePolicy } from "../idle/policy.ts";
 import type { Egress, NetworkLimits } from "../network-policy.ts";
 import type { SlotStore } from "../store/slots.ts";
 import type { Resources, TenantRecord } from "../store/tenants.ts";
@@ -18,6 +19,7 @@ export interface SpawnWish {
   readonly networkLimits: NetworkLimits;
   /** Names outside the platform's domain, in any order. */
   readonly extraHostNames: readonly string[];
+  readonly idlePolicy: IdlePolicy;
 }
 
 type Limits = Pick<Config, "maxVcpuCount" | "maxMemoryMib" | "defaultDiskMib" | "maxDiskMib">;
@@ -83,6 +85,8 @@ export function planTenant(
     readyTimeMs: undefined,
     sealCounter: 0,
     sleepRequestId: "",
+    sleepCause: "",
+    idlePolicy: wish.idlePolicy,
   };
 }
 

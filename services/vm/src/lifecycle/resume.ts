@@ -12,7 +12,7 @@ import { fail } from "../errors.ts";
 import type { SealedHeader } from "../sealing/header.ts";
 import { openSet, SealBrokenError } from "../sealing/open-set.ts";
 import { type SealedState, sealedObjectId } from "../store/sealed-states.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { SleepCause, TenantRecord } from "../store/tenants.ts";
 import { attachNetwork } from "./boot.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { describeMachine, refuseOtherMachine } from "./machine-facts.ts";
@@ -26,7 +26,12 @@ import { wakeOrBoot } from "./wake.ts";
  * state is not to be loaded; RESUME_LIMIT_EXCEEDED and what a part failed with, after which the tenant is suspended; or RESUME_INCOMPLETE and
  * RESUME_FAILED, after which it is not.
  */
-export async function resumeTenant(life: Lifecycle, requestId: string, name: string): Promise<TenantRecord> {
+export async function resumeTenant(
+  life: Lifecycle,
+  requestId: string,
+  name: string,
+  cause: SleepCause = "request",
+): Promise<TenantRecord> {
   const known = life.tenants.find(name);
   if (known?.phase === "running" && known.sleepRequestId === requestId) return known;
   const { vmId } = requirePhase(known, name, "suspended");
@@ -35,7 +40,11 @@ export async function resumeTenant(life: Lifecycle, requestId: string, name: str
     requirePhase(life.tenants.findByVm(vmId), name, "suspended");
     using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(evicted));
     evicted.throwIfAborted();
-    const resuming = life.journal.beginResume(requirePhase(life.tenants.findByVm(vmId), name, "suspended"), requestId);
+    const resuming = life.journal.beginResume(
+      requirePhase(life.tenants.findByVm(vmId), name, "suspended"),
+      requestId,
+      cause,
+    );
     await loadOrStaySuspended(life, resuming, evicted);
     return await wakeOrBoot(life, resuming, evicted);
   });

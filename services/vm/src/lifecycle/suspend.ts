@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { fail } from "../errors.ts";
 import { sealSet } from "../sealing/seal-set.ts";
 import { sealedObjectId } from "../store/sealed-states.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { SleepCause, TenantRecord } from "../store/tenants.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { describeMachine } from "./machine-facts.ts";
 import { recordSeal } from "./rollback.ts";
@@ -17,20 +17,37 @@ import { wakeOrBoot } from "./wake.ts";
 /** One part of a sealed set: memory and devices as the VMM wrote them. The disk stays where it is. */
 export const statePart = "state";
 
+/** Why a tenant is suspended. `admit` throws if it is not to be any more; what it looks at cannot change before the suspend is on record. */
+export interface SuspendReason {
+  readonly cause: SleepCause;
+  admit(): void;
+}
+
+const asked: SuspendReason = { cause: "request", admit: () => undefined };
+
 /**
  * Returns the suspended tenant. Throws TENANT_NOT_FOUND, TENANT_BUSY, TENANT_NOT_RUNNING, SUSPEND_REFUSED by the workload, SUSPEND_LIMIT_EXCEEDED,
- * what a part failed with, or SUSPEND_INCOMPLETE when the state is sealed and the microVM is not gone yet.
+ * what a part failed with, or SUSPEND_INCOMPLETE when the state is sealed and the microVM is not gone yet; SUSPEND_FORBIDDEN by the tenant's policy, and
+ * what `by.admit` throws, before anything is done to the guest.
  */
-export async function suspendTenant(life: Lifecycle, requestId: string, name: string): Promise<TenantRecord> {
+export async function suspendTenant(
+  life: Lifecycle,
+  requestId: string,
+  name: string,
+  by: SuspendReason = asked,
+): Promise<TenantRecord> {
   const known = life.tenants.find(name);
   if (known?.phase === "suspended" && known.sleepRequestId === requestId) return known;
-  const { vmId } = requirePhase(known, name, "running");
+  const { vmId, idlePolicy } = requirePhase(known, name, "running");
+  if (idlePolicy.mode === "never")
+    throw fail("SUSPEND_FORBIDDEN", `tenant ${name} is never suspended`, { metadata: { tenant: name } });
   return await life.turns.take(vmId, async (evicted) => {
     const running = requirePhase(life.tenants.findByVm(vmId), name, "running");
     const dataKey = await createDataKey(life, running, evicted);
     try {
       evicted.throwIfAborted();
-      const suspending = life.journal.beginSuspend(running, requestId);
+      by.admit();
+      const suspending = life.journal.beginSuspend(running, requestId, by.cause);
       await sealOrStayAwake(life, suspending, dataKey, evicted);
       return await settleSuspended(life, suspending, evicted);
     } finally {

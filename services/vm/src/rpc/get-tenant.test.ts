@@ -11,7 +11,7 @@ import { getTenant } from "./get-tenant.ts";
 function open() {
   const host = createFakeHost();
   const run = startRun(host, openDatabase(":memory:", migrations));
-  const get = getTenant({ config, tenants: run.tenants, guests: host.parts.guests, holds: run.holds });
+  const get = getTenant({ config, tenants: run.tenants, guests: host.parts.guests, holds: run.holds, idle: run.idle });
   const { signal } = new AbortController();
   return { ...run, host, get: (name: string) => get({ name }, { signal }) };
 }

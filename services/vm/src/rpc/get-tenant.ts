@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext } from "@connectrpc/connect";
 import { WorkloadState } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import {
@@ -26,7 +27,8 @@ export function getTenant({
   tenants,
   guests,
   holds,
-}: Pick<VmContext, "config" | "tenants" | "guests" | "holds">) {
+  idle,
+}: Pick<VmContext, "config" | "tenants" | "guests" | "holds" | "idle">) {
   return async (
     { name }: Pick<GetTenantRequest, "name">,
     { signal }: Pick<HandlerContext, "signal">,
@@ -38,11 +40,23 @@ export function getTenant({
     const message = toTenantMessage(tenant, config);
     if (tenant.phase !== "running") return create(GetTenantResponseSchema, { tenant: message });
     const state = await guests.workloadState(tenant, signal);
+    const view = tenant.idlePolicy.mode === "after" ? idle.viewOf(tenant.vmId) : undefined;
     const workload = healths[state ?? WorkloadState.UNSPECIFIED] ?? WorkloadHealth.UNSPECIFIED;
     return create(GetTenantResponseSchema, {
       tenant: message,
       holdCount: holds.count(tenant.vmId),
+      ...(view === undefined ? {} : { activity: toActivityMessage(view) }),
       health: { agentAnswers: state !== undefined, workload },
     });
   };
+}
+
+function toActivityMessage({
+  awakeBy,
+  silenceMs,
+}: {
+  readonly awakeBy: readonly string[];
+  readonly silenceMs: number;
+}) {
+  return { awakeBy: [...awakeBy], lastActiveTime: timestampFromMs(Date.now() - silenceMs) };
 }

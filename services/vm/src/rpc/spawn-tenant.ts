@@ -5,6 +5,7 @@ import {
   type SpawnTenantResponse,
   SpawnTenantResponseSchema,
 } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { toIdlePolicy } from "../idle/policy.ts";
 import { toEgress, toNetworkLimits } from "../network-policy.ts";
 import type { VmContext } from "../service.ts";
 import { toTenantMessage } from "../tenant-message.ts";
@@ -37,6 +38,7 @@ export function spawnTenant({ config, requests, operations }: VmContext) {
           egress: toEgress(request.egress),
           networkLimits: toNetworkLimits(request.networkLimits),
           extraHostNames: request.extraHostNames,
+          idlePolicy: toIdlePolicy(request.idlePolicy, config),
         });
         return create(SpawnTenantResponseSchema, { tenant: toTenantMessage(tenant, config) });
       },

@@ -152,4 +152,7 @@ export const migrations: readonly string[] = [
      expire_time_ms INTEGER NOT NULL
    ) STRICT;
    CREATE INDEX hold_by_vm ON hold (vm_id)`,
+  // Tenants of before were promised that they run until somebody suspends them.
+  `ALTER TABLE tenant ADD COLUMN idle_policy TEXT NOT NULL DEFAULT '{"mode":"manual"}';
+   ALTER TABLE tenant ADD COLUMN sleep_cause TEXT NOT NULL DEFAULT ''`,
 ];

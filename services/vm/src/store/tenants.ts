@@ -1,11 +1,17 @@
 import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
 import { z } from "zod";
+import { type IdlePolicy, idlePolicySchema } from "../idle/policy.ts";
 import { type Egress, egressSchema, type NetworkLimits, networkLimitsSchema } from "../network-policy.ts";
 
 const phaseSchema = z.enum(["spawning", "running", "evicting", "failed", "suspending", "suspended", "resuming"]);
 
 /** Where a tenant is in its life. A spawn that fails ends in no row at all. */
 export type TenantPhase = z.infer<typeof phaseSchema>;
+
+const sleepCauseSchema = z.enum(["", "request", "idle"]);
+
+/** What began a suspend or a resume: a call, or the host by itself. */
+export type SleepCause = Exclude<z.infer<typeof sleepCauseSchema>, "">;
 
 /** What a tenant's microVM is given. */
 export interface Resources {
@@ -42,6 +48,9 @@ export interface TenantRecord {
   readonly sealCounter: number;
   /** The request that began the last suspend or resume; empty before the first. */
   readonly sleepRequestId: string;
+  /** What began it; empty before the first. */
+  readonly sleepCause: SleepCause | "";
+  readonly idlePolicy: IdlePolicy;
 }
 
 /** The tenants of this host. Each write is durable on return. */
@@ -69,12 +78,12 @@ export interface TenantStore {
   markEvicting(vmId: string): void;
   markFailed(vmId: string, reason: string): void;
   /** Counts the sealed state that is about to be made. */
-  markSuspending(vmId: string, requestId: string): TenantRecord;
+  markSuspending(vmId: string, requestId: string, cause: SleepCause): TenantRecord;
   markSuspended(vmId: string): TenantRecord;
   /** Counts a sealed set that is not the tenant's memory. */
   countSeal(vmId: string): TenantRecord;
-  /** Gives out the next generation, whether or not anything will ever run under it. Without a request the one before stays. */
-  markResuming(vmId: string, requestId?: string): TenantRecord;
+  /** Gives out the next generation, whether or not anything will ever run under it. Without a request what is known of the one before stays. */
+  markResuming(vmId: string, request?: { readonly requestId: string; readonly cause: SleepCause }): TenantRecord;
   /** The guest has taken the generation that was given out last. */
   settleGeneration(vmId: string): void;
   remove(vmId: string): void;
@@ -103,6 +112,8 @@ const rowSchema = z.object({
   settled_generation: z.number(),
   seal_counter: z.number(),
   sleep_request_id: z.string(),
+  sleep_cause: sleepCauseSchema,
+  idle_policy: z.string(),
 });
 
 function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
@@ -129,6 +140,8 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
     readyTimeMs: columns.ready_time_ms ?? undefined,
     sealCounter: columns.seal_counter,
     sleepRequestId: columns.sleep_request_id,
+    sleepCause: columns.sleep_cause,
+    idlePolicy: idlePolicySchema.parse(JSON.parse(columns.idle_policy)),
   };
 }
 
@@ -145,8 +158,8 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const states = database.prepare("SELECT state, count(*) AS tenants FROM tenant GROUP BY state");
   const add = database.prepare(
     `INSERT INTO tenant (name, vm_id, request_id, state, slot, generation, image, vcpu_count, memory_mib, disk_mib, labels,
-       egress, network_limits, extra_host_names, create_time_ms, settled_generation)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       egress, network_limits, extra_host_names, create_time_ms, settled_generation, idle_policy)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const address = database.prepare("UPDATE tenant SET guest_address = ? WHERE vm_id = ?");
   const changeEgress = database.prepare(
@@ -163,13 +176,14 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const evicting = database.prepare("UPDATE tenant SET state = 'evicting' WHERE vm_id = ?");
   const failed = database.prepare("UPDATE tenant SET state = 'failed', failure_reason = ? WHERE vm_id = ?");
   const suspending = database.prepare(
-    `UPDATE tenant SET state = 'suspending', seal_counter = seal_counter + 1, sleep_request_id = ? WHERE vm_id = ?
-     RETURNING *`,
+    `UPDATE tenant SET state = 'suspending', seal_counter = seal_counter + 1, sleep_request_id = ?, sleep_cause = ?
+     WHERE vm_id = ? RETURNING *`,
   );
   const count = database.prepare("UPDATE tenant SET seal_counter = seal_counter + 1 WHERE vm_id = ? RETURNING *");
   const suspended = database.prepare("UPDATE tenant SET state = 'suspended' WHERE vm_id = ? RETURNING *");
   const resuming = database.prepare(
-    `UPDATE tenant SET state = 'resuming', generation = generation + 1, sleep_request_id = coalesce(?, sleep_request_id)
+    `UPDATE tenant SET state = 'resuming', generation = generation + 1, sleep_request_id = coalesce(?, sleep_request_id),
+       sleep_cause = coalesce(?, sleep_cause)
      WHERE vm_id = ? RETURNING *`,
   );
   const settle = database.prepare("UPDATE tenant SET settled_generation = generation WHERE vm_id = ?");
@@ -212,6 +226,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
         JSON.stringify(tenant.extraHostNames),
         tenant.createTimeMs,
         tenant.settledGeneration,
+        JSON.stringify(tenant.idlePolicy),
       );
     },
     setGuestAddress: (vmId, guestAddress) => void address.run(guestAddress, vmId),
@@ -225,10 +240,10 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     markRunning: (vmId, readyTimeMs) => void running.run(readyTimeMs, vmId),
     markEvicting: (vmId) => void evicting.run(vmId),
     markFailed: (vmId, reason) => void failed.run(reason, vmId),
-    markSuspending: (vmId, requestId) => updated(suspending.get(requestId, vmId)),
+    markSuspending: (vmId, requestId, cause) => updated(suspending.get(requestId, cause, vmId)),
     countSeal: (vmId) => updated(count.get(vmId)),
     markSuspended: (vmId) => updated(suspended.get(vmId)),
-    markResuming: (vmId, requestId) => updated(resuming.get(requestId ?? null, vmId)),
+    markResuming: (vmId, request) => updated(resuming.get(request?.requestId ?? null, request?.cause ?? null, vmId)),
     settleGeneration: (vmId) => void settle.run(vmId),
     remove: (vmId) => void drop.run(vmId),
   };

@@ -1,0 +1,45 @@
+import { create } from "@bufbuild/protobuf";
+import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import {
+  AcquireHoldResponseSchema,
+  type AgentService,
+  GetActivityResponseSchema,
+  ReleaseHoldResponseSchema,
+} from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import type { Holds } from "./holds.ts";
+import type { JobsFile } from "./jobs-file.ts";
+import type { Traffic } from "./traffic.ts";
+
+export type ActivityParts = {
+  readonly traffic: Traffic;
+  readonly holds: Holds;
+  readonly jobs: Pick<JobsFile, "read">;
+};
+
+/** The handlers of what goes on in this guest. */
+export function activityHandlers({
+  traffic,
+  holds,
+  jobs,
+}: ActivityParts): Pick<ServiceImpl<typeof AgentService>, "getActivity" | "acquireHold" | "releaseHold"> {
+  return {
+    async getActivity() {
+      const { running } = jobs.read(Date.now());
+      return create(GetActivityResponseSchema, {
+        inboundConnections: traffic.open,
+        holds: holds.count,
+        runningJobs: running,
+      });
+    },
+    async acquireHold({ holdId, duration }) {
+      const lastsMs = duration === undefined ? 0 : durationMs(duration);
+      holds.acquire(holdId, lastsMs);
+      return create(AcquireHoldResponseSchema, { expireTime: timestampFromMs(Date.now() + lastsMs) });
+    },
+    async releaseHold({ holdId }) {
+      holds.release(holdId);
+      return create(ReleaseHoldResponseSchema);
+    },
+  };
+}

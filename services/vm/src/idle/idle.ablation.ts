@@ -1,0 +1,94 @@
+/** Takes one control of idleness away, in a copy of the sources, and shows the test that goes red. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Alteration, runAltered } from "../posture/testing/altered-copy.ts";
+
+const detector = "../idle/detector.ts";
+const evidence = "../idle/evidence.ts";
+const tests = "../idle/idle.test.ts";
+
+const controls: readonly (readonly [what: string, alteration: Alteration, name: string])[] = [
+  [
+    "what net sees of outbound connections",
+    { file: evidence, find: "usage.outboundConnections > 0", replace: "false" },
+    "a tenant with only an outbound connection",
+  ],
+  [
+    "requests that are served",
+    { file: evidence, find: 'seen: isServing ? ["inbound-connection"] : []', replace: "seen: []" },
+    "a request or a WebSocket that is served",
+  ],
+  [
+    "what net sees of a guest's claim to serve",
+    { file: evidence, find: "usage.inboundConnections > 0 && ", replace: "" },
+    "a guest cannot pretend to serve",
+  ],
+  [
+    "the last packet",
+    { file: detector, find: "Math.max(state.lastActiveMs, beganMs - inboundSilenceMs)", replace: "state.lastActiveMs" },
+    "the threshold begins at the last packet",
+  ],
+  [
+    "that the unknown is not idle",
+    { file: detector, find: '      state.awakeBy = ["unknown"];\n      state.lastActiveMs = now();', replace: "" },
+    "a tenant of which nothing is known, since activity fails",
+  ],
+  [
+    "that nothing is known of a gap between two looks",
+    { file: detector, find: ' || state.awakeBy.includes("unknown")', replace: "" },
+    "a tenant of which nothing is known, since getNetworkUsage fails",
+  ],
+  [
+    "the last look at holds",
+    { file: detector, find: "if (parts.isHeld(vmId)) throw", replace: "if (false) throw" },
+    "a hold keeps a tenant awake",
+  ],
+  [
+    "the budget of a guest's word",
+    { file: detector, find: "claimed.length > 0 && parts.budget.isLeft(vmId)", replace: "claimed.length > 0" },
+    "a guest is kept awake by its own word",
+  ],
+  [
+    "the bound of suspends at a time",
+    { file: detector, find: "suspending.size >= parts.concurrentSuspends || ", replace: "" },
+    "at most two are suspended",
+  ],
+  [
+    "the pause after a failed suspend",
+    { file: detector, find: "state.notBeforeMs = now() + pauseMs;", replace: "" },
+    "a suspend that fails",
+  ],
+  [
+    "a clock that is never set",
+    {
+      file: "../lifecycle/fake-run.ts",
+      find: "now: () => clock.steadyMs,",
+      replace: "now: () => clock.nowMs + clock.steadyMs,",
+    },
+    "a host's clock that jumps",
+  ],
+  [
+    "the pause before a guest that hangs is asked again",
+    { file: detector, find: "if (beganMs < state.nextLookMs) return;", replace: "" },
+    "guests that do not answer",
+  ],
+  [
+    "the policy of never",
+    { file: "../lifecycle/suspend.ts", find: 'if (idlePolicy.mode === "never")', replace: "if (false)" },
+    "a policy of never or manual",
+  ],
+  [
+    "the minimum time of a run",
+    { file: detector, find: " && (parts.hasRunEnough?.(tenant) ?? true)", replace: "" },
+    "a tenant that was resumed begins anew",
+  ],
+];
+
+for (const [what, alteration, name] of controls) {
+  test(`${what} is missed when it is gone`, async () => {
+    const intact = await runAltered([], tests, name);
+    assert.deepEqual([intact.passed, intact.count], [true, 1], intact.output);
+    const run = await runAltered([alteration], tests, name);
+    assert.deepEqual([run.passed, run.count], [false, 1], "not noticed");
+  });
+}

@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { test } from "node:test";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
+import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
+import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
+import { IdleMode, TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { access } from "../access.ts";
+import { createAuditPolicy } from "../audit-policy.ts";
+import { createFakeHost } from "../lifecycle/fake-host.ts";
+import { config, startRun } from "../lifecycle/fake-run.ts";
+import { createRoutes } from "../routes.ts";
+import { migrations } from "../store/schema.ts";
+import { openTenantChanges } from "../store/tenant-changes.ts";
+
+function open() {
+  const host = createFakeHost();
+  const database = openDatabase(":memory:", migrations);
+  const run = startRun(host, database);
+  const { vmm, guests } = host.parts;
+  const shared = { config, requests: openRequestLog(database), changes: openTenantChanges(database) };
+  const records = fakeAuditSink();
+  const audit = createAuditPolicy(records, records);
+  const harness = testHarness({
+    routes: createRoutes({ ...run, ...shared, vmm, guests }),
+    access,
+    service: "vm",
+    audit,
+  });
+  return { run, tenants: harness.as("role:operator", TenantService) };
+}
+
+test("a tenant has the policy it was spawned with, or the host's, and shows it with what was last seen of it", async () => {
+  const { run, tenants } = open();
+  const spawn = (name: string, idlePolicy?: object) =>
+    tenants.spawnTenant({ requestId: randomUUID(), name, ...(idlePolicy && { idlePolicy }) });
+  const threshold = durationFromMs(10_000);
+  const { tenant } = await spawn("silent");
+  assert.partialDeepStrictEqual(tenant?.idlePolicy, { mode: IdleMode.AFTER, threshold });
+  await spawn("manual", { mode: IdleMode.MANUAL });
+  assert.equal((await tenants.getTenant({ name: "manual" })).tenant?.idlePolicy?.mode, IdleMode.MANUAL);
+  assert.equal((await tenants.getTenant({ name: "silent" })).activity, undefined, "it was not looked at yet");
+  await run.idle.look(new AbortController().signal);
+  assert.deepEqual((await tenants.getTenant({ name: "silent" })).activity?.awakeBy, []);
+  assert.equal((await tenants.getTenant({ name: "manual" })).activity, undefined);
+});
+
+test("a threshold that is out of range, or of a policy that has none, is refused", async () => {
+  const { tenants } = open();
+  for (const idlePolicy of [
+    { threshold: durationFromMs(999) },
+    { threshold: durationFromMs(86_400_001) },
+    { mode: IdleMode.MANUAL, threshold: durationFromMs(5000) },
+    { mode: IdleMode.NEVER, threshold: durationFromMs(5000) },
+    { mode: 9 as IdleMode },
+  ]) {
+    const call = tenants.spawnTenant({ requestId: randomUUID(), name: "demo", idlePolicy });
+    assert.equal(await call.then(() => "none", reasonOf), "INVALID_FIELD");
+  }
+  assert.deepEqual((await tenants.listTenants({})).tenants, []);
+});

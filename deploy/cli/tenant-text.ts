@@ -49,6 +49,7 @@ export function tenantText(
     ["awake by", activity?.awakeBy.join(" ") ?? ""],
     ["last busy", momentText(activity?.lastActiveTime)],
     ["sleep by", tenant.sleepCause],
+    ["next wake", momentText(tenant.nextWakeTime)],
     ["url", tenant.url],
     ["image", tenant.image],
     ["vcpus", String(resources?.vcpuCount ?? 0)],

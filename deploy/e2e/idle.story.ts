@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { IdleMode, TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { uplink } from "../dev/outside.ts";
 import { type Attacker, adoptAttacker } from "./network/attacker.ts";
@@ -120,4 +120,25 @@ test("a guest keeps itself awake by its agent's socket, and sleeps when it lets 
   assert.equal(await tell("DELETE", "/holds/task"), "200");
   await leavesRunning("caller");
   await asleep("caller");
+});
+
+test("a tenant that has scheduled something is resumed ahead of it", async (t) => {
+  await clients.tenants.resumeTenant({ requestId: randomUUID(), name: "caller" });
+  const dueMs = Date.now() + 90_000;
+  const jobs = JSON.stringify({ jobs: [{ schedule: { kind: "at" }, state: { nextRunAtMs: dueMs } }] });
+  const { exitCode, stderr } = await caller.run({
+    command: ["/usr/bin/sh", "-c", `echo '${jobs}' > /root/jobs.json`],
+    user: "root",
+  });
+  assert.equal(exitCode, 0, stderr);
+  await leavesRunning("caller");
+  await asleep("caller");
+  const { tenant } = await get("caller");
+  assert.equal(tenant?.nextWakeTime && timestampMs(tenant.nextWakeTime), dueMs - 15_000);
+  await eventually("the wake", 120_000, async () =>
+    (await stateOf("caller")) === TenantState.RUNNING ? true : undefined,
+  );
+  t.diagnostic(`it ran ${dueMs - Date.now()} ms ahead of what it had scheduled`);
+  assert.ok(Date.now() <= dueMs, `${Date.now() - dueMs} ms late`);
+  assert.equal((await get("caller")).tenant?.sleepCause, "schedule");
 });

@@ -6,9 +6,9 @@ import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Client, createClient, createRouterTransport, type ServiceImpl } from "@connectrpc/connect";
-import { AgentService } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
+import { AgentService, ScheduleKind } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { type ActivityParts, activityHandlers } from "./activity.ts";
 import { Holds } from "./holds.ts";
 import { JobsFile, parseJobs, summaryOf } from "./jobs-file.ts";
@@ -56,6 +56,16 @@ test("the host is told of traffic, holds and running jobs; a hold ends at its ti
   await agent.releaseHold({ holdId: "b".repeat(32) });
   await agent.releaseHold({ holdId: "b".repeat(32) });
   assert.equal((await agent.getActivity({})).holds, 0);
+});
+
+test("the host is told when each kind of job is due next", async () => {
+  const runs = (["cron", "every", "at", "heartbeat"] as const).map((kind, index) => ({ kind, timeMs: 1500 + index }));
+  const agent = agentOver({ jobs: { read: () => ({ running: 0, nextRuns: runs }) } });
+  const { CRON, INTERVAL, AT, HEARTBEAT } = ScheduleKind;
+  assert.deepEqual(
+    (await agent.getActivity({})).nextRuns.map(({ kind, time }) => [kind, time && timestampMs(time)]),
+    [CRON, INTERVAL, AT, HEARTBEAT].map((kind, index) => [kind, 1500 + index]),
+  );
 });
 
 test("a seventeenth hold and one of more than five minutes are refused", async () => {

@@ -6,15 +6,24 @@ import {
   type AgentService,
   GetActivityResponseSchema,
   ReleaseHoldResponseSchema,
+  ScheduleKind,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { Holds } from "./holds.ts";
-import type { JobsFile } from "./jobs-file.ts";
+import type { ScheduleKind as JobKind, JobsFile } from "./jobs-file.ts";
+import { toTimestamp } from "./timestamp.ts";
 import type { Traffic } from "./traffic.ts";
 
 export type ActivityParts = {
   readonly traffic: Traffic;
   readonly holds: Holds;
   readonly jobs: Pick<JobsFile, "read">;
+};
+
+const wireKinds: Readonly<Record<JobKind, ScheduleKind>> = {
+  cron: ScheduleKind.CRON,
+  every: ScheduleKind.INTERVAL,
+  at: ScheduleKind.AT,
+  heartbeat: ScheduleKind.HEARTBEAT,
 };
 
 /** The handlers of what goes on in this guest. */
@@ -25,11 +34,12 @@ export function activityHandlers({
 }: ActivityParts): Pick<ServiceImpl<typeof AgentService>, "getActivity" | "acquireHold" | "releaseHold"> {
   return {
     async getActivity() {
-      const { running } = jobs.read(Date.now());
+      const { running, nextRuns } = jobs.read(Date.now());
       return create(GetActivityResponseSchema, {
         inboundConnections: traffic.open,
         holds: holds.count,
         runningJobs: running,
+        nextRuns: nextRuns.map(({ kind, timeMs }) => ({ kind: wireKinds[kind], time: toTimestamp(timeMs) })),
       });
     },
     async acquireHold({ holdId, duration }) {

@@ -33,7 +33,7 @@ function startedImport(request: Message) {
 /** A wake has no person behind it: what caused it is its resource. */
 function woken(request: Message) {
   const { name, cause } = request as WakeTenantRequest;
-  return { tenant: name, resource: `cause:${causeText(cause)}` };
+  return { tenant: name, resource: `cause:${causeText(cause) ?? "unknown"}` };
 }
 
 /** Which calls are recorded before and after: giving a tenant a microVM or a reach waits for audit, taking it away does not. */

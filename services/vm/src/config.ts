@@ -104,9 +104,7 @@ export const configSchema = commonConfigSchema.extend({
     .min(1)
     .max(1024)
     .default(() => availableParallelism())
-    .describe(
-      "tenants that are woken by requests at once (default: number of cores); each takes a place among the boots",
-    ),
+    .describe("tenants that are woken at once (default: number of cores); each takes a place among the boots"),
   maxQueuedWakes: z
     .number()
     .int()
@@ -120,7 +118,7 @@ export const configSchema = commonConfigSchema.extend({
     .min(1)
     .max(3600)
     .default(20)
-    .describe("how often a tenant is woken by requests in an hour"),
+    .describe("how often a tenant is woken in an hour, by requests and schedules together"),
   minimumRunMs: z
     .number()
     .int()
@@ -148,6 +146,13 @@ export const configSchema = commonConfigSchema.extend({
     .max(3_600_000)
     .default(1_800_000)
     .describe("for how long of an hour a guest is kept awake by its own word alone"),
+  wakeLeadMs: z
+    .number()
+    .int()
+    .min(0)
+    .max(3_600_000)
+    .default(15_000)
+    .describe("how long before what its workload has scheduled a suspended tenant is resumed"),
   renewalIntervalMs: z
     .number()
     .int()

@@ -50,6 +50,7 @@ import { openSleepFiles, requireTmpfs } from "./lifecycle/sleep-files.ts";
 import { openPosture } from "./posture/open-posture.ts";
 import type { HostPosture } from "./posture/posture.ts";
 import { createRoutes } from "./routes.ts";
+import { openSchedules } from "./schedules/open-schedules.ts";
 import { migrations } from "./store/schema.ts";
 import { openSealedStateStore } from "./store/sealed-states.ts";
 import { openSlotStore } from "./store/slots.ts";
@@ -86,6 +87,8 @@ export interface Overrides {
 
 /** How long a spawn may take, waiting in the queue included; what a caller may ask for instead is bounded by the configuration. */
 const slowCallsMs = 240_000;
+/** No wake is later than this; see `schedules/waker.ts`. */
+const wakeIntervalMs = 1000;
 /** A watch, a log that is followed, or a command. */
 const streamsMs = 4 * 3_600_000;
 
@@ -148,7 +151,12 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   const idle = openIdle({
     ...{ config, tenants, holds, parts, operations, record, logger },
     now: () => performance.now(),
+    wallNow: Date.now,
     hasRunEnough: ({ vmId }) => wakes.mayRest(vmId),
+  });
+  const waker = openSchedules({
+    ...{ tenants, wakes, sink, record, logger, concurrentWakes: config.concurrentWakes },
+    ...{ now: Date.now, steadyNow: () => performance.now() },
   });
   const requests = openRequestLog(database);
   const context: VmContext = {
@@ -185,6 +193,10 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     logger,
   });
   every(config.idleLookIntervalMs, "look for idle tenants", () => idle.look(scope.signal), {
+    signal: scope.signal,
+    logger,
+  });
+  every(wakeIntervalMs, "wake tenants for their schedules", async () => waker.wakeDue(), {
     signal: scope.signal,
     logger,
   });

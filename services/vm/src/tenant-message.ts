@@ -41,5 +41,8 @@ export function toTenantMessage(
     extraHostNames: [...tenant.extraHostNames],
     idlePolicy: toIdleMessage(tenant.idlePolicy),
     sleepCause: tenant.sleepCause,
+    ...(tenant.phase === "suspended" && tenant.wakeTimeMs !== undefined
+      ? { nextWakeTime: timestampFromMs(tenant.wakeTimeMs) }
+      : {}),
   });
 }

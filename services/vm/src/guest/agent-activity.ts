@@ -5,21 +5,16 @@ import type { TenantRecord } from "../store/tenants.ts";
 import { reachable, withinContract } from "./contract.ts";
 
 /** What a guest claims. */
-export type GuestActivity = Pick<GetActivityResponse, "inboundConnections" | "holds" | "runningJobs">;
-
-/** A guest that is slow to say is not known to be idle, and that is all there is to it. */
-const lookLimitMs = 2_000;
+export type GuestActivity = Pick<GetActivityResponse, "inboundConnections" | "holds" | "runningJobs" | "nextRuns">;
 
 export interface GuestLook {
-  /** Throws GUEST_MISBEHAVED, or GUEST_UNREACHABLE when it does not answer within 2 s. */
-  activity(tenant: TenantRecord, signal: AbortSignal): Promise<GuestActivity>;
+  /** Throws GUEST_MISBEHAVED, or GUEST_UNREACHABLE when it does not answer within `limitMs`. */
+  activity(tenant: TenantRecord, limitMs: number, signal: AbortSignal): Promise<GuestActivity>;
 }
 
 export function openLook(clientOf: (tenant: TenantRecord) => ReturnType<typeof createGuestAgentClient>): GuestLook {
   return {
-    activity: (tenant, signal) =>
-      reachable(() =>
-        withinContract(() => clientOf(tenant).client.getActivity({}, { signal, timeoutMs: lookLimitMs })),
-      ),
+    activity: (tenant, limitMs, signal) =>
+      reachable(() => withinContract(() => clientOf(tenant).client.getActivity({}, { signal, timeoutMs: limitMs }))),
   };
 }

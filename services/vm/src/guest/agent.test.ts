@@ -14,10 +14,12 @@ import {
   CompleteResumeResponseSchema,
   CreateIdentityKeyResponseSchema,
   ExecResponseSchema,
+  GetActivityResponseSchema,
   HealthResponseSchema,
   InstallIdentityResponseSchema,
   LogSource,
   PrepareSuspendResponseSchema,
+  ScheduleKind,
   SetClockResponseSchema,
   StreamLogsResponseSchema,
   WorkloadState,
@@ -62,6 +64,9 @@ const tenant = (name: string, address: string, generation = 1): TenantRecord => 
     sleepRequestId: "",
     sleepCause: "",
     idlePolicy: { mode: "manual" },
+    runTimeMs: 0,
+    wakeTimeMs: undefined,
+    servedThroughMs: 0,
   },
   networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
   extraHostNames: [],
@@ -335,4 +340,32 @@ test("a guest goes on under its new generation's name only", async () => {
   await start(guest, (stream) => answerWith(stream, encode(CompleteResumeResponseSchema, {})));
   await opened().completeResume(guest, signal);
   assert.equal(await reasonFrom(opened().completeResume({ ...guest, generation: 1 }, signal)), "GUEST_UNREACHABLE");
+});
+
+test("a schedule outside the contract is that guest's fault, and no other guest's", async () => {
+  const [hostile, honest] = [tenant("scheduler", "127.0.3.90"), tenant("planner", "127.0.3.91")];
+  const time = { seconds: 4_000_000_000n };
+  const cron = { kind: ScheduleKind.CRON, time };
+  const encoded = (nextRuns: MessageInitShape<typeof GetActivityResponseSchema>["nextRuns"]) =>
+    encode(GetActivityResponseSchema, { ...(nextRuns && { nextRuns }) });
+  let answer = encoded([]);
+  await start(hostile, (stream) => answerWith(stream, answer));
+  await start(honest, (stream) => answerWith(stream, encoded([cron])));
+  const guests = opened();
+  const ask = (guest: TenantRecord) => reasonFrom(guests.activity(guest, limitMs, signal));
+  for (const [what, runs] of [
+    ["10,000 of them", Array.from({ length: 10_000 }, () => cron)],
+    ["101 of them", Array.from({ length: 101 }, () => cron)],
+    ["an unknown kind", [{ kind: 9 as ScheduleKind, time }]],
+    ["no kind", [{ time }]],
+    ["no time", [{ kind: ScheduleKind.AT }]],
+  ] as const) {
+    answer = encoded([...runs]);
+    assert.equal(await ask(hostile), "GUEST_MISBEHAVED", what);
+    assert.equal(await ask(honest), "OK", what);
+  }
+  answer = Buffer.from("no message");
+  assert.notEqual(await ask(hostile), "OK");
+  answer = encoded(Array.from({ length: 100 }, () => ({ ...cron, time: { seconds: 2n ** 62n } })));
+  assert.equal(await ask(hostile), "OK", "a time may be anything: it is clamped");
 });

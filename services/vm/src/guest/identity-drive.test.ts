@@ -28,6 +28,9 @@ const tenant: TenantRecord = {
   sleepRequestId: "",
   sleepCause: "",
   idlePolicy: { mode: "manual" },
+  runTimeMs: 0,
+  wakeTimeMs: undefined,
+  servedThroughMs: 0,
 };
 
 const identity = (certificatePem: string) =>

@@ -19,7 +19,16 @@ const tenant = (name: string, phase: TenantRecord["phase"] = "running"): TenantR
   },
   ...{ resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 }, labels: {}, egress: { mode: "internet" as const } },
   ...{ replacedEgress: undefined, guestAddress: "10.201.0.7", createTimeMs: 0, readyTimeMs: undefined },
-  ...{ settledGeneration: 2, sealCounter: 0, sleepRequestId: "", sleepCause: "", idlePolicy: { mode: "manual" } },
+  ...{
+    settledGeneration: 2,
+    sealCounter: 0,
+    sleepRequestId: "",
+    sleepCause: "",
+    idlePolicy: { mode: "manual" },
+    runTimeMs: 0,
+    wakeTimeMs: undefined,
+    servedThroughMs: 0,
+  },
   networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
   extraHostNames: [],
 });

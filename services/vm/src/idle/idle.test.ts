@@ -239,7 +239,7 @@ test("a tenant that was resumed begins anew, and one that has not run for long e
   const { logger } = captureLogs();
   const held = openIdle({
     ...{ config, tenants, holds, parts: host.parts, operations, logger, record: () => undefined },
-    ...{ now: () => clock.steadyMs, hasRunEnough: () => mayEnd },
+    ...{ now: () => clock.steadyMs, wallNow: () => clock.nowMs, hasRunEnough: () => mayEnd },
   });
   const look = async () => {
     clock.steadyMs += thresholdMs;

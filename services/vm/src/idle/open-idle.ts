@@ -13,7 +13,7 @@ import { gatherEvidence } from "./evidence.ts";
 import { createGuestBudget } from "./guest-budget.ts";
 
 export interface OpenIdleParts {
-  readonly config: Pick<Config, "guestHoldBudgetMs" | "concurrentIdleSuspends">;
+  readonly config: Pick<Config, "guestHoldBudgetMs" | "concurrentIdleSuspends" | "wakeLeadMs">;
   readonly tenants: TenantStore;
   readonly holds: Holds;
   readonly parts: Pick<HostParts, "net" | "guests">;
@@ -22,15 +22,18 @@ export interface OpenIdleParts {
   readonly logger: Logger;
   /** Milliseconds of a clock that is never set. */
   readonly now: () => number;
+  /** Milliseconds since 1970. */
+  readonly wallNow: () => number;
   /** Whether a tenant has run for long enough since it was resumed. Absent: any has. */
   readonly hasRunEnough?: (tenant: TenantRecord) => boolean;
 }
 
 export function openIdle(wanted: OpenIdleParts): IdleDetector {
-  const { config, tenants, holds, parts, now, logger, hasRunEnough } = wanted;
+  const { config, tenants, holds, parts, now, wallNow, logger, hasRunEnough } = wanted;
   return createIdleDetector({
     ...{ tenants, now, logger },
-    gather: (tenant, signal) => gatherEvidence({ holds, ...parts }, tenant, signal),
+    gather: (tenant, signal) =>
+      gatherEvidence({ holds, ...parts, leadMs: config.wakeLeadMs, now: wallNow }, tenant, signal),
     isHeld: (vmId) => holds.count(vmId) > 0,
     suspend: (tenant, admit) => suspendIdle(wanted, tenant, admit),
     budget: createGuestBudget(config.guestHoldBudgetMs, now),

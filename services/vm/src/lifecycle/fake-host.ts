@@ -308,7 +308,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       workloadState: async () => (failing.has("workloadState") ? undefined : WorkloadState.HEALTHY),
       activity: async ({ vmId }) => {
         attempt("activity");
-        return { inboundConnections: 0, holds: 0, runningJobs: 0, ...claims.get(vmId) };
+        return { inboundConnections: 0, holds: 0, runningJobs: 0, nextRuns: [], ...claims.get(vmId) };
       },
       streamLogs: async function* (_tenant, { source, tailLines }) {
         attempt("streamLogs");

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import type { AuditEntry } from "@lobsterd/chassis/audit.ts";
+import type { AuditEntry, AuditSink } from "@lobsterd/chassis/audit.ts";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { createBackupOperations } from "../backups/operations.ts";
@@ -14,6 +14,7 @@ import { openHoldStore } from "../holds/hold-store.ts";
 import { createHolds } from "../holds/holds.ts";
 import { openIdle } from "../idle/open-idle.ts";
 import { createPosture, type HostPosture } from "../posture/posture.ts";
+import { openSchedules } from "../schedules/open-schedules.ts";
 import { openSealedStateStore } from "../store/sealed-states.ts";
 import { openSlotStore } from "../store/slots.ts";
 import { openTenantStore } from "../store/tenants.ts";
@@ -71,6 +72,8 @@ export interface RunOptions {
   readonly findImage?: ImageCatalogue["find"];
   readonly posture?: HostPosture;
   readonly config?: Partial<Config>;
+  /** In place of one that tells what it is given. */
+  readonly sink?: AuditSink;
 }
 
 /** Starts a run over a host and a store that outlive it. */
@@ -110,9 +113,15 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
   const idle = openIdle({
     ...{ config: runConfig, tenants, holds, parts: host.parts, operations, record, logger: silent },
     now: () => clock.steadyMs,
+    wallNow: now,
+  });
+  const waker = openSchedules({
+    ...{ tenants, wakes, record, now, concurrentWakes: runConfig.concurrentWakes, logger: silent },
+    sink: options.sink ?? { append: async (entry) => record(entry) },
+    steadyNow: () => clock.steadyMs,
   });
   return {
-    ...{ idle, holds, operations },
+    ...{ idle, holds, operations, waker },
     tenants,
     journal,
     sealedStates,
@@ -139,7 +148,10 @@ function listen(told: string[], audited: AuditEntry[]) {
     tenantEvicted: ({ name }) => void told.push(`event evicted ${name}`),
     tenantSuspended: ({ name, sleepCause }) => void told.push(`event suspended ${name}${by(sleepCause)}`),
     tenantSuspendFailed: ({ name }, error) => void told.push(`event suspend-failed ${name} ${reasonOf(error) ?? ""}`),
-    tenantResumed: ({ name }, isFresh) => void told.push(`event resumed ${name}${isFresh ? " fresh" : ""}`),
+    tenantResumed: ({ name, sleepCause }, isFresh) =>
+      void told.push(
+        `event resumed ${name}${isFresh ? " fresh" : ""}${sleepCause === "schedule" ? by(sleepCause) : ""}`,
+      ),
     tenantWoken: ({ name }, cause) => void told.push(`event woken ${name} ${cause}`),
     tenantResumeFailed: ({ name }, error) => void told.push(`event resume-failed ${name} ${reasonOf(error) ?? ""}`),
     backupCreated: ({ name }) => void told.push(`event backup-created ${name}`),

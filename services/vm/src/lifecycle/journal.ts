@@ -20,7 +20,7 @@ import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import { z } from "zod";
 import type { SealedState, SealedStateStore } from "../store/sealed-states.ts";
 import type { SlotStore } from "../store/slots.ts";
-import type { SleepCause, TenantRecord, TenantStore } from "../store/tenants.ts";
+import type { ResumeRequest, SuspendRequest, TenantRecord, TenantStore } from "../store/tenants.ts";
 
 /** Steps of a spawn, in the order of their undoing read backwards. */
 export const spawnSteps = [
@@ -110,12 +110,13 @@ export interface Journal {
   finishSpawn(tenant: TenantRecord): TenantRecord;
   /** `also` runs in the same transaction. */
   finishRemoval(tenant: TenantRecord, also: () => void): void;
-  beginSuspend(tenant: TenantRecord, requestId: string, cause: SleepCause): TenantRecord;
+  /** With when it is to be woken again, if it is. */
+  beginSuspend(tenant: TenantRecord, request: SuspendRequest): TenantRecord;
   /** Rule 6: from here on the tenant is this file. `also` runs in the same transaction. */
   seal(sealed: SealedState, also: () => void): void;
   /** Ends a suspend, or a resume that is to be begun again, with the tenant suspended. */
   endSuspended(tenant: TenantRecord): TenantRecord;
-  beginResume(tenant: TenantRecord, requestId: string, cause: SleepCause): TenantRecord;
+  beginResume(tenant: TenantRecord, request: ResumeRequest): TenantRecord;
   /** Rule 6: from here on the sealed file is used up. `also` runs in the same transaction. */
   consume(tenant: TenantRecord, also: () => void): void;
   /** Rule 7 for a guest that is woken where it is, or booted: turns what is under way into a resume without a sealed state. */
@@ -218,7 +219,7 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
     watch: (tenant, step, run) => watch(tenant, step, run),
     finishSpawn: (tenant) =>
       transaction(database, () => {
-        tenants.markRunning(tenant.vmId, now());
+        tenants.markRunning(tenant.vmId, now(), now());
         end.run(tenant.vmId);
         return tenants.findByVm(tenant.vmId) ?? tenant;
       }),
@@ -229,10 +230,10 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
         tenants.remove(tenant.vmId);
         slots.release(tenant.slot, now());
       }),
-    beginSuspend: (tenant, requestId, cause) =>
+    beginSuspend: (tenant, request) =>
       transaction(database, () => {
         begin.run(tenant.vmId, "suspend", now());
-        return tenants.markSuspending(tenant.vmId, requestId, cause);
+        return tenants.markSuspending(tenant.vmId, request);
       }),
     seal: (sealed, also) =>
       transaction(database, () => {
@@ -244,10 +245,10 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
         end.run(vmId);
         return tenants.markSuspended(vmId);
       }),
-    beginResume: (tenant, requestId, cause) =>
+    beginResume: (tenant, request) =>
       transaction(database, () => {
         begin.run(tenant.vmId, "resume", now());
-        return tenants.markResuming(tenant.vmId, { requestId, cause });
+        return tenants.markResuming(tenant.vmId, request);
       }),
     consume: ({ vmId }, also) =>
       transaction(database, () => {
@@ -261,7 +262,7 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
       }),
     endResumed: (tenant) =>
       transaction(database, () => {
-        tenants.markRunning(tenant.vmId, tenant.readyTimeMs ?? now());
+        tenants.markRunning(tenant.vmId, tenant.readyTimeMs ?? now(), now());
         end.run(tenant.vmId);
         return tenants.findByVm(tenant.vmId) ?? tenant;
       }),
@@ -270,7 +271,7 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
     beginRestore: (tenant, requestId) =>
       transaction(database, () => {
         begin.run(tenant.vmId, "restore", now());
-        return tenants.markResuming(tenant.vmId, { requestId, cause: "request" });
+        return tenants.markResuming(tenant.vmId, { requestId, cause: "request", servesThroughMs: 0 });
       }),
     beginReplace: ({ vmId }) =>
       transaction(database, () => {

@@ -87,6 +87,9 @@ export function planTenant(
     sleepRequestId: "",
     sleepCause: "",
     idlePolicy: wish.idlePolicy,
+    runTimeMs: 0,
+    wakeTimeMs: undefined,
+    servedThroughMs: 0,
   };
 }
 

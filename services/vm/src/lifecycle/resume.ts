@@ -40,11 +40,10 @@ export async function resumeTenant(
     requirePhase(life.tenants.findByVm(vmId), name, "suspended");
     using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(evicted));
     evicted.throwIfAborted();
-    const resuming = life.journal.beginResume(
-      requirePhase(life.tenants.findByVm(vmId), name, "suspended"),
-      requestId,
-      cause,
-    );
+    const resuming = life.journal.beginResume(requirePhase(life.tenants.findByVm(vmId), name, "suspended"), {
+      ...{ requestId, cause },
+      servesThroughMs: cause === "schedule" ? life.now() + life.config.wakeLeadMs : 0,
+    });
     await loadOrStaySuspended(life, resuming, evicted);
     return await wakeOrBoot(life, resuming, evicted);
   });

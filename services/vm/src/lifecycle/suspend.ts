@@ -4,6 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { fail } from "../errors.ts";
+import { nextWake, type ScheduledRun, toScheduledRuns } from "../schedules/runs.ts";
 import { sealSet } from "../sealing/seal-set.ts";
 import { sealedObjectId } from "../store/sealed-states.ts";
 import type { SleepCause, TenantRecord } from "../store/tenants.ts";
@@ -13,6 +14,8 @@ import { recordSeal } from "./rollback.ts";
 import { limited, requirePhase } from "./sleep-calls.ts";
 import { putRouteToSleep } from "./tenant-route.ts";
 import { wakeOrBoot } from "./wake.ts";
+
+const scheduleLimitMs = 10_000;
 
 /** One part of a sealed set: memory and devices as the VMM wrote them. The disk stays where it is. */
 export const statePart = "state";
@@ -43,17 +46,30 @@ export async function suspendTenant(
     throw fail("SUSPEND_FORBIDDEN", `tenant ${name} is never suspended`, { metadata: { tenant: name } });
   return await life.turns.take(vmId, async (evicted) => {
     const running = requirePhase(life.tenants.findByVm(vmId), name, "running");
+    const runs = await readSchedule(life, running, evicted);
     const dataKey = await createDataKey(life, running, evicted);
     try {
       evicted.throwIfAborted();
       by.admit();
-      const suspending = life.journal.beginSuspend(running, requestId, by.cause);
+      const suspending = life.journal.beginSuspend(running, {
+        ...{ requestId, cause: by.cause },
+        wakeTimeMs: nextWake(runs, { ...running, nowMs: life.now(), leadMs: life.config.wakeLeadMs }),
+      });
       await sealOrStayAwake(life, suspending, dataKey, evicted);
       return await settleSuspended(life, suspending, evicted);
     } finally {
       dataKey.plaintext.fill(0);
     }
   });
+}
+
+/** Asked before anything is done to the guest: one that does not say would never be woken for what it has scheduled. */
+async function readSchedule(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  signal: AbortSignal,
+): Promise<readonly ScheduledRun[]> {
+  return toScheduledRuns((await life.parts.guests.activity(tenant, scheduleLimitMs, signal)).nextRuns);
 }
 
 interface DataKey {

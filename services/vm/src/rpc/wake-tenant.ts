@@ -19,7 +19,7 @@ export function wakeTenant({ config, requests, wakes }: VmContext) {
       WakeTenantResponseSchema,
       async () => {
         const { requestId, name, vmId } = request;
-        const tenant = await wakes.wake({ requestId, name, vmId, cause: causeText(request.cause) });
+        const tenant = await wakes.wake({ requestId, name, vmId, cause: causeText(request.cause) ?? "request" });
         return create(WakeTenantResponseSchema, { tenant: toTenantMessage(tenant, config) });
       },
     );

@@ -155,4 +155,8 @@ export const migrations: readonly string[] = [
   // Tenants of before were promised that they run until somebody suspends them.
   `ALTER TABLE tenant ADD COLUMN idle_policy TEXT NOT NULL DEFAULT '{"mode":"manual"}';
    ALTER TABLE tenant ADD COLUMN sleep_cause TEXT NOT NULL DEFAULT ''`,
+  `ALTER TABLE tenant ADD COLUMN run_time_ms INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE tenant ADD COLUMN wake_time_ms INTEGER;
+   ALTER TABLE tenant ADD COLUMN served_through_ms INTEGER NOT NULL DEFAULT 0;
+   CREATE INDEX tenant_by_wake_time ON tenant (wake_time_ms) WHERE wake_time_ms IS NOT NULL`,
 ];

@@ -8,7 +8,7 @@ const phaseSchema = z.enum(["spawning", "running", "evicting", "failed", "suspen
 /** Where a tenant is in its life. A spawn that fails ends in no row at all. */
 export type TenantPhase = z.infer<typeof phaseSchema>;
 
-const sleepCauseSchema = z.enum(["", "request", "idle"]);
+const sleepCauseSchema = z.enum(["", "request", "idle", "schedule"]);
 
 /** What began a suspend or a resume: a call, or the host by itself. */
 export type SleepCause = Exclude<z.infer<typeof sleepCauseSchema>, "">;
@@ -51,6 +51,26 @@ export interface TenantRecord {
   /** What began it; empty before the first. */
   readonly sleepCause: SleepCause | "";
   readonly idlePolicy: IdlePolicy;
+  /** Since when it runs, if it does; 0 before it ever did. */
+  readonly runTimeMs: number;
+  /** When it is to be resumed, if it is suspended and has anything scheduled. */
+  readonly wakeTimeMs: number | undefined;
+  /** What was scheduled until then has had a wake of its own. */
+  readonly servedThroughMs: number;
+}
+
+/** What begins a suspend, and when it is to end again. */
+export interface SuspendRequest {
+  readonly requestId: string;
+  readonly cause: SleepCause;
+  readonly wakeTimeMs: number | undefined;
+}
+
+/** What begins a resume, and until when it serves what is scheduled; 0: it serves nothing. */
+export interface ResumeRequest {
+  readonly requestId: string;
+  readonly cause: SleepCause;
+  readonly servesThroughMs: number;
 }
 
 /** The tenants of this host. Each write is durable on return. */
@@ -66,6 +86,8 @@ export interface TenantStore {
   resources(): readonly Resources[];
   count(): number;
   countByState(): readonly { readonly state: string; readonly count: number }[];
+  /** Suspended tenants whose time to be resumed has come, the longest due first. */
+  dueWakes(nowMs: number): readonly TenantRecord[];
   insert(tenant: TenantRecord): void;
   setGuestAddress(vmId: string, guestAddress: string): void;
   /** Records a new policy and keeps the one that it replaces, or the one that an unended change replaced. Returns the tenant. */
@@ -74,16 +96,17 @@ export interface TenantStore {
   confirmEgress(vmId: string): TenantRecord | undefined;
   /** Ends a change by putting back what was replaced; nothing, if no change is under way. */
   restoreEgress(vmId: string): void;
-  markRunning(vmId: string, readyTimeMs: number): void;
+  /** From `runTimeMs` on; nothing is to wake it any more. */
+  markRunning(vmId: string, readyTimeMs: number, runTimeMs: number): void;
   markEvicting(vmId: string): void;
   markFailed(vmId: string, reason: string): void;
   /** Counts the sealed state that is about to be made. */
-  markSuspending(vmId: string, requestId: string, cause: SleepCause): TenantRecord;
+  markSuspending(vmId: string, request: SuspendRequest): TenantRecord;
   markSuspended(vmId: string): TenantRecord;
   /** Counts a sealed set that is not the tenant's memory. */
   countSeal(vmId: string): TenantRecord;
   /** Gives out the next generation, whether or not anything will ever run under it. Without a request what is known of the one before stays. */
-  markResuming(vmId: string, request?: { readonly requestId: string; readonly cause: SleepCause }): TenantRecord;
+  markResuming(vmId: string, request?: ResumeRequest): TenantRecord;
   /** The guest has taken the generation that was given out last. */
   settleGeneration(vmId: string): void;
   remove(vmId: string): void;
@@ -114,6 +137,9 @@ const rowSchema = z.object({
   sleep_request_id: z.string(),
   sleep_cause: sleepCauseSchema,
   idle_policy: z.string(),
+  run_time_ms: z.number(),
+  wake_time_ms: z.number().nullable(),
+  served_through_ms: z.number(),
 });
 
 function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
@@ -142,6 +168,9 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
     sleepRequestId: columns.sleep_request_id,
     sleepCause: columns.sleep_cause,
     idlePolicy: idlePolicySchema.parse(JSON.parse(columns.idle_policy)),
+    runTimeMs: columns.run_time_ms,
+    wakeTimeMs: columns.wake_time_ms ?? undefined,
+    servedThroughMs: columns.served_through_ms,
   };
 }
 
@@ -153,6 +182,9 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   );
   const after = database.prepare("SELECT * FROM tenant WHERE name > ? ORDER BY name LIMIT ?");
   const every = database.prepare("SELECT * FROM tenant ORDER BY name");
+  const due = database.prepare(
+    "SELECT * FROM tenant WHERE wake_time_ms <= ? AND state = 'suspended' ORDER BY wake_time_ms",
+  );
   const promised = database.prepare("SELECT vcpu_count, memory_mib, disk_mib FROM tenant");
   const counted = database.prepare("SELECT count(*) AS tenants FROM tenant");
   const states = database.prepare("SELECT state, count(*) AS tenants FROM tenant GROUP BY state");
@@ -170,20 +202,21 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     "UPDATE tenant SET egress = replaced_egress, replaced_egress = NULL WHERE vm_id = ? AND replaced_egress IS NOT NULL",
   );
   const running = database.prepare(
-    `UPDATE tenant SET state = 'running', failure_reason = '', ready_time_ms = ?, settled_generation = generation
-     WHERE vm_id = ?`,
+    `UPDATE tenant SET state = 'running', failure_reason = '', ready_time_ms = ?, run_time_ms = ?, wake_time_ms = NULL,
+       settled_generation = generation WHERE vm_id = ?`,
   );
   const evicting = database.prepare("UPDATE tenant SET state = 'evicting' WHERE vm_id = ?");
   const failed = database.prepare("UPDATE tenant SET state = 'failed', failure_reason = ? WHERE vm_id = ?");
   const suspending = database.prepare(
-    `UPDATE tenant SET state = 'suspending', seal_counter = seal_counter + 1, sleep_request_id = ?, sleep_cause = ?
+    `UPDATE tenant SET state = 'suspending', seal_counter = seal_counter + 1, sleep_request_id = ?, sleep_cause = ?,
+       wake_time_ms = ?
      WHERE vm_id = ? RETURNING *`,
   );
   const count = database.prepare("UPDATE tenant SET seal_counter = seal_counter + 1 WHERE vm_id = ? RETURNING *");
   const suspended = database.prepare("UPDATE tenant SET state = 'suspended' WHERE vm_id = ? RETURNING *");
   const resuming = database.prepare(
     `UPDATE tenant SET state = 'resuming', generation = generation + 1, sleep_request_id = coalesce(?, sleep_request_id),
-       sleep_cause = coalesce(?, sleep_cause)
+       sleep_cause = coalesce(?, sleep_cause), served_through_ms = max(served_through_ms, ?)
      WHERE vm_id = ? RETURNING *`,
   );
   const settle = database.prepare("UPDATE tenant SET settled_generation = generation WHERE vm_id = ?");
@@ -205,6 +238,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
         memoryMib: Number(row["memory_mib"]),
         diskMib: Number(row["disk_mib"]),
       })),
+    dueWakes: (nowMs) => due.all(nowMs).map(toRecord),
     count: () => Number(counted.get()?.["tenants"] ?? 0),
     countByState: () => states.all().map((row) => ({ state: String(row["state"]), count: Number(row["tenants"]) })),
     insert: (tenant) => {
@@ -237,13 +271,15 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     },
     confirmEgress: (vmId) => one(confirm.get(vmId)),
     restoreEgress: (vmId) => void restore.run(vmId),
-    markRunning: (vmId, readyTimeMs) => void running.run(readyTimeMs, vmId),
+    markRunning: (vmId, readyTimeMs, runTimeMs) => void running.run(readyTimeMs, runTimeMs, vmId),
     markEvicting: (vmId) => void evicting.run(vmId),
     markFailed: (vmId, reason) => void failed.run(reason, vmId),
-    markSuspending: (vmId, requestId, cause) => updated(suspending.get(requestId, cause, vmId)),
+    markSuspending: (vmId, { requestId, cause, wakeTimeMs }) =>
+      updated(suspending.get(requestId, cause, wakeTimeMs ?? null, vmId)),
     countSeal: (vmId) => updated(count.get(vmId)),
     markSuspended: (vmId) => updated(suspended.get(vmId)),
-    markResuming: (vmId, request) => updated(resuming.get(request?.requestId ?? null, request?.cause ?? null, vmId)),
+    markResuming: (vmId, request) =>
+      updated(resuming.get(request?.requestId ?? null, request?.cause ?? null, request?.servesThroughMs ?? 0, vmId)),
     settleGeneration: (vmId) => void settle.run(vmId),
     remove: (vmId) => void drop.run(vmId),
   };

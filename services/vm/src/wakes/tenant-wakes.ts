@@ -1,4 +1,4 @@
-/** Wakes tenants for requests: within their budgets, and once for however many ask. */
+/** Wakes tenants for requests and schedules: within their budgets, and once for however many ask. */
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { fail } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
@@ -9,6 +9,7 @@ import { publishTenantRoute } from "../lifecycle/tenant-route.ts";
 import { vmMetrics } from "../metrics.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import { createWakeBudget, hasRunEnough } from "./wake-budget.ts";
+import type { WakeCauseText } from "./wake-cause.ts";
 import type { WakeStore } from "./wake-store.ts";
 
 /** Whom to wake, and why. */
@@ -17,8 +18,7 @@ export interface WakeWish {
   readonly name: string;
   /** Another microVM of the name is not woken. */
   readonly vmId: string;
-  /** As `causeText` has it. */
-  readonly cause: string;
+  readonly cause: WakeCauseText;
 }
 
 export interface TenantWakes {
@@ -41,7 +41,7 @@ export function createTenantWakes(life: Lifecycle, store: WakeStore): TenantWake
   async function resume({ requestId, name, vmId, cause }: WakeWish): Promise<TenantRecord> {
     const beginMs = life.now();
     using _place = await budget.enter(name, vmId);
-    const tenant = await resumeTenant(life, requestId, name);
+    const tenant = await resumeTenant(life, requestId, name, cause);
     store.end(vmId, life.now());
     life.events.tenantWoken(tenant, cause, life.now() - beginMs);
     return tenant;

@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lobsterd/agent/v1/agent.proto.
  */
 export const file_lobsterd_agent_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sb2JzdGVyZC9hZ2VudC92MS9hZ2VudC5wcm90bxIRbG9ic3RlcmQuYWdlbnQudjEicgoNSGVhbHRoUmVxdWVzdBI1CgR3YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgy6SAmqAQYiAggKMgASKgoIdHJhY2VfaWQYAiABKAlCGLpIFXITMhFeKFswLTlhLWZdezMyfSk/JCKBAgoOSGVhbHRoUmVzcG9uc2USJAoFdm1faWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBIbCgpnZW5lcmF0aW9uGAIgASgNQge6SAQqAigBEkIKDndvcmtsb2FkX3N0YXRlGAMgASgOMiAubG9ic3RlcmQuYWdlbnQudjEuV29ya2xvYWRTdGF0ZUIIukgFggECEAESLgoKZ3Vlc3RfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOAoFc3BhbnMYBSADKAsyHy5sb2JzdGVyZC5hZ2VudC52MS5GaW5pc2hlZFNwYW5CCLpIBZIBAhBAIr4CCgxGaW5pc2hlZFNwYW4SJwoIdHJhY2VfaWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBImCgdzcGFuX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezE2fSQSMAoOcGFyZW50X3NwYW5faWQYAyABKAlCGLpIFXITMhFeKFswLTlhLWZdezE2fSk/JBItCgRuYW1lGAQgASgJQh+6SBxyGjIYXltBLVphLXowLTkgLl8vLV17MSw2NH0kEjYKCnN0YXJ0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESDgoGZmFpbGVkGAcgASgIIlQKFEluamVjdFNlY3JldHNSZXF1ZXN0EjwKB3NlY3JldHMYASADKAsyIS5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RlZFNlY3JldEIIukgFkgECEEAiqgIKDkluamVjdGVkU2VjcmV0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQSGAoHdmVyc2lvbhgCIAEoDUIHukgEKgIoARI2CgV2YWx1ZRgDIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5TZWNyZXRCeXRlc0IGukgDyAEBEj0KFGVudmlyb25tZW50X3ZhcmlhYmxlGAQgASgJQh26SBpyGDIWXltBLVpdW0EtWjAtOV9dezAsNjN9JEgAEkUKFWNvbmZpZ3VyYXRpb25fcG9pbnRlchgFIAEoCUIkukghch8yHV4oL1tBLVphLXowLTlfLV17MSw2NH0pezEsOH0kSABCCAoGdGFyZ2V0IlEKFUluamVjdFNlY3JldHNSZXNwb25zZRI4Cg53b3JrbG9hZF9zdGF0ZRgBIAEoDjIgLmxvYnN0ZXJkLmFnZW50LnYxLldvcmtsb2FkU3RhdGUisgEKC0V4ZWNSZXF1ZXN0Ei0KBXN0YXJ0GAEgASgLMhwubG9ic3RlcmQuYWdlbnQudjEuRXhlY1N0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEjEKBnJlc2l6ZRgEIAEoCzIfLmxvYnN0ZXJkLmFnZW50LnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBImQKCUV4ZWNTdGFydBIkCgdjb21tYW5kGAEgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEjEKCHRlcm1pbmFsGAIgASgLMh8ubG9ic3RlcmQuYWdlbnQudjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiUgoMRXhlY1Jlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UiewoRU3RyZWFtTG9nc1JlcXVlc3QSOAoGc291cmNlGAEgASgOMhwubG9ic3RlcmQuYWdlbnQudjEuTG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgCIAEoCBIcCgp0YWlsX2xpbmVzGAMgASgNQgi6SAUqAxiQTiJWChJTdHJlYW1Mb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoEbGluZRgCIAEoCUIIukgFcgMogEAiFAoSR2V0QWN0aXZpdHlSZXF1ZXN0ImMKE0dldEFjdGl2aXR5UmVzcG9uc2USGwoTaW5ib3VuZF9jb25uZWN0aW9ucxgBIAEoDRINCgVob2xkcxgDIAEoDRIUCgxydW5uaW5nX2pvYnMYBCABKA1KBAgCEANKBAgFEAYiewoSQWNxdWlyZUhvbGRSZXF1ZXN0EiYKB2hvbGRfaWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBI9CghkdXJhdGlvbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIQukgNyAEBqgEHIgMIrAIqACJGChNBY3F1aXJlSG9sZFJlc3BvbnNlEi8KC2V4cGlyZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI8ChJSZWxlYXNlSG9sZFJlcXVlc3QSJgoHaG9sZF9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhUKE1JlbGVhc2VIb2xkUmVzcG9uc2UiKgoVUHJlcGFyZVN1c3BlbmRSZXF1ZXN0EhEKCWRpc2tfb25seRgBIAEoCCIYChZQcmVwYXJlU3VzcGVuZFJlc3BvbnNlIjQKFUNvbXBsZXRlUmVzdW1lUmVxdWVzdBIbCgpnZW5lcmF0aW9uGAEgASgNQge6SAQqAigBIhgKFkNvbXBsZXRlUmVzdW1lUmVzcG9uc2UiEQoPU2h1dGRvd25SZXF1ZXN0IhIKEFNodXRkb3duUmVzcG9uc2UiggEKD1NldENsb2NrUmVxdWVzdBI1Cglob3N0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESOAoHZW50cm9weRgCIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5TZWNyZXRCeXRlc0IGukgDyAEBIkoKEFNldENsb2NrUmVzcG9uc2USNgoKZ3Vlc3RfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBrpIA8gBASI3ChhDcmVhdGVJZGVudGl0eUtleVJlcXVlc3QSGwoKZ2VuZXJhdGlvbhgBIAEoDUIHukgEKgIoASJQChlDcmVhdGVJZGVudGl0eUtleVJlc3BvbnNlEhsKCnB1YmxpY19rZXkYASABKAxCB7pIBHoCaFsSFgoFcHJvb2YYAiABKAxCB7pIBHoCaEAixwEKFkluc3RhbGxJZGVudGl0eVJlcXVlc3QSGwoKZ2VuZXJhdGlvbhgBIAEoDUIHukgEKgIoARIkCg9jZXJ0aWZpY2F0ZV9wZW0YAiABKAlCC7pICHIGEAEogIABEiQKD3BsYXRmb3JtX2NhX3BlbRgDIAEoCUILukgIcgYQASiAgAESRAoNdG9rZW5fZGlnZXN0cxgEIAEoCzIlLmxvYnN0ZXJkLmFnZW50LnYxLkNhbGxlclRva2VuRGlnZXN0c0IGukgDyAEBIkMKEkNhbGxlclRva2VuRGlnZXN0cxITCgJ2bRgBIAEoDEIHukgEegJoIBIYCgdzZWNyZXRzGAIgASgMQge6SAR6AmggIhkKF0luc3RhbGxJZGVudGl0eVJlc3BvbnNlKskBCg1Xb3JrbG9hZFN0YXRlEh4KGldPUktMT0FEX1NUQVRFX1VOU1BFQ0lGSUVEEAASJgoiV09SS0xPQURfU1RBVEVfV0FJVElOR19GT1JfU0VDUkVUUxABEhsKF1dPUktMT0FEX1NUQVRFX1NUQVJUSU5HEAISGgoWV09SS0xPQURfU1RBVEVfSEVBTFRIWRADEhwKGFdPUktMT0FEX1NUQVRFX1VOSEVBTFRIWRAEEhkKFVdPUktMT0FEX1NUQVRFX0ZBSUxFRBAFKlYKCUxvZ1NvdXJjZRIaChZMT0dfU09VUkNFX1VOU1BFQ0lGSUVEEAASFAoQTE9HX1NPVVJDRV9BR0VOVBABEhcKE0xPR19TT1VSQ0VfV09SS0xPQUQQAjK6CgoMQWdlbnRTZXJ2aWNlElYKBkhlYWx0aBIgLmxvYnN0ZXJkLmFnZW50LnYxLkhlYWx0aFJlcXVlc3QaIS5sb2JzdGVyZC5hZ2VudC52MS5IZWFsdGhSZXNwb25zZSIHkAIBiLIZARJrCg1JbmplY3RTZWNyZXRzEicubG9ic3RlcmQuYWdlbnQudjEuSW5qZWN0U2VjcmV0c1JlcXVlc3QaKC5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RTZWNyZXRzUmVzcG9uc2UiB5ACAoiyGQUSUQoERXhlYxIeLmxvYnN0ZXJkLmFnZW50LnYxLkV4ZWNSZXF1ZXN0Gh8ubG9ic3RlcmQuYWdlbnQudjEuRXhlY1Jlc3BvbnNlIgSIshkFKAEwARJhCgpTdHJlYW1Mb2dzEiQubG9ic3RlcmQuYWdlbnQudjEuU3RyZWFtTG9nc1JlcXVlc3QaJS5sb2JzdGVyZC5hZ2VudC52MS5TdHJlYW1Mb2dzUmVzcG9uc2UiBIiyGQUwARJlCgtHZXRBY3Rpdml0eRIlLmxvYnN0ZXJkLmFnZW50LnYxLkdldEFjdGl2aXR5UmVxdWVzdBomLmxvYnN0ZXJkLmFnZW50LnYxLkdldEFjdGl2aXR5UmVzcG9uc2UiB5ACAYiyGQESYgoLQWNxdWlyZUhvbGQSJS5sb2JzdGVyZC5hZ2VudC52MS5BY3F1aXJlSG9sZFJlcXVlc3QaJi5sb2JzdGVyZC5hZ2VudC52MS5BY3F1aXJlSG9sZFJlc3BvbnNlIgSIshkFEmUKC1JlbGVhc2VIb2xkEiUubG9ic3RlcmQuYWdlbnQudjEuUmVsZWFzZUhvbGRSZXF1ZXN0GiYubG9ic3RlcmQuYWdlbnQudjEuUmVsZWFzZUhvbGRSZXNwb25zZSIHkAICiLIZBRJuCg5QcmVwYXJlU3VzcGVuZBIoLmxvYnN0ZXJkLmFnZW50LnYxLlByZXBhcmVTdXNwZW5kUmVxdWVzdBopLmxvYnN0ZXJkLmFnZW50LnYxLlByZXBhcmVTdXNwZW5kUmVzcG9uc2UiB5ACAoiyGQUSbgoOQ29tcGxldGVSZXN1bWUSKC5sb2JzdGVyZC5hZ2VudC52MS5Db21wbGV0ZVJlc3VtZVJlcXVlc3QaKS5sb2JzdGVyZC5hZ2VudC52MS5Db21wbGV0ZVJlc3VtZVJlc3BvbnNlIgeQAgKIshkFElwKCFNodXRkb3duEiIubG9ic3RlcmQuYWdlbnQudjEuU2h1dGRvd25SZXF1ZXN0GiMubG9ic3RlcmQuYWdlbnQudjEuU2h1dGRvd25SZXNwb25zZSIHkAICiLIZBRJZCghTZXRDbG9jaxIiLmxvYnN0ZXJkLmFnZW50LnYxLlNldENsb2NrUmVxdWVzdBojLmxvYnN0ZXJkLmFnZW50LnYxLlNldENsb2NrUmVzcG9uc2UiBIiyGQUSdAoRQ3JlYXRlSWRlbnRpdHlLZXkSKy5sb2JzdGVyZC5hZ2VudC52MS5DcmVhdGVJZGVudGl0eUtleVJlcXVlc3QaLC5sb2JzdGVyZC5hZ2VudC52MS5DcmVhdGVJZGVudGl0eUtleVJlc3BvbnNlIgSIshkFEm4KD0luc3RhbGxJZGVudGl0eRIpLmxvYnN0ZXJkLmFnZW50LnYxLkluc3RhbGxJZGVudGl0eVJlcXVlc3QaKi5sb2JzdGVyZC5hZ2VudC52MS5JbnN0YWxsSWRlbnRpdHlSZXNwb25zZSIEiLIZBWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common]);
+  fileDesc("Ch1sb2JzdGVyZC9hZ2VudC92MS9hZ2VudC5wcm90bxIRbG9ic3RlcmQuYWdlbnQudjEicgoNSGVhbHRoUmVxdWVzdBI1CgR3YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgy6SAmqAQYiAggKMgASKgoIdHJhY2VfaWQYAiABKAlCGLpIFXITMhFeKFswLTlhLWZdezMyfSk/JCKBAgoOSGVhbHRoUmVzcG9uc2USJAoFdm1faWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBIbCgpnZW5lcmF0aW9uGAIgASgNQge6SAQqAigBEkIKDndvcmtsb2FkX3N0YXRlGAMgASgOMiAubG9ic3RlcmQuYWdlbnQudjEuV29ya2xvYWRTdGF0ZUIIukgFggECEAESLgoKZ3Vlc3RfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOAoFc3BhbnMYBSADKAsyHy5sb2JzdGVyZC5hZ2VudC52MS5GaW5pc2hlZFNwYW5CCLpIBZIBAhBAIr4CCgxGaW5pc2hlZFNwYW4SJwoIdHJhY2VfaWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBImCgdzcGFuX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezE2fSQSMAoOcGFyZW50X3NwYW5faWQYAyABKAlCGLpIFXITMhFeKFswLTlhLWZdezE2fSk/JBItCgRuYW1lGAQgASgJQh+6SBxyGjIYXltBLVphLXowLTkgLl8vLV17MSw2NH0kEjYKCnN0YXJ0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESDgoGZmFpbGVkGAcgASgIIlQKFEluamVjdFNlY3JldHNSZXF1ZXN0EjwKB3NlY3JldHMYASADKAsyIS5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RlZFNlY3JldEIIukgFkgECEEAiqgIKDkluamVjdGVkU2VjcmV0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQSGAoHdmVyc2lvbhgCIAEoDUIHukgEKgIoARI2CgV2YWx1ZRgDIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5TZWNyZXRCeXRlc0IGukgDyAEBEj0KFGVudmlyb25tZW50X3ZhcmlhYmxlGAQgASgJQh26SBpyGDIWXltBLVpdW0EtWjAtOV9dezAsNjN9JEgAEkUKFWNvbmZpZ3VyYXRpb25fcG9pbnRlchgFIAEoCUIkukghch8yHV4oL1tBLVphLXowLTlfLV17MSw2NH0pezEsOH0kSABCCAoGdGFyZ2V0IlEKFUluamVjdFNlY3JldHNSZXNwb25zZRI4Cg53b3JrbG9hZF9zdGF0ZRgBIAEoDjIgLmxvYnN0ZXJkLmFnZW50LnYxLldvcmtsb2FkU3RhdGUisgEKC0V4ZWNSZXF1ZXN0Ei0KBXN0YXJ0GAEgASgLMhwubG9ic3RlcmQuYWdlbnQudjEuRXhlY1N0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEjEKBnJlc2l6ZRgEIAEoCzIfLmxvYnN0ZXJkLmFnZW50LnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBImQKCUV4ZWNTdGFydBIkCgdjb21tYW5kGAEgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEjEKCHRlcm1pbmFsGAIgASgLMh8ubG9ic3RlcmQuYWdlbnQudjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiUgoMRXhlY1Jlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UiewoRU3RyZWFtTG9nc1JlcXVlc3QSOAoGc291cmNlGAEgASgOMhwubG9ic3RlcmQuYWdlbnQudjEuTG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgCIAEoCBIcCgp0YWlsX2xpbmVzGAMgASgNQgi6SAUqAxiQTiJWChJTdHJlYW1Mb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoEbGluZRgCIAEoCUIIukgFcgMogEAiFAoSR2V0QWN0aXZpdHlSZXF1ZXN0IqEBChNHZXRBY3Rpdml0eVJlc3BvbnNlEhsKE2luYm91bmRfY29ubmVjdGlvbnMYASABKA0SDQoFaG9sZHMYAyABKA0SFAoMcnVubmluZ19qb2JzGAQgASgNEjwKCW5leHRfcnVucxgGIAMoCzIfLmxvYnN0ZXJkLmFnZW50LnYxLlNjaGVkdWxlZFJ1bkIIukgFkgECEGRKBAgCEANKBAgFEAYiewoMU2NoZWR1bGVkUnVuEjkKBGtpbmQYASABKA4yHy5sb2JzdGVyZC5hZ2VudC52MS5TY2hlZHVsZUtpbmRCCrpIB4IBBBABIAASMAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBrpIA8gBASJ7ChJBY3F1aXJlSG9sZFJlcXVlc3QSJgoHaG9sZF9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kEj0KCGR1cmF0aW9uGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhC6SA3IAQGqAQciAwisAioAIkYKE0FjcXVpcmVIb2xkUmVzcG9uc2USLwoLZXhwaXJlX3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjwKElJlbGVhc2VIb2xkUmVxdWVzdBImCgdob2xkX2lkGAEgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQiFQoTUmVsZWFzZUhvbGRSZXNwb25zZSIqChVQcmVwYXJlU3VzcGVuZFJlcXVlc3QSEQoJZGlza19vbmx5GAEgASgIIhgKFlByZXBhcmVTdXNwZW5kUmVzcG9uc2UiNAoVQ29tcGxldGVSZXN1bWVSZXF1ZXN0EhsKCmdlbmVyYXRpb24YASABKA1CB7pIBCoCKAEiGAoWQ29tcGxldGVSZXN1bWVSZXNwb25zZSIRCg9TaHV0ZG93blJlcXVlc3QiEgoQU2h1dGRvd25SZXNwb25zZSKCAQoPU2V0Q2xvY2tSZXF1ZXN0EjUKCWhvc3RfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBrpIA8gBARI4CgdlbnRyb3B5GAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlNlY3JldEJ5dGVzQga6SAPIAQEiSgoQU2V0Q2xvY2tSZXNwb25zZRI2CgpndWVzdF90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBIjcKGENyZWF0ZUlkZW50aXR5S2V5UmVxdWVzdBIbCgpnZW5lcmF0aW9uGAEgASgNQge6SAQqAigBIlAKGUNyZWF0ZUlkZW50aXR5S2V5UmVzcG9uc2USGwoKcHVibGljX2tleRgBIAEoDEIHukgEegJoWxIWCgVwcm9vZhgCIAEoDEIHukgEegJoQCLHAQoWSW5zdGFsbElkZW50aXR5UmVxdWVzdBIbCgpnZW5lcmF0aW9uGAEgASgNQge6SAQqAigBEiQKD2NlcnRpZmljYXRlX3BlbRgCIAEoCUILukgIcgYQASiAgAESJAoPcGxhdGZvcm1fY2FfcGVtGAMgASgJQgu6SAhyBhABKICAARJECg10b2tlbl9kaWdlc3RzGAQgASgLMiUubG9ic3RlcmQuYWdlbnQudjEuQ2FsbGVyVG9rZW5EaWdlc3RzQga6SAPIAQEiQwoSQ2FsbGVyVG9rZW5EaWdlc3RzEhMKAnZtGAEgASgMQge6SAR6AmggEhgKB3NlY3JldHMYAiABKAxCB7pIBHoCaCAiGQoXSW5zdGFsbElkZW50aXR5UmVzcG9uc2UqyQEKDVdvcmtsb2FkU3RhdGUSHgoaV09SS0xPQURfU1RBVEVfVU5TUEVDSUZJRUQQABImCiJXT1JLTE9BRF9TVEFURV9XQUlUSU5HX0ZPUl9TRUNSRVRTEAESGwoXV09SS0xPQURfU1RBVEVfU1RBUlRJTkcQAhIaChZXT1JLTE9BRF9TVEFURV9IRUFMVEhZEAMSHAoYV09SS0xPQURfU1RBVEVfVU5IRUFMVEhZEAQSGQoVV09SS0xPQURfU1RBVEVfRkFJTEVEEAUqVgoJTG9nU291cmNlEhoKFkxPR19TT1VSQ0VfVU5TUEVDSUZJRUQQABIUChBMT0dfU09VUkNFX0FHRU5UEAESFwoTTE9HX1NPVVJDRV9XT1JLTE9BRBACKpQBCgxTY2hlZHVsZUtpbmQSHQoZU0NIRURVTEVfS0lORF9VTlNQRUNJRklFRBAAEhYKElNDSEVEVUxFX0tJTkRfQ1JPThABEhoKFlNDSEVEVUxFX0tJTkRfSU5URVJWQUwQAhIUChBTQ0hFRFVMRV9LSU5EX0FUEAMSGwoXU0NIRURVTEVfS0lORF9IRUFSVEJFQVQQBDK6CgoMQWdlbnRTZXJ2aWNlElYKBkhlYWx0aBIgLmxvYnN0ZXJkLmFnZW50LnYxLkhlYWx0aFJlcXVlc3QaIS5sb2JzdGVyZC5hZ2VudC52MS5IZWFsdGhSZXNwb25zZSIHkAIBiLIZARJrCg1JbmplY3RTZWNyZXRzEicubG9ic3RlcmQuYWdlbnQudjEuSW5qZWN0U2VjcmV0c1JlcXVlc3QaKC5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RTZWNyZXRzUmVzcG9uc2UiB5ACAoiyGQUSUQoERXhlYxIeLmxvYnN0ZXJkLmFnZW50LnYxLkV4ZWNSZXF1ZXN0Gh8ubG9ic3RlcmQuYWdlbnQudjEuRXhlY1Jlc3BvbnNlIgSIshkFKAEwARJhCgpTdHJlYW1Mb2dzEiQubG9ic3RlcmQuYWdlbnQudjEuU3RyZWFtTG9nc1JlcXVlc3QaJS5sb2JzdGVyZC5hZ2VudC52MS5TdHJlYW1Mb2dzUmVzcG9uc2UiBIiyGQUwARJlCgtHZXRBY3Rpdml0eRIlLmxvYnN0ZXJkLmFnZW50LnYxLkdldEFjdGl2aXR5UmVxdWVzdBomLmxvYnN0ZXJkLmFnZW50LnYxLkdldEFjdGl2aXR5UmVzcG9uc2UiB5ACAYiyGQESYgoLQWNxdWlyZUhvbGQSJS5sb2JzdGVyZC5hZ2VudC52MS5BY3F1aXJlSG9sZFJlcXVlc3QaJi5sb2JzdGVyZC5hZ2VudC52MS5BY3F1aXJlSG9sZFJlc3BvbnNlIgSIshkFEmUKC1JlbGVhc2VIb2xkEiUubG9ic3RlcmQuYWdlbnQudjEuUmVsZWFzZUhvbGRSZXF1ZXN0GiYubG9ic3RlcmQuYWdlbnQudjEuUmVsZWFzZUhvbGRSZXNwb25zZSIHkAICiLIZBRJuCg5QcmVwYXJlU3VzcGVuZBIoLmxvYnN0ZXJkLmFnZW50LnYxLlByZXBhcmVTdXNwZW5kUmVxdWVzdBopLmxvYnN0ZXJkLmFnZW50LnYxLlByZXBhcmVTdXNwZW5kUmVzcG9uc2UiB5ACAoiyGQUSbgoOQ29tcGxldGVSZXN1bWUSKC5sb2JzdGVyZC5hZ2VudC52MS5Db21wbGV0ZVJlc3VtZVJlcXVlc3QaKS5sb2JzdGVyZC5hZ2VudC52MS5Db21wbGV0ZVJlc3VtZVJlc3BvbnNlIgeQAgKIshkFElwKCFNodXRkb3duEiIubG9ic3RlcmQuYWdlbnQudjEuU2h1dGRvd25SZXF1ZXN0GiMubG9ic3RlcmQuYWdlbnQudjEuU2h1dGRvd25SZXNwb25zZSIHkAICiLIZBRJZCghTZXRDbG9jaxIiLmxvYnN0ZXJkLmFnZW50LnYxLlNldENsb2NrUmVxdWVzdBojLmxvYnN0ZXJkLmFnZW50LnYxLlNldENsb2NrUmVzcG9uc2UiBIiyGQUSdAoRQ3JlYXRlSWRlbnRpdHlLZXkSKy5sb2JzdGVyZC5hZ2VudC52MS5DcmVhdGVJZGVudGl0eUtleVJlcXVlc3QaLC5sb2JzdGVyZC5hZ2VudC52MS5DcmVhdGVJZGVudGl0eUtleVJlc3BvbnNlIgSIshkFEm4KD0luc3RhbGxJZGVudGl0eRIpLmxvYnN0ZXJkLmFnZW50LnYxLkluc3RhbGxJZGVudGl0eVJlcXVlc3QaKi5sb2JzdGVyZC5hZ2VudC52MS5JbnN0YWxsSWRlbnRpdHlSZXNwb25zZSIEiLIZBWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common]);
 
 /**
  * @generated from message lobsterd.agent.v1.HealthRequest
@@ -430,6 +430,13 @@ export type GetActivityResponse = Message<"lobsterd.agent.v1.GetActivityResponse
    * @generated from field: uint32 running_jobs = 4;
    */
   runningJobs: number;
+
+  /**
+   * When the workload wants to run next: the earliest of them, and the last one that has passed.
+   *
+   * @generated from field: repeated lobsterd.agent.v1.ScheduledRun next_runs = 6;
+   */
+  nextRuns: ScheduledRun[];
 };
 
 /**
@@ -438,6 +445,28 @@ export type GetActivityResponse = Message<"lobsterd.agent.v1.GetActivityResponse
  */
 export const GetActivityResponseSchema: GenMessage<GetActivityResponse> = /*@__PURE__*/
   messageDesc(file_lobsterd_agent_v1_agent, 13);
+
+/**
+ * @generated from message lobsterd.agent.v1.ScheduledRun
+ */
+export type ScheduledRun = Message<"lobsterd.agent.v1.ScheduledRun"> & {
+  /**
+   * @generated from field: lobsterd.agent.v1.ScheduleKind kind = 1;
+   */
+  kind: ScheduleKind;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp time = 2;
+   */
+  time?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message lobsterd.agent.v1.ScheduledRun.
+ * Use `create(ScheduledRunSchema)` to create a new message.
+ */
+export const ScheduledRunSchema: GenMessage<ScheduledRun> = /*@__PURE__*/
+  messageDesc(file_lobsterd_agent_v1_agent, 14);
 
 /**
  * @generated from message lobsterd.agent.v1.AcquireHoldRequest
@@ -461,7 +490,7 @@ export type AcquireHoldRequest = Message<"lobsterd.agent.v1.AcquireHoldRequest">
  * Use `create(AcquireHoldRequestSchema)` to create a new message.
  */
 export const AcquireHoldRequestSchema: GenMessage<AcquireHoldRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 14);
+  messageDesc(file_lobsterd_agent_v1_agent, 15);
 
 /**
  * @generated from message lobsterd.agent.v1.AcquireHoldResponse
@@ -478,7 +507,7 @@ export type AcquireHoldResponse = Message<"lobsterd.agent.v1.AcquireHoldResponse
  * Use `create(AcquireHoldResponseSchema)` to create a new message.
  */
 export const AcquireHoldResponseSchema: GenMessage<AcquireHoldResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 15);
+  messageDesc(file_lobsterd_agent_v1_agent, 16);
 
 /**
  * @generated from message lobsterd.agent.v1.ReleaseHoldRequest
@@ -495,7 +524,7 @@ export type ReleaseHoldRequest = Message<"lobsterd.agent.v1.ReleaseHoldRequest">
  * Use `create(ReleaseHoldRequestSchema)` to create a new message.
  */
 export const ReleaseHoldRequestSchema: GenMessage<ReleaseHoldRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 16);
+  messageDesc(file_lobsterd_agent_v1_agent, 17);
 
 /**
  * @generated from message lobsterd.agent.v1.ReleaseHoldResponse
@@ -508,7 +537,7 @@ export type ReleaseHoldResponse = Message<"lobsterd.agent.v1.ReleaseHoldResponse
  * Use `create(ReleaseHoldResponseSchema)` to create a new message.
  */
 export const ReleaseHoldResponseSchema: GenMessage<ReleaseHoldResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 17);
+  messageDesc(file_lobsterd_agent_v1_agent, 18);
 
 /**
  * @generated from message lobsterd.agent.v1.PrepareSuspendRequest
@@ -528,7 +557,7 @@ export type PrepareSuspendRequest = Message<"lobsterd.agent.v1.PrepareSuspendReq
  * Use `create(PrepareSuspendRequestSchema)` to create a new message.
  */
 export const PrepareSuspendRequestSchema: GenMessage<PrepareSuspendRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 18);
+  messageDesc(file_lobsterd_agent_v1_agent, 19);
 
 /**
  * @generated from message lobsterd.agent.v1.PrepareSuspendResponse
@@ -541,7 +570,7 @@ export type PrepareSuspendResponse = Message<"lobsterd.agent.v1.PrepareSuspendRe
  * Use `create(PrepareSuspendResponseSchema)` to create a new message.
  */
 export const PrepareSuspendResponseSchema: GenMessage<PrepareSuspendResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 19);
+  messageDesc(file_lobsterd_agent_v1_agent, 20);
 
 /**
  * @generated from message lobsterd.agent.v1.CompleteResumeRequest
@@ -558,7 +587,7 @@ export type CompleteResumeRequest = Message<"lobsterd.agent.v1.CompleteResumeReq
  * Use `create(CompleteResumeRequestSchema)` to create a new message.
  */
 export const CompleteResumeRequestSchema: GenMessage<CompleteResumeRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 20);
+  messageDesc(file_lobsterd_agent_v1_agent, 21);
 
 /**
  * @generated from message lobsterd.agent.v1.CompleteResumeResponse
@@ -571,7 +600,7 @@ export type CompleteResumeResponse = Message<"lobsterd.agent.v1.CompleteResumeRe
  * Use `create(CompleteResumeResponseSchema)` to create a new message.
  */
 export const CompleteResumeResponseSchema: GenMessage<CompleteResumeResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 21);
+  messageDesc(file_lobsterd_agent_v1_agent, 22);
 
 /**
  * @generated from message lobsterd.agent.v1.ShutdownRequest
@@ -584,7 +613,7 @@ export type ShutdownRequest = Message<"lobsterd.agent.v1.ShutdownRequest"> & {
  * Use `create(ShutdownRequestSchema)` to create a new message.
  */
 export const ShutdownRequestSchema: GenMessage<ShutdownRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 22);
+  messageDesc(file_lobsterd_agent_v1_agent, 23);
 
 /**
  * @generated from message lobsterd.agent.v1.ShutdownResponse
@@ -597,7 +626,7 @@ export type ShutdownResponse = Message<"lobsterd.agent.v1.ShutdownResponse"> & {
  * Use `create(ShutdownResponseSchema)` to create a new message.
  */
 export const ShutdownResponseSchema: GenMessage<ShutdownResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 23);
+  messageDesc(file_lobsterd_agent_v1_agent, 24);
 
 /**
  * @generated from message lobsterd.agent.v1.SetClockRequest
@@ -623,7 +652,7 @@ export type SetClockRequest = Message<"lobsterd.agent.v1.SetClockRequest"> & {
  * Use `create(SetClockRequestSchema)` to create a new message.
  */
 export const SetClockRequestSchema: GenMessage<SetClockRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 24);
+  messageDesc(file_lobsterd_agent_v1_agent, 25);
 
 /**
  * @generated from message lobsterd.agent.v1.SetClockResponse
@@ -642,7 +671,7 @@ export type SetClockResponse = Message<"lobsterd.agent.v1.SetClockResponse"> & {
  * Use `create(SetClockResponseSchema)` to create a new message.
  */
 export const SetClockResponseSchema: GenMessage<SetClockResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 25);
+  messageDesc(file_lobsterd_agent_v1_agent, 26);
 
 /**
  * @generated from message lobsterd.agent.v1.CreateIdentityKeyRequest
@@ -661,7 +690,7 @@ export type CreateIdentityKeyRequest = Message<"lobsterd.agent.v1.CreateIdentity
  * Use `create(CreateIdentityKeyRequestSchema)` to create a new message.
  */
 export const CreateIdentityKeyRequestSchema: GenMessage<CreateIdentityKeyRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 26);
+  messageDesc(file_lobsterd_agent_v1_agent, 27);
 
 /**
  * @generated from message lobsterd.agent.v1.CreateIdentityKeyResponse
@@ -688,7 +717,7 @@ export type CreateIdentityKeyResponse = Message<"lobsterd.agent.v1.CreateIdentit
  * Use `create(CreateIdentityKeyResponseSchema)` to create a new message.
  */
 export const CreateIdentityKeyResponseSchema: GenMessage<CreateIdentityKeyResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 27);
+  messageDesc(file_lobsterd_agent_v1_agent, 28);
 
 /**
  * @generated from message lobsterd.agent.v1.InstallIdentityRequest
@@ -724,7 +753,7 @@ export type InstallIdentityRequest = Message<"lobsterd.agent.v1.InstallIdentityR
  * Use `create(InstallIdentityRequestSchema)` to create a new message.
  */
 export const InstallIdentityRequestSchema: GenMessage<InstallIdentityRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 28);
+  messageDesc(file_lobsterd_agent_v1_agent, 29);
 
 /**
  * SHA-256 of the token of each service that may call the agent. From a digest nobody makes a token, so what a guest keeps commands
@@ -749,7 +778,7 @@ export type CallerTokenDigests = Message<"lobsterd.agent.v1.CallerTokenDigests">
  * Use `create(CallerTokenDigestsSchema)` to create a new message.
  */
 export const CallerTokenDigestsSchema: GenMessage<CallerTokenDigests> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 29);
+  messageDesc(file_lobsterd_agent_v1_agent, 30);
 
 /**
  * @generated from message lobsterd.agent.v1.InstallIdentityResponse
@@ -762,7 +791,7 @@ export type InstallIdentityResponse = Message<"lobsterd.agent.v1.InstallIdentity
  * Use `create(InstallIdentityResponseSchema)` to create a new message.
  */
 export const InstallIdentityResponseSchema: GenMessage<InstallIdentityResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 30);
+  messageDesc(file_lobsterd_agent_v1_agent, 31);
 
 /**
  * State of the workload (the gateway) inside the guest.
@@ -854,6 +883,49 @@ export type LogSource = (typeof LogSource)[keyof typeof LogSource] | UnknownEnum
  */
 export const LogSourceSchema: GenEnum<LogSource> = /*@__PURE__*/
   enumDesc(file_lobsterd_agent_v1_agent, 1);
+
+/**
+ * @generated from enum lobsterd.agent.v1.ScheduleKind
+ */
+export const ScheduleKind = {
+  /**
+   * @generated from enum value: SCHEDULE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: SCHEDULE_KIND_CRON = 1;
+   */
+  CRON: 1,
+
+  /**
+   * @generated from enum value: SCHEDULE_KIND_INTERVAL = 2;
+   */
+  INTERVAL: 2,
+
+  /**
+   * Once.
+   *
+   * @generated from enum value: SCHEDULE_KIND_AT = 3;
+   */
+  AT: 3,
+
+  /**
+   * @generated from enum value: SCHEDULE_KIND_HEARTBEAT = 4;
+   */
+  HEARTBEAT: 4,
+} as const;
+
+/**
+ * @generated from enum lobsterd.agent.v1.ScheduleKind
+ */
+export type ScheduleKind = (typeof ScheduleKind)[keyof typeof ScheduleKind] | UnknownEnum;
+
+/**
+ * Describes the enum lobsterd.agent.v1.ScheduleKind.
+ */
+export const ScheduleKindSchema: GenEnum<ScheduleKind> = /*@__PURE__*/
+  enumDesc(file_lobsterd_agent_v1_agent, 2);
 
 /**
  * Served by the agent inside each guest, over TLS 1.3 with client certificates of the platform. Each call carries the caller's token for

@@ -1,0 +1,78 @@
+/** Takes one control of schedules away, in a copy of the sources, and shows the test that goes red. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Alteration, runAltered } from "../posture/testing/altered-copy.ts";
+
+const runs = "../schedules/runs.ts";
+const waker = "../schedules/waker.ts";
+const store = "../store/tenants.ts";
+const onRuns = "../schedules/runs.test.ts";
+const onSchedules = "../schedules/schedules.test.ts";
+
+const controls: readonly (readonly [what: string, alteration: Alteration, tests: string, name: string])[] = [
+  [
+    "the longest time ahead",
+    { file: runs, find: "Math.min(nowMs + latestWakeMs, ", replace: "Math.max(" },
+    onRuns,
+    "a wake is between 10 s and 400 days",
+  ],
+  [
+    "the shortest time ahead",
+    { file: runs, find: "Math.max(nowMs + earliestWakeMs, firstMs - leadMs)", replace: "firstMs - leadMs" },
+    onRuns,
+    "a wake is between 10 s and 400 days",
+  ],
+  [
+    "the note of what has had its wake",
+    { file: store, find: "served_through_ms = max(served_through_ms, ?)", replace: "served_through_ms = min(0, ?)" },
+    onSchedules,
+    "a run that has passed and stays",
+  ],
+  [
+    "the end of a wake when its tenant runs",
+    { file: store, find: "run_time_ms = ?, wake_time_ms = NULL,", replace: "run_time_ms = ?," },
+    onSchedules,
+    "who resumes a tenant before its time",
+  ],
+  [
+    "the schedule as a condition of a suspend",
+    {
+      file: "../lifecycle/suspend.ts",
+      find: "const runs = await readSchedule(life, running, evicted);",
+      replace: "const runs = await readSchedule(life, running, evicted).catch(() => []);",
+    },
+    onSchedules,
+    "a guest that does not tell its schedule",
+  ],
+  [
+    "the pause after a failed wake",
+    { file: waker, find: "notBeforeMs: steadyNow() + pauseMs", replace: "notBeforeMs: 0" },
+    onSchedules,
+    "a wake that fails is tried again",
+  ],
+  [
+    "the wait for audit",
+    {
+      file: "../schedules/open-schedules.ts",
+      find: "await sink.append(",
+      replace: "void sink.append(",
+    },
+    onSchedules,
+    "a wake waits for audit",
+  ],
+  [
+    "the time that a workload has to see its run",
+    { file: runs, find: "nowMs < Math.max(timeMs, runTimeMs) + graceMs", replace: "nowMs < timeMs" },
+    onSchedules,
+    "a tenant that is woken is left the time",
+  ],
+];
+
+for (const [what, alteration, tests, name] of controls) {
+  test(`${what} is missed when it is gone`, async () => {
+    const intact = await runAltered([], tests, name);
+    assert.deepEqual([intact.passed, intact.count], [true, 1], intact.output);
+    const run = await runAltered([alteration], tests, name);
+    assert.deepEqual([run.passed, run.count], [false, 1], "not noticed");
+  });
+}

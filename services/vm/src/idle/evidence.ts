@@ -27,7 +27,7 @@ export interface EvidenceParts {
 }
 
 /** Who is slower to say is not known to be idle, and that is all there is to it. */
-const lookLimitMs = 2_000;
+const lookLimitMs = 5_000;
 
 /**
  * Looks at a tenant, the cheapest things first: what is found to be in use needs no further question. Throws what `net` or the guest failed with: a

@@ -313,6 +313,7 @@ function netRoutes() {
       };
     },
     ...{ attachNetwork: unimplemented, detachNetwork: unimplemented, getNetwork: unimplemented },
+    repairNetwork: unimplemented,
     ...{ listNetworks: unimplemented, updateNetworkEgress: unimplemented, getNetworkCapacity: unimplemented },
   });
 }

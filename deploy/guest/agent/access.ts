@@ -14,6 +14,7 @@ export type CallingService = (typeof callingServices)[number];
 export const agentAccess: Readonly<Record<Method, readonly CallingService[]>> = {
   health: ["vm", "secrets"],
   injectSecrets: ["secrets"],
+  restartWorkload: ["vm"],
   exec: ["vm"],
   streamLogs: ["vm"],
   getActivity: ["vm"],

@@ -13,6 +13,7 @@ import {
   InjectSecretsResponseSchema,
   InstallIdentityResponseSchema,
   PrepareSuspendResponseSchema,
+  RestartWorkloadResponseSchema,
   type SetClockRequest,
   SetClockResponseSchema,
   ShutdownResponseSchema,
@@ -43,7 +44,7 @@ export type AgentParts = {
   readonly secrets: InjectedSecrets;
   readonly tracer: Tracer;
   readonly activity: ActivityParts;
-  readonly sleep: Pick<Sleep, "prepare" | "complete">;
+  readonly sleep: Pick<Sleep, "isAsleep" | "prepare" | "complete">;
   /** Stops the workload and writes the disk. */
   readonly quiesce: () => Promise<void>;
   /** Ends the machine once the answer has left it. */
@@ -160,6 +161,18 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       }
       span?.end();
       return create(InjectSecretsResponseSchema, { workloadState: wireStates[workload.state] });
+    },
+    async restartWorkload(_request, context) {
+      const parent = parseTraceparent(context.requestHeader.get("traceparent"));
+      const restarted = injecting.then(async () => {
+        // It would begin without what it waits for, or without what a suspend took away.
+        if (workload.state === "waiting-for-secrets" || parts.sleep.isAsleep)
+          throw fail("WORKLOAD_NOT_STARTED", "the workload waits for its secrets");
+        await workload.restart(restartGraceMs, parent);
+      });
+      injecting = restarted.catch(() => undefined);
+      await restarted;
+      return create(RestartWorkloadResponseSchema);
     },
     async shutdown() {
       await parts.quiesce();

@@ -20,6 +20,7 @@ const reasons = {
   SHUTTING_DOWN: Code.Unavailable,
   SUSPEND_REFUSED: Code.FailedPrecondition,
   WRONG_GENERATION: Code.FailedPrecondition,
+  WORKLOAD_NOT_STARTED: Code.FailedPrecondition,
 } as const;
 
 export type Reason = keyof typeof reasons;

@@ -29,6 +29,10 @@ export class Sleep {
     this.#parts = parts;
   }
 
+  get isAsleep(): boolean {
+    return this.#isAsleep;
+  }
+
   /**
    * Leaves the guest as it may be saved: the workload has agreed, nobody is connected to it, secrets that come again at the resume are gone, and
    * the disk holds what was written. With `diskOnly` connections and secrets stay. Throws SUSPEND_REFUSED.

@@ -41,7 +41,8 @@ export interface NetworkStack {
   readonly pool: SlotPool;
   readonly firewall: Firewall;
   readonly usage: UsageReader;
-  reconcile(): Promise<readonly Drift[]>;
+  /** Reads the namespace of `slot` back as well, whoever's turn it is. */
+  reconcile(slot?: number): Promise<readonly Drift[]>;
   /** Until `signal` aborts: compares, fills the pool, and compares at once when somebody else changed a rule. */
   keep(options: { readonly reconcileIntervalMs: number; readonly signal: AbortSignal }): void;
   /** Lets go of the kernel; nothing on the host changes. */
@@ -120,7 +121,7 @@ export async function openNetworkStack(options: StackOptions): Promise<NetworkSt
   }
   // Recorded, but its slot was still being made anew: nobody was told of success, and the record is made true.
   for (const network of attached.filter(({ slot }) => unclean.has(slot))) await networks.attach(network);
-  const reconcile = (): Promise<readonly Drift[]> => reconciling.run(reconcileNow);
+  const reconcile = (slot?: number): Promise<readonly Drift[]> => reconciling.run(() => reconcileNow(slot));
   return {
     ...{ store, networks, pool, firewall, usage, reconcile },
     keep({ reconcileIntervalMs, signal }) {

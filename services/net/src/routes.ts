@@ -3,6 +3,7 @@ import { defineRoutes, type Routes } from "@lobsterd/chassis/routes.ts";
 import { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
 import type { NetConfig } from "./config.ts";
 import type { ConntrackFacts } from "./host/conntrack-facts.ts";
+import type { NetworkStack } from "./network-stack.ts";
 import type { NetworkStore } from "./networks/network-store.ts";
 import type { Networks } from "./networks/networks.ts";
 import { attachNetwork } from "./rpc/attach-network.ts";
@@ -11,6 +12,7 @@ import { getNetwork } from "./rpc/get-network.ts";
 import { getNetworkCapacity } from "./rpc/get-network-capacity.ts";
 import { getNetworkUsage } from "./rpc/get-network-usage.ts";
 import { listNetworks } from "./rpc/list-networks.ts";
+import { repairNetwork } from "./rpc/repair-network.ts";
 import { updateNetworkEgress } from "./rpc/update-network-egress.ts";
 import type { SlotPool } from "./slots/slot-pool.ts";
 import type { UsageReader } from "./usage/usage.ts";
@@ -21,6 +23,7 @@ export interface NetContext {
   readonly store: NetworkStore;
   readonly pool: SlotPool;
   readonly usage: UsageReader;
+  readonly reconcile: NetworkStack["reconcile"];
   readonly requests: RequestLog;
   readonly conntrack: () => ConntrackFacts;
   readonly settings: Pick<
@@ -38,6 +41,7 @@ export function networkRoutes(context: NetContext): Routes {
     getNetwork: getNetwork(context),
     listNetworks: listNetworks(context),
     updateNetworkEgress: updateNetworkEgress(context),
+    repairNetwork: repairNetwork(context),
     getNetworkUsage: getNetworkUsage(context),
     getNetworkCapacity: getNetworkCapacity(context),
   });

@@ -35,9 +35,9 @@ export interface ReconcilerOptions {
 /**
  * Makes the host what the store says it is, at the start and on a timer: the host's rules and elements, then what bears our
  * names and belongs to no slot, then each attached slot. Idle slots are the pool's. Two runs in a row change nothing. Returns what it
- * repaired; each was also published. What is not named like ours is not looked at.
+ * repaired; each was also published. What is not named like ours is not looked at. `asked` is a slot whose rules are read back whoever's turn it is.
  */
-export function createReconciler(options: ReconcilerOptions): () => Promise<readonly Drift[]> {
+export function createReconciler(options: ReconcilerOptions): (asked?: number) => Promise<readonly Drift[]> {
   const {
     runner,
     store,
@@ -145,7 +145,7 @@ export function createReconciler(options: ReconcilerOptions): () => Promise<read
     return drifts;
   }
 
-  return async () => {
+  return async (asked) => {
     const drifts = [...(await reconcileFirewall())];
     const warm = pool.warm();
     const inventory = await builder.inventory();
@@ -156,6 +156,8 @@ export function createReconciler(options: ReconcilerOptions): () => Promise<read
       if (!busy.has(slot)) drifts.push(...(await repairAttached(slot, inventory)));
     }
     const quiet = attached.filter((slot) => !busy.has(slot));
+    if (asked !== undefined && quiet.includes(asked))
+      drifts.push(...(await operations.run(asked, () => verifyNamespace(asked))));
     drifts.push(...(await verifyRules(quiet)), ...(await verifyLinkShaping(quiet)));
     const used = new Set(attached);
     const [busyNow, warmNow] = [operations.busy(), pool.warm()];

@@ -8,6 +8,7 @@ import { testHarness } from "@lobsterd/chassis/testing.ts";
 import { EgressMode, EgressProtocol } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
 import { networkAccess } from "../access.ts";
+import type { Drift } from "../firewall/drift.ts";
 import type { Firewall } from "../firewall/firewall.ts";
 import type { Flows } from "../host/flows.ts";
 import { createKeyedSerial } from "../host/serial.ts";
@@ -90,16 +91,21 @@ function open() {
       driftRepaired: () => undefined,
     },
   });
+  const drifts: Drift[] = [];
+  const reconcile = async (slot?: number): Promise<readonly Drift[]> => {
+    trail.push(`reconcile ${slot}`);
+    return drifts;
+  };
   const requests = openRequestLog(database);
   const harness = testHarness({
     service: "net",
-    routes: [networkRoutes({ ...shared, networks, usage, requests, settings })],
+    routes: [networkRoutes({ ...shared, networks, usage, requests, settings, reconcile })],
     access: [networkAccess],
   });
   const refuseFirewall = (): void => {
     refuse = true;
   };
-  return { harness, vm: harness.as("service:vm", NetworkService), store, trail, facts, clock, refuseFirewall };
+  return { harness, vm: harness.as("service:vm", NetworkService), store, trail, drifts, facts, clock, refuseFirewall };
 }
 
 const requestId = (): string => crypto.randomUUID();
@@ -141,6 +147,22 @@ describe("NetworkService", () => {
       [a, b].map((vmId) => vm.attachNetwork({ requestId: requestId(), vmId, slot: 2 })),
     );
     assert.deepEqual(results.map(({ status }) => status).toSorted(), ["fulfilled", "rejected"]);
+  });
+
+  test("a repair reads this slot back, and tells what differed there and on the whole host, and nothing of other slots", async () => {
+    const { vm, trail, drifts } = open();
+    assert.deepEqual(await failure(vm.repairNetwork({ vmId: a })), [Code.NotFound, "NETWORK_NOT_FOUND"]);
+    await vm.attachNetwork({ requestId: requestId(), vmId: a, slot: 3 });
+    trail.length = 0;
+    drifts.push({ kind: "missing-element", object: "guests lob-3 . 06:00:00:00:00:03" });
+    drifts.push({ kind: "missing-element", object: "guests lob-33 . 06:00:00:00:00:33" });
+    drifts.push({ kind: "changed-namespace", object: "slot-1" }, { kind: "changed-rules", object: "inet lobsterd x" });
+    const answer = await vm.repairNetwork({ vmId: a });
+    assert.deepEqual(trail, ["reconcile 3"]);
+    assert.deepEqual(
+      answer.drifts.map(({ kind, object }) => `${kind} ${object}`),
+      ["missing-element guests lob-3 . 06:00:00:00:00:03", "changed-rules inet lobsterd x"],
+    );
   });
 
   test("cuts before it cleans, and then makes the slot anew", async () => {

@@ -72,6 +72,7 @@ export async function guestAgent(
           received.push(request.secrets.map(toReceived));
           return await answer(request);
         },
+        restartWorkload: unimplemented,
         exec: unimplemented,
         streamLogs: unimplemented,
         getActivity: unimplemented,
@@ -89,6 +90,7 @@ export async function guestAgent(
       allow(AgentService, {
         health: onlySecrets,
         injectSecrets: onlySecrets,
+        restartWorkload: [],
         exec: [],
         streamLogs: [],
         getActivity: [],

@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lobsterd/agent/v1/agent.proto.
  */
 export const file_lobsterd_agent_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sb2JzdGVyZC9hZ2VudC92MS9hZ2VudC5wcm90bxIRbG9ic3RlcmQuYWdlbnQudjEicgoNSGVhbHRoUmVxdWVzdBI1CgR3YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgy6SAmqAQYiAggKMgASKgoIdHJhY2VfaWQYAiABKAlCGLpIFXITMhFeKFswLTlhLWZdezMyfSk/JCKBAgoOSGVhbHRoUmVzcG9uc2USJAoFdm1faWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBIbCgpnZW5lcmF0aW9uGAIgASgNQge6SAQqAigBEkIKDndvcmtsb2FkX3N0YXRlGAMgASgOMiAubG9ic3RlcmQuYWdlbnQudjEuV29ya2xvYWRTdGF0ZUIIukgFggECEAESLgoKZ3Vlc3RfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOAoFc3BhbnMYBSADKAsyHy5sb2JzdGVyZC5hZ2VudC52MS5GaW5pc2hlZFNwYW5CCLpIBZIBAhBAIr4CCgxGaW5pc2hlZFNwYW4SJwoIdHJhY2VfaWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBImCgdzcGFuX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezE2fSQSMAoOcGFyZW50X3NwYW5faWQYAyABKAlCGLpIFXITMhFeKFswLTlhLWZdezE2fSk/JBItCgRuYW1lGAQgASgJQh+6SBxyGjIYXltBLVphLXowLTkgLl8vLV17MSw2NH0kEjYKCnN0YXJ0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESDgoGZmFpbGVkGAcgASgIIlQKFEluamVjdFNlY3JldHNSZXF1ZXN0EjwKB3NlY3JldHMYASADKAsyIS5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RlZFNlY3JldEIIukgFkgECEEAiqgIKDkluamVjdGVkU2VjcmV0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQSGAoHdmVyc2lvbhgCIAEoDUIHukgEKgIoARI2CgV2YWx1ZRgDIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5TZWNyZXRCeXRlc0IGukgDyAEBEj0KFGVudmlyb25tZW50X3ZhcmlhYmxlGAQgASgJQh26SBpyGDIWXltBLVpdW0EtWjAtOV9dezAsNjN9JEgAEkUKFWNvbmZpZ3VyYXRpb25fcG9pbnRlchgFIAEoCUIkukghch8yHV4oL1tBLVphLXowLTlfLV17MSw2NH0pezEsOH0kSABCCAoGdGFyZ2V0IlEKFUluamVjdFNlY3JldHNSZXNwb25zZRI4Cg53b3JrbG9hZF9zdGF0ZRgBIAEoDjIgLmxvYnN0ZXJkLmFnZW50LnYxLldvcmtsb2FkU3RhdGUisgEKC0V4ZWNSZXF1ZXN0Ei0KBXN0YXJ0GAEgASgLMhwubG9ic3RlcmQuYWdlbnQudjEuRXhlY1N0YXJ0SAASGgoFc3RkaW4YAiABKAxCCbpIBnoEGICABEgAEhMKCXN0ZGluX2VuZBgDIAEoCEgAEjEKBnJlc2l6ZRgEIAEoCzIfLmxvYnN0ZXJkLmFnZW50LnYxLlRlcm1pbmFsU2l6ZUgAQhAKB21lc3NhZ2USBbpIAggBImQKCUV4ZWNTdGFydBIkCgdjb21tYW5kGAEgAygJQhO6SBCSAQ0IARCAAiIGcgQogIAEEjEKCHRlcm1pbmFsGAIgASgLMh8ubG9ic3RlcmQuYWdlbnQudjEuVGVybWluYWxTaXplIkUKDFRlcm1pbmFsU2l6ZRIbCgdjb2x1bW5zGAEgASgNQgq6SAcqBRjoBygBEhgKBHJvd3MYAiABKA1CCrpIByoFGOgHKAEiUgoMRXhlY1Jlc3BvbnNlEhAKBnN0ZG91dBgBIAEoDEgAEhAKBnN0ZGVychgCIAEoDEgAEhMKCWV4aXRfY29kZRgDIAEoBUgAQgkKB21lc3NhZ2UiewoRU3RyZWFtTG9nc1JlcXVlc3QSOAoGc291cmNlGAEgASgOMhwubG9ic3RlcmQuYWdlbnQudjEuTG9nU291cmNlQgq6SAeCAQQQASAAEg4KBmZvbGxvdxgCIAEoCBIcCgp0YWlsX2xpbmVzGAMgASgNQgi6SAUqAxiQTiJWChJTdHJlYW1Mb2dzUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoEbGluZRgCIAEoCUIIukgFcgMogEAiFAoSR2V0QWN0aXZpdHlSZXF1ZXN0IqEBChNHZXRBY3Rpdml0eVJlc3BvbnNlEhsKE2luYm91bmRfY29ubmVjdGlvbnMYASABKA0SDQoFaG9sZHMYAyABKA0SFAoMcnVubmluZ19qb2JzGAQgASgNEjwKCW5leHRfcnVucxgGIAMoCzIfLmxvYnN0ZXJkLmFnZW50LnYxLlNjaGVkdWxlZFJ1bkIIukgFkgECEGRKBAgCEANKBAgFEAYiewoMU2NoZWR1bGVkUnVuEjkKBGtpbmQYASABKA4yHy5sb2JzdGVyZC5hZ2VudC52MS5TY2hlZHVsZUtpbmRCCrpIB4IBBBABIAASMAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBrpIA8gBASJ7ChJBY3F1aXJlSG9sZFJlcXVlc3QSJgoHaG9sZF9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kEj0KCGR1cmF0aW9uGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhC6SA3IAQGqAQciAwisAioAIkYKE0FjcXVpcmVIb2xkUmVzcG9uc2USLwoLZXhwaXJlX3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjwKElJlbGVhc2VIb2xkUmVxdWVzdBImCgdob2xkX2lkGAEgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQiFQoTUmVsZWFzZUhvbGRSZXNwb25zZSIqChVQcmVwYXJlU3VzcGVuZFJlcXVlc3QSEQoJZGlza19vbmx5GAEgASgIIhgKFlByZXBhcmVTdXNwZW5kUmVzcG9uc2UiNAoVQ29tcGxldGVSZXN1bWVSZXF1ZXN0EhsKCmdlbmVyYXRpb24YASABKA1CB7pIBCoCKAEiGAoWQ29tcGxldGVSZXN1bWVSZXNwb25zZSIRCg9TaHV0ZG93blJlcXVlc3QiEgoQU2h1dGRvd25SZXNwb25zZSKCAQoPU2V0Q2xvY2tSZXF1ZXN0EjUKCWhvc3RfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBrpIA8gBARI4CgdlbnRyb3B5GAIgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlNlY3JldEJ5dGVzQga6SAPIAQEiSgoQU2V0Q2xvY2tSZXNwb25zZRI2CgpndWVzdF90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBIjcKGENyZWF0ZUlkZW50aXR5S2V5UmVxdWVzdBIbCgpnZW5lcmF0aW9uGAEgASgNQge6SAQqAigBIlAKGUNyZWF0ZUlkZW50aXR5S2V5UmVzcG9uc2USGwoKcHVibGljX2tleRgBIAEoDEIHukgEegJoWxIWCgVwcm9vZhgCIAEoDEIHukgEegJoQCLHAQoWSW5zdGFsbElkZW50aXR5UmVxdWVzdBIbCgpnZW5lcmF0aW9uGAEgASgNQge6SAQqAigBEiQKD2NlcnRpZmljYXRlX3BlbRgCIAEoCUILukgIcgYQASiAgAESJAoPcGxhdGZvcm1fY2FfcGVtGAMgASgJQgu6SAhyBhABKICAARJECg10b2tlbl9kaWdlc3RzGAQgASgLMiUubG9ic3RlcmQuYWdlbnQudjEuQ2FsbGVyVG9rZW5EaWdlc3RzQga6SAPIAQEiQwoSQ2FsbGVyVG9rZW5EaWdlc3RzEhMKAnZtGAEgASgMQge6SAR6AmggEhgKB3NlY3JldHMYAiABKAxCB7pIBHoCaCAiGQoXSW5zdGFsbElkZW50aXR5UmVzcG9uc2UqyQEKDVdvcmtsb2FkU3RhdGUSHgoaV09SS0xPQURfU1RBVEVfVU5TUEVDSUZJRUQQABImCiJXT1JLTE9BRF9TVEFURV9XQUlUSU5HX0ZPUl9TRUNSRVRTEAESGwoXV09SS0xPQURfU1RBVEVfU1RBUlRJTkcQAhIaChZXT1JLTE9BRF9TVEFURV9IRUFMVEhZEAMSHAoYV09SS0xPQURfU1RBVEVfVU5IRUFMVEhZEAQSGQoVV09SS0xPQURfU1RBVEVfRkFJTEVEEAUqVgoJTG9nU291cmNlEhoKFkxPR19TT1VSQ0VfVU5TUEVDSUZJRUQQABIUChBMT0dfU09VUkNFX0FHRU5UEAESFwoTTE9HX1NPVVJDRV9XT1JLTE9BRBACKpQBCgxTY2hlZHVsZUtpbmQSHQoZU0NIRURVTEVfS0lORF9VTlNQRUNJRklFRBAAEhYKElNDSEVEVUxFX0tJTkRfQ1JPThABEhoKFlNDSEVEVUxFX0tJTkRfSU5URVJWQUwQAhIUChBTQ0hFRFVMRV9LSU5EX0FUEAMSGwoXU0NIRURVTEVfS0lORF9IRUFSVEJFQVQQBDK6CgoMQWdlbnRTZXJ2aWNlElYKBkhlYWx0aBIgLmxvYnN0ZXJkLmFnZW50LnYxLkhlYWx0aFJlcXVlc3QaIS5sb2JzdGVyZC5hZ2VudC52MS5IZWFsdGhSZXNwb25zZSIHkAIBiLIZARJrCg1JbmplY3RTZWNyZXRzEicubG9ic3RlcmQuYWdlbnQudjEuSW5qZWN0U2VjcmV0c1JlcXVlc3QaKC5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RTZWNyZXRzUmVzcG9uc2UiB5ACAoiyGQUSUQoERXhlYxIeLmxvYnN0ZXJkLmFnZW50LnYxLkV4ZWNSZXF1ZXN0Gh8ubG9ic3RlcmQuYWdlbnQudjEuRXhlY1Jlc3BvbnNlIgSIshkFKAEwARJhCgpTdHJlYW1Mb2dzEiQubG9ic3RlcmQuYWdlbnQudjEuU3RyZWFtTG9nc1JlcXVlc3QaJS5sb2JzdGVyZC5hZ2VudC52MS5TdHJlYW1Mb2dzUmVzcG9uc2UiBIiyGQUwARJlCgtHZXRBY3Rpdml0eRIlLmxvYnN0ZXJkLmFnZW50LnYxLkdldEFjdGl2aXR5UmVxdWVzdBomLmxvYnN0ZXJkLmFnZW50LnYxLkdldEFjdGl2aXR5UmVzcG9uc2UiB5ACAYiyGQESYgoLQWNxdWlyZUhvbGQSJS5sb2JzdGVyZC5hZ2VudC52MS5BY3F1aXJlSG9sZFJlcXVlc3QaJi5sb2JzdGVyZC5hZ2VudC52MS5BY3F1aXJlSG9sZFJlc3BvbnNlIgSIshkFEmUKC1JlbGVhc2VIb2xkEiUubG9ic3RlcmQuYWdlbnQudjEuUmVsZWFzZUhvbGRSZXF1ZXN0GiYubG9ic3RlcmQuYWdlbnQudjEuUmVsZWFzZUhvbGRSZXNwb25zZSIHkAICiLIZBRJuCg5QcmVwYXJlU3VzcGVuZBIoLmxvYnN0ZXJkLmFnZW50LnYxLlByZXBhcmVTdXNwZW5kUmVxdWVzdBopLmxvYnN0ZXJkLmFnZW50LnYxLlByZXBhcmVTdXNwZW5kUmVzcG9uc2UiB5ACAoiyGQUSbgoOQ29tcGxldGVSZXN1bWUSKC5sb2JzdGVyZC5hZ2VudC52MS5Db21wbGV0ZVJlc3VtZVJlcXVlc3QaKS5sb2JzdGVyZC5hZ2VudC52MS5Db21wbGV0ZVJlc3VtZVJlc3BvbnNlIgeQAgKIshkFElwKCFNodXRkb3duEiIubG9ic3RlcmQuYWdlbnQudjEuU2h1dGRvd25SZXF1ZXN0GiMubG9ic3RlcmQuYWdlbnQudjEuU2h1dGRvd25SZXNwb25zZSIHkAICiLIZBRJZCghTZXRDbG9jaxIiLmxvYnN0ZXJkLmFnZW50LnYxLlNldENsb2NrUmVxdWVzdBojLmxvYnN0ZXJkLmFnZW50LnYxLlNldENsb2NrUmVzcG9uc2UiBIiyGQUSdAoRQ3JlYXRlSWRlbnRpdHlLZXkSKy5sb2JzdGVyZC5hZ2VudC52MS5DcmVhdGVJZGVudGl0eUtleVJlcXVlc3QaLC5sb2JzdGVyZC5hZ2VudC52MS5DcmVhdGVJZGVudGl0eUtleVJlc3BvbnNlIgSIshkFEm4KD0luc3RhbGxJZGVudGl0eRIpLmxvYnN0ZXJkLmFnZW50LnYxLkluc3RhbGxJZGVudGl0eVJlcXVlc3QaKi5sb2JzdGVyZC5hZ2VudC52MS5JbnN0YWxsSWRlbnRpdHlSZXNwb25zZSIEiLIZBWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common]);
+  fileDesc("Ch1sb2JzdGVyZC9hZ2VudC92MS9hZ2VudC5wcm90bxIRbG9ic3RlcmQuYWdlbnQudjEicgoNSGVhbHRoUmVxdWVzdBI1CgR3YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgy6SAmqAQYiAggKMgASKgoIdHJhY2VfaWQYAiABKAlCGLpIFXITMhFeKFswLTlhLWZdezMyfSk/JCKBAgoOSGVhbHRoUmVzcG9uc2USJAoFdm1faWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBIbCgpnZW5lcmF0aW9uGAIgASgNQge6SAQqAigBEkIKDndvcmtsb2FkX3N0YXRlGAMgASgOMiAubG9ic3RlcmQuYWdlbnQudjEuV29ya2xvYWRTdGF0ZUIIukgFggECEAESLgoKZ3Vlc3RfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOAoFc3BhbnMYBSADKAsyHy5sb2JzdGVyZC5hZ2VudC52MS5GaW5pc2hlZFNwYW5CCLpIBZIBAhBAIr4CCgxGaW5pc2hlZFNwYW4SJwoIdHJhY2VfaWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JBImCgdzcGFuX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezE2fSQSMAoOcGFyZW50X3NwYW5faWQYAyABKAlCGLpIFXITMhFeKFswLTlhLWZdezE2fSk/JBItCgRuYW1lGAQgASgJQh+6SBxyGjIYXltBLVphLXowLTkgLl8vLV17MSw2NH0kEjYKCnN0YXJ0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESDgoGZmFpbGVkGAcgASgIIlQKFEluamVjdFNlY3JldHNSZXF1ZXN0EjwKB3NlY3JldHMYASADKAsyIS5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RlZFNlY3JldEIIukgFkgECEEAiqgIKDkluamVjdGVkU2VjcmV0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQSGAoHdmVyc2lvbhgCIAEoDUIHukgEKgIoARI2CgV2YWx1ZRgDIAEoCzIfLmxvYnN0ZXJkLmNvbW1vbi52MS5TZWNyZXRCeXRlc0IGukgDyAEBEj0KFGVudmlyb25tZW50X3ZhcmlhYmxlGAQgASgJQh26SBpyGDIWXltBLVpdW0EtWjAtOV9dezAsNjN9JEgAEkUKFWNvbmZpZ3VyYXRpb25fcG9pbnRlchgFIAEoCUIkukghch8yHV4oL1tBLVphLXowLTlfLV17MSw2NH0pezEsOH0kSABCCAoGdGFyZ2V0IlEKFUluamVjdFNlY3JldHNSZXNwb25zZRI4Cg53b3JrbG9hZF9zdGF0ZRgBIAEoDjIgLmxvYnN0ZXJkLmFnZW50LnYxLldvcmtsb2FkU3RhdGUiGAoWUmVzdGFydFdvcmtsb2FkUmVxdWVzdCIZChdSZXN0YXJ0V29ya2xvYWRSZXNwb25zZSKyAQoLRXhlY1JlcXVlc3QSLQoFc3RhcnQYASABKAsyHC5sb2JzdGVyZC5hZ2VudC52MS5FeGVjU3RhcnRIABIaCgVzdGRpbhgCIAEoDEIJukgGegQYgIAESAASEwoJc3RkaW5fZW5kGAMgASgISAASMQoGcmVzaXplGAQgASgLMh8ubG9ic3RlcmQuYWdlbnQudjEuVGVybWluYWxTaXplSABCEAoHbWVzc2FnZRIFukgCCAEiZAoJRXhlY1N0YXJ0EiQKB2NvbW1hbmQYASADKAlCE7pIEJIBDQgBEIACIgZyBCiAgAQSMQoIdGVybWluYWwYAiABKAsyHy5sb2JzdGVyZC5hZ2VudC52MS5UZXJtaW5hbFNpemUiRQoMVGVybWluYWxTaXplEhsKB2NvbHVtbnMYASABKA1CCrpIByoFGOgHKAESGAoEcm93cxgCIAEoDUIKukgHKgUY6AcoASJSCgxFeGVjUmVzcG9uc2USEAoGc3Rkb3V0GAEgASgMSAASEAoGc3RkZXJyGAIgASgMSAASEwoJZXhpdF9jb2RlGAMgASgFSABCCQoHbWVzc2FnZSJ7ChFTdHJlYW1Mb2dzUmVxdWVzdBI4CgZzb3VyY2UYASABKA4yHC5sb2JzdGVyZC5hZ2VudC52MS5Mb2dTb3VyY2VCCrpIB4IBBBABIAASDgoGZm9sbG93GAIgASgIEhwKCnRhaWxfbGluZXMYAyABKA1CCLpIBSoDGJBOIlYKElN0cmVhbUxvZ3NSZXNwb25zZRIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCgRsaW5lGAIgASgJQgi6SAVyAyiAQCIUChJHZXRBY3Rpdml0eVJlcXVlc3QioQEKE0dldEFjdGl2aXR5UmVzcG9uc2USGwoTaW5ib3VuZF9jb25uZWN0aW9ucxgBIAEoDRINCgVob2xkcxgDIAEoDRIUCgxydW5uaW5nX2pvYnMYBCABKA0SPAoJbmV4dF9ydW5zGAYgAygLMh8ubG9ic3RlcmQuYWdlbnQudjEuU2NoZWR1bGVkUnVuQgi6SAWSAQIQZEoECAIQA0oECAUQBiJ7CgxTY2hlZHVsZWRSdW4SOQoEa2luZBgBIAEoDjIfLmxvYnN0ZXJkLmFnZW50LnYxLlNjaGVkdWxlS2luZEIKukgHggEEEAEgABIwCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBInsKEkFjcXVpcmVIb2xkUmVxdWVzdBImCgdob2xkX2lkGAEgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQSPQoIZHVyYXRpb24YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELpIDcgBAaoBByIDCKwCKgAiRgoTQWNxdWlyZUhvbGRSZXNwb25zZRIvCgtleHBpcmVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPAoSUmVsZWFzZUhvbGRSZXF1ZXN0EiYKB2hvbGRfaWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCIVChNSZWxlYXNlSG9sZFJlc3BvbnNlIioKFVByZXBhcmVTdXNwZW5kUmVxdWVzdBIRCglkaXNrX29ubHkYASABKAgiGAoWUHJlcGFyZVN1c3BlbmRSZXNwb25zZSI0ChVDb21wbGV0ZVJlc3VtZVJlcXVlc3QSGwoKZ2VuZXJhdGlvbhgBIAEoDUIHukgEKgIoASIYChZDb21wbGV0ZVJlc3VtZVJlc3BvbnNlIhEKD1NodXRkb3duUmVxdWVzdCISChBTaHV0ZG93blJlc3BvbnNlIoIBCg9TZXRDbG9ja1JlcXVlc3QSNQoJaG9zdF90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEjgKB2VudHJvcHkYAiABKAsyHy5sb2JzdGVyZC5jb21tb24udjEuU2VjcmV0Qnl0ZXNCBrpIA8gBASJKChBTZXRDbG9ja1Jlc3BvbnNlEjYKCmd1ZXN0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQEiNwoYQ3JlYXRlSWRlbnRpdHlLZXlSZXF1ZXN0EhsKCmdlbmVyYXRpb24YASABKA1CB7pIBCoCKAEiUAoZQ3JlYXRlSWRlbnRpdHlLZXlSZXNwb25zZRIbCgpwdWJsaWNfa2V5GAEgASgMQge6SAR6AmhbEhYKBXByb29mGAIgASgMQge6SAR6AmhAIscBChZJbnN0YWxsSWRlbnRpdHlSZXF1ZXN0EhsKCmdlbmVyYXRpb24YASABKA1CB7pIBCoCKAESJAoPY2VydGlmaWNhdGVfcGVtGAIgASgJQgu6SAhyBhABKICAARIkCg9wbGF0Zm9ybV9jYV9wZW0YAyABKAlCC7pICHIGEAEogIABEkQKDXRva2VuX2RpZ2VzdHMYBCABKAsyJS5sb2JzdGVyZC5hZ2VudC52MS5DYWxsZXJUb2tlbkRpZ2VzdHNCBrpIA8gBASJDChJDYWxsZXJUb2tlbkRpZ2VzdHMSEwoCdm0YASABKAxCB7pIBHoCaCASGAoHc2VjcmV0cxgCIAEoDEIHukgEegJoICIZChdJbnN0YWxsSWRlbnRpdHlSZXNwb25zZSrJAQoNV29ya2xvYWRTdGF0ZRIeChpXT1JLTE9BRF9TVEFURV9VTlNQRUNJRklFRBAAEiYKIldPUktMT0FEX1NUQVRFX1dBSVRJTkdfRk9SX1NFQ1JFVFMQARIbChdXT1JLTE9BRF9TVEFURV9TVEFSVElORxACEhoKFldPUktMT0FEX1NUQVRFX0hFQUxUSFkQAxIcChhXT1JLTE9BRF9TVEFURV9VTkhFQUxUSFkQBBIZChVXT1JLTE9BRF9TVEFURV9GQUlMRUQQBSpWCglMb2dTb3VyY2USGgoWTE9HX1NPVVJDRV9VTlNQRUNJRklFRBAAEhQKEExPR19TT1VSQ0VfQUdFTlQQARIXChNMT0dfU09VUkNFX1dPUktMT0FEEAIqlAEKDFNjaGVkdWxlS2luZBIdChlTQ0hFRFVMRV9LSU5EX1VOU1BFQ0lGSUVEEAASFgoSU0NIRURVTEVfS0lORF9DUk9OEAESGgoWU0NIRURVTEVfS0lORF9JTlRFUlZBTBACEhQKEFNDSEVEVUxFX0tJTkRfQVQQAxIbChdTQ0hFRFVMRV9LSU5EX0hFQVJUQkVBVBAEMqoLCgxBZ2VudFNlcnZpY2USVgoGSGVhbHRoEiAubG9ic3RlcmQuYWdlbnQudjEuSGVhbHRoUmVxdWVzdBohLmxvYnN0ZXJkLmFnZW50LnYxLkhlYWx0aFJlc3BvbnNlIgeQAgGIshkBEmsKDUluamVjdFNlY3JldHMSJy5sb2JzdGVyZC5hZ2VudC52MS5JbmplY3RTZWNyZXRzUmVxdWVzdBooLmxvYnN0ZXJkLmFnZW50LnYxLkluamVjdFNlY3JldHNSZXNwb25zZSIHkAICiLIZBRJuCg9SZXN0YXJ0V29ya2xvYWQSKS5sb2JzdGVyZC5hZ2VudC52MS5SZXN0YXJ0V29ya2xvYWRSZXF1ZXN0GioubG9ic3RlcmQuYWdlbnQudjEuUmVzdGFydFdvcmtsb2FkUmVzcG9uc2UiBIiyGQUSUQoERXhlYxIeLmxvYnN0ZXJkLmFnZW50LnYxLkV4ZWNSZXF1ZXN0Gh8ubG9ic3RlcmQuYWdlbnQudjEuRXhlY1Jlc3BvbnNlIgSIshkFKAEwARJhCgpTdHJlYW1Mb2dzEiQubG9ic3RlcmQuYWdlbnQudjEuU3RyZWFtTG9nc1JlcXVlc3QaJS5sb2JzdGVyZC5hZ2VudC52MS5TdHJlYW1Mb2dzUmVzcG9uc2UiBIiyGQUwARJlCgtHZXRBY3Rpdml0eRIlLmxvYnN0ZXJkLmFnZW50LnYxLkdldEFjdGl2aXR5UmVxdWVzdBomLmxvYnN0ZXJkLmFnZW50LnYxLkdldEFjdGl2aXR5UmVzcG9uc2UiB5ACAYiyGQESYgoLQWNxdWlyZUhvbGQSJS5sb2JzdGVyZC5hZ2VudC52MS5BY3F1aXJlSG9sZFJlcXVlc3QaJi5sb2JzdGVyZC5hZ2VudC52MS5BY3F1aXJlSG9sZFJlc3BvbnNlIgSIshkFEmUKC1JlbGVhc2VIb2xkEiUubG9ic3RlcmQuYWdlbnQudjEuUmVsZWFzZUhvbGRSZXF1ZXN0GiYubG9ic3RlcmQuYWdlbnQudjEuUmVsZWFzZUhvbGRSZXNwb25zZSIHkAICiLIZBRJuCg5QcmVwYXJlU3VzcGVuZBIoLmxvYnN0ZXJkLmFnZW50LnYxLlByZXBhcmVTdXNwZW5kUmVxdWVzdBopLmxvYnN0ZXJkLmFnZW50LnYxLlByZXBhcmVTdXNwZW5kUmVzcG9uc2UiB5ACAoiyGQUSbgoOQ29tcGxldGVSZXN1bWUSKC5sb2JzdGVyZC5hZ2VudC52MS5Db21wbGV0ZVJlc3VtZVJlcXVlc3QaKS5sb2JzdGVyZC5hZ2VudC52MS5Db21wbGV0ZVJlc3VtZVJlc3BvbnNlIgeQAgKIshkFElwKCFNodXRkb3duEiIubG9ic3RlcmQuYWdlbnQudjEuU2h1dGRvd25SZXF1ZXN0GiMubG9ic3RlcmQuYWdlbnQudjEuU2h1dGRvd25SZXNwb25zZSIHkAICiLIZBRJZCghTZXRDbG9jaxIiLmxvYnN0ZXJkLmFnZW50LnYxLlNldENsb2NrUmVxdWVzdBojLmxvYnN0ZXJkLmFnZW50LnYxLlNldENsb2NrUmVzcG9uc2UiBIiyGQUSdAoRQ3JlYXRlSWRlbnRpdHlLZXkSKy5sb2JzdGVyZC5hZ2VudC52MS5DcmVhdGVJZGVudGl0eUtleVJlcXVlc3QaLC5sb2JzdGVyZC5hZ2VudC52MS5DcmVhdGVJZGVudGl0eUtleVJlc3BvbnNlIgSIshkFEm4KD0luc3RhbGxJZGVudGl0eRIpLmxvYnN0ZXJkLmFnZW50LnYxLkluc3RhbGxJZGVudGl0eVJlcXVlc3QaKi5sb2JzdGVyZC5hZ2VudC52MS5JbnN0YWxsSWRlbnRpdHlSZXNwb25zZSIEiLIZBWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common]);
 
 /**
  * @generated from message lobsterd.agent.v1.HealthRequest
@@ -221,6 +221,32 @@ export const InjectSecretsResponseSchema: GenMessage<InjectSecretsResponse> = /*
   messageDesc(file_lobsterd_agent_v1_agent, 5);
 
 /**
+ * @generated from message lobsterd.agent.v1.RestartWorkloadRequest
+ */
+export type RestartWorkloadRequest = Message<"lobsterd.agent.v1.RestartWorkloadRequest"> & {
+};
+
+/**
+ * Describes the message lobsterd.agent.v1.RestartWorkloadRequest.
+ * Use `create(RestartWorkloadRequestSchema)` to create a new message.
+ */
+export const RestartWorkloadRequestSchema: GenMessage<RestartWorkloadRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_agent_v1_agent, 6);
+
+/**
+ * @generated from message lobsterd.agent.v1.RestartWorkloadResponse
+ */
+export type RestartWorkloadResponse = Message<"lobsterd.agent.v1.RestartWorkloadResponse"> & {
+};
+
+/**
+ * Describes the message lobsterd.agent.v1.RestartWorkloadResponse.
+ * Use `create(RestartWorkloadResponseSchema)` to create a new message.
+ */
+export const RestartWorkloadResponseSchema: GenMessage<RestartWorkloadResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_agent_v1_agent, 7);
+
+/**
  * @generated from message lobsterd.agent.v1.ExecRequest
  */
 export type ExecRequest = Message<"lobsterd.agent.v1.ExecRequest"> & {
@@ -259,7 +285,7 @@ export type ExecRequest = Message<"lobsterd.agent.v1.ExecRequest"> & {
  * Use `create(ExecRequestSchema)` to create a new message.
  */
 export const ExecRequestSchema: GenMessage<ExecRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 6);
+  messageDesc(file_lobsterd_agent_v1_agent, 8);
 
 /**
  * @generated from message lobsterd.agent.v1.ExecStart
@@ -283,7 +309,7 @@ export type ExecStart = Message<"lobsterd.agent.v1.ExecStart"> & {
  * Use `create(ExecStartSchema)` to create a new message.
  */
 export const ExecStartSchema: GenMessage<ExecStart> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 7);
+  messageDesc(file_lobsterd_agent_v1_agent, 9);
 
 /**
  * @generated from message lobsterd.agent.v1.TerminalSize
@@ -305,7 +331,7 @@ export type TerminalSize = Message<"lobsterd.agent.v1.TerminalSize"> & {
  * Use `create(TerminalSizeSchema)` to create a new message.
  */
 export const TerminalSizeSchema: GenMessage<TerminalSize> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 8);
+  messageDesc(file_lobsterd_agent_v1_agent, 10);
 
 /**
  * @generated from message lobsterd.agent.v1.ExecResponse
@@ -340,7 +366,7 @@ export type ExecResponse = Message<"lobsterd.agent.v1.ExecResponse"> & {
  * Use `create(ExecResponseSchema)` to create a new message.
  */
 export const ExecResponseSchema: GenMessage<ExecResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 9);
+  messageDesc(file_lobsterd_agent_v1_agent, 11);
 
 /**
  * @generated from message lobsterd.agent.v1.StreamLogsRequest
@@ -369,7 +395,7 @@ export type StreamLogsRequest = Message<"lobsterd.agent.v1.StreamLogsRequest"> &
  * Use `create(StreamLogsRequestSchema)` to create a new message.
  */
 export const StreamLogsRequestSchema: GenMessage<StreamLogsRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 10);
+  messageDesc(file_lobsterd_agent_v1_agent, 12);
 
 /**
  * @generated from message lobsterd.agent.v1.StreamLogsResponse
@@ -391,7 +417,7 @@ export type StreamLogsResponse = Message<"lobsterd.agent.v1.StreamLogsResponse">
  * Use `create(StreamLogsResponseSchema)` to create a new message.
  */
 export const StreamLogsResponseSchema: GenMessage<StreamLogsResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 11);
+  messageDesc(file_lobsterd_agent_v1_agent, 13);
 
 /**
  * @generated from message lobsterd.agent.v1.GetActivityRequest
@@ -404,7 +430,7 @@ export type GetActivityRequest = Message<"lobsterd.agent.v1.GetActivityRequest">
  * Use `create(GetActivityRequestSchema)` to create a new message.
  */
 export const GetActivityRequestSchema: GenMessage<GetActivityRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 12);
+  messageDesc(file_lobsterd_agent_v1_agent, 14);
 
 /**
  * @generated from message lobsterd.agent.v1.GetActivityResponse
@@ -444,7 +470,7 @@ export type GetActivityResponse = Message<"lobsterd.agent.v1.GetActivityResponse
  * Use `create(GetActivityResponseSchema)` to create a new message.
  */
 export const GetActivityResponseSchema: GenMessage<GetActivityResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 13);
+  messageDesc(file_lobsterd_agent_v1_agent, 15);
 
 /**
  * @generated from message lobsterd.agent.v1.ScheduledRun
@@ -466,7 +492,7 @@ export type ScheduledRun = Message<"lobsterd.agent.v1.ScheduledRun"> & {
  * Use `create(ScheduledRunSchema)` to create a new message.
  */
 export const ScheduledRunSchema: GenMessage<ScheduledRun> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 14);
+  messageDesc(file_lobsterd_agent_v1_agent, 16);
 
 /**
  * @generated from message lobsterd.agent.v1.AcquireHoldRequest
@@ -490,7 +516,7 @@ export type AcquireHoldRequest = Message<"lobsterd.agent.v1.AcquireHoldRequest">
  * Use `create(AcquireHoldRequestSchema)` to create a new message.
  */
 export const AcquireHoldRequestSchema: GenMessage<AcquireHoldRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 15);
+  messageDesc(file_lobsterd_agent_v1_agent, 17);
 
 /**
  * @generated from message lobsterd.agent.v1.AcquireHoldResponse
@@ -507,7 +533,7 @@ export type AcquireHoldResponse = Message<"lobsterd.agent.v1.AcquireHoldResponse
  * Use `create(AcquireHoldResponseSchema)` to create a new message.
  */
 export const AcquireHoldResponseSchema: GenMessage<AcquireHoldResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 16);
+  messageDesc(file_lobsterd_agent_v1_agent, 18);
 
 /**
  * @generated from message lobsterd.agent.v1.ReleaseHoldRequest
@@ -524,7 +550,7 @@ export type ReleaseHoldRequest = Message<"lobsterd.agent.v1.ReleaseHoldRequest">
  * Use `create(ReleaseHoldRequestSchema)` to create a new message.
  */
 export const ReleaseHoldRequestSchema: GenMessage<ReleaseHoldRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 17);
+  messageDesc(file_lobsterd_agent_v1_agent, 19);
 
 /**
  * @generated from message lobsterd.agent.v1.ReleaseHoldResponse
@@ -537,7 +563,7 @@ export type ReleaseHoldResponse = Message<"lobsterd.agent.v1.ReleaseHoldResponse
  * Use `create(ReleaseHoldResponseSchema)` to create a new message.
  */
 export const ReleaseHoldResponseSchema: GenMessage<ReleaseHoldResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 18);
+  messageDesc(file_lobsterd_agent_v1_agent, 20);
 
 /**
  * @generated from message lobsterd.agent.v1.PrepareSuspendRequest
@@ -557,7 +583,7 @@ export type PrepareSuspendRequest = Message<"lobsterd.agent.v1.PrepareSuspendReq
  * Use `create(PrepareSuspendRequestSchema)` to create a new message.
  */
 export const PrepareSuspendRequestSchema: GenMessage<PrepareSuspendRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 19);
+  messageDesc(file_lobsterd_agent_v1_agent, 21);
 
 /**
  * @generated from message lobsterd.agent.v1.PrepareSuspendResponse
@@ -570,7 +596,7 @@ export type PrepareSuspendResponse = Message<"lobsterd.agent.v1.PrepareSuspendRe
  * Use `create(PrepareSuspendResponseSchema)` to create a new message.
  */
 export const PrepareSuspendResponseSchema: GenMessage<PrepareSuspendResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 20);
+  messageDesc(file_lobsterd_agent_v1_agent, 22);
 
 /**
  * @generated from message lobsterd.agent.v1.CompleteResumeRequest
@@ -587,7 +613,7 @@ export type CompleteResumeRequest = Message<"lobsterd.agent.v1.CompleteResumeReq
  * Use `create(CompleteResumeRequestSchema)` to create a new message.
  */
 export const CompleteResumeRequestSchema: GenMessage<CompleteResumeRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 21);
+  messageDesc(file_lobsterd_agent_v1_agent, 23);
 
 /**
  * @generated from message lobsterd.agent.v1.CompleteResumeResponse
@@ -600,7 +626,7 @@ export type CompleteResumeResponse = Message<"lobsterd.agent.v1.CompleteResumeRe
  * Use `create(CompleteResumeResponseSchema)` to create a new message.
  */
 export const CompleteResumeResponseSchema: GenMessage<CompleteResumeResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 22);
+  messageDesc(file_lobsterd_agent_v1_agent, 24);
 
 /**
  * @generated from message lobsterd.agent.v1.ShutdownRequest
@@ -613,7 +639,7 @@ export type ShutdownRequest = Message<"lobsterd.agent.v1.ShutdownRequest"> & {
  * Use `create(ShutdownRequestSchema)` to create a new message.
  */
 export const ShutdownRequestSchema: GenMessage<ShutdownRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 23);
+  messageDesc(file_lobsterd_agent_v1_agent, 25);
 
 /**
  * @generated from message lobsterd.agent.v1.ShutdownResponse
@@ -626,7 +652,7 @@ export type ShutdownResponse = Message<"lobsterd.agent.v1.ShutdownResponse"> & {
  * Use `create(ShutdownResponseSchema)` to create a new message.
  */
 export const ShutdownResponseSchema: GenMessage<ShutdownResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 24);
+  messageDesc(file_lobsterd_agent_v1_agent, 26);
 
 /**
  * @generated from message lobsterd.agent.v1.SetClockRequest
@@ -652,7 +678,7 @@ export type SetClockRequest = Message<"lobsterd.agent.v1.SetClockRequest"> & {
  * Use `create(SetClockRequestSchema)` to create a new message.
  */
 export const SetClockRequestSchema: GenMessage<SetClockRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 25);
+  messageDesc(file_lobsterd_agent_v1_agent, 27);
 
 /**
  * @generated from message lobsterd.agent.v1.SetClockResponse
@@ -671,7 +697,7 @@ export type SetClockResponse = Message<"lobsterd.agent.v1.SetClockResponse"> & {
  * Use `create(SetClockResponseSchema)` to create a new message.
  */
 export const SetClockResponseSchema: GenMessage<SetClockResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 26);
+  messageDesc(file_lobsterd_agent_v1_agent, 28);
 
 /**
  * @generated from message lobsterd.agent.v1.CreateIdentityKeyRequest
@@ -690,7 +716,7 @@ export type CreateIdentityKeyRequest = Message<"lobsterd.agent.v1.CreateIdentity
  * Use `create(CreateIdentityKeyRequestSchema)` to create a new message.
  */
 export const CreateIdentityKeyRequestSchema: GenMessage<CreateIdentityKeyRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 27);
+  messageDesc(file_lobsterd_agent_v1_agent, 29);
 
 /**
  * @generated from message lobsterd.agent.v1.CreateIdentityKeyResponse
@@ -717,7 +743,7 @@ export type CreateIdentityKeyResponse = Message<"lobsterd.agent.v1.CreateIdentit
  * Use `create(CreateIdentityKeyResponseSchema)` to create a new message.
  */
 export const CreateIdentityKeyResponseSchema: GenMessage<CreateIdentityKeyResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 28);
+  messageDesc(file_lobsterd_agent_v1_agent, 30);
 
 /**
  * @generated from message lobsterd.agent.v1.InstallIdentityRequest
@@ -753,7 +779,7 @@ export type InstallIdentityRequest = Message<"lobsterd.agent.v1.InstallIdentityR
  * Use `create(InstallIdentityRequestSchema)` to create a new message.
  */
 export const InstallIdentityRequestSchema: GenMessage<InstallIdentityRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 29);
+  messageDesc(file_lobsterd_agent_v1_agent, 31);
 
 /**
  * SHA-256 of the token of each service that may call the agent. From a digest nobody makes a token, so what a guest keeps commands
@@ -778,7 +804,7 @@ export type CallerTokenDigests = Message<"lobsterd.agent.v1.CallerTokenDigests">
  * Use `create(CallerTokenDigestsSchema)` to create a new message.
  */
 export const CallerTokenDigestsSchema: GenMessage<CallerTokenDigests> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 30);
+  messageDesc(file_lobsterd_agent_v1_agent, 32);
 
 /**
  * @generated from message lobsterd.agent.v1.InstallIdentityResponse
@@ -791,7 +817,7 @@ export type InstallIdentityResponse = Message<"lobsterd.agent.v1.InstallIdentity
  * Use `create(InstallIdentityResponseSchema)` to create a new message.
  */
 export const InstallIdentityResponseSchema: GenMessage<InstallIdentityResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_agent_v1_agent, 31);
+  messageDesc(file_lobsterd_agent_v1_agent, 33);
 
 /**
  * State of the workload (the gateway) inside the guest.
@@ -955,6 +981,17 @@ export const AgentService: GenService<{
     methodKind: "unary";
     input: typeof InjectSecretsRequestSchema;
     output: typeof InjectSecretsResponseSchema;
+  },
+  /**
+   * Ends the workload's process group and starts the workload anew with what was injected last, whether it runs, fails or has ended. One that
+   * waits for secrets, or is asleep, is FAILED_PRECONDITION.
+   *
+   * @generated from rpc lobsterd.agent.v1.AgentService.RestartWorkload
+   */
+  restartWorkload: {
+    methodKind: "unary";
+    input: typeof RestartWorkloadRequestSchema;
+    output: typeof RestartWorkloadResponseSchema;
   },
   /**
    * Runs one command as the workload's user. The answer ends with the exit code.

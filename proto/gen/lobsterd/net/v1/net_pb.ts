@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lobsterd/net/v1/net.proto.
  */
 export const file_lobsterd_net_v1_net: GenFile = /*@__PURE__*/
-  fileDesc("Chlsb2JzdGVyZC9uZXQvdjEvbmV0LnByb3RvEg9sb2JzdGVyZC5uZXQudjEinQIKB05ldHdvcmsSDQoFdm1faWQYASABKAkSDAoEc2xvdBgCIAEoDRIVCg1ndWVzdF9hZGRyZXNzGAMgASgJEhQKDGhvc3RfYWRkcmVzcxgEIAEoCRIWCg5ob3N0X2ludGVyZmFjZRgFIAEoCRIvCgthdHRhY2hfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoGZWdyZXNzGAcgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLkVncmVzc1BvbGljeRIxCgZsaW1pdHMYCCABKAsyIS5sb2JzdGVyZC5jb21tb24udjEuTmV0d29ya0xpbWl0cxIaChJyZXNvbHZlcl9hZGRyZXNzZXMYCSADKAki2AEKFEF0dGFjaE5ldHdvcmtSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEiQKBXZtX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQSFwoEc2xvdBgDIAEoDUIJukgGKgQY//8BEjAKBmVncmVzcxgEIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5FZ3Jlc3NQb2xpY3kSMQoGbGltaXRzGAUgASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMiQgoVQXR0YWNoTmV0d29ya1Jlc3BvbnNlEikKB25ldHdvcmsYASABKAsyGC5sb2JzdGVyZC5uZXQudjEuTmV0d29yayJaChREZXRhY2hOZXR3b3JrUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIkCgV2bV9pZBgCIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhcKFURldGFjaE5ldHdvcmtSZXNwb25zZSI5ChFHZXROZXR3b3JrUmVxdWVzdBIkCgV2bV9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIj8KEkdldE5ldHdvcmtSZXNwb25zZRIpCgduZXR3b3JrGAEgASgLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsiRAoTTGlzdE5ldHdvcmtzUmVxdWVzdBItCgRwYWdlGAEgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0InIKFExpc3ROZXR3b3Jrc1Jlc3BvbnNlEioKCG5ldHdvcmtzGAEgAygLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsSLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2UimgEKGlVwZGF0ZU5ldHdvcmtFZ3Jlc3NSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEiQKBXZtX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQSOAoGZWdyZXNzGAMgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLkVncmVzc1BvbGljeUIGukgDyAEBIkgKG1VwZGF0ZU5ldHdvcmtFZ3Jlc3NSZXNwb25zZRIpCgduZXR3b3JrGAEgASgLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsiPgoWR2V0TmV0d29ya1VzYWdlUmVxdWVzdBIkCgV2bV9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIqkDChdHZXROZXR3b3JrVXNhZ2VSZXNwb25zZRIWCg5yZWNlaXZlZF9ieXRlcxgBIAEoBBISCgpzZW50X2J5dGVzGAIgASgEEhgKEHJlY2VpdmVkX3BhY2tldHMYAyABKAQSFAoMc2VudF9wYWNrZXRzGAQgASgEEhsKE3RyYWNrZWRfY29ubmVjdGlvbnMYBSABKA0SVQoPZHJvcHBlZF9wYWNrZXRzGAYgAygLMjwubG9ic3RlcmQubmV0LnYxLkdldE5ldHdvcmtVc2FnZVJlc3BvbnNlLkRyb3BwZWRQYWNrZXRzRW50cnkSGAoQcmVzb2x2ZXJfcGFja2V0cxgHIAEoBBIcChRvdXRib3VuZF9jb25uZWN0aW9ucxgIIAEoDRIbChNpbmJvdW5kX2Nvbm5lY3Rpb25zGAkgASgNEjIKD2luYm91bmRfc2lsZW5jZRgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbho1ChNEcm9wcGVkUGFja2V0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiGwoZR2V0TmV0d29ya0NhcGFjaXR5UmVxdWVzdCK3AgoaR2V0TmV0d29ya0NhcGFjaXR5UmVzcG9uc2USEgoKc2xvdF9jb3VudBgBIAEoDRIWCg5hdHRhY2hlZF9jb3VudBgCIAEoDRIZChFxdWFyYW50aW5lZF9jb3VudBgDIAEoDRISCgp3YXJtX2NvdW50GAQgASgNEhUKDWNvbm50cmFja19tYXgYBSABKA0SFwoPY29ubnRyYWNrX2NvdW50GAYgASgNEiMKG2Nvbm50cmFja19tYXhfZm9yX2FsbF9zbG90cxgHIAEoDRIfChdjb25udHJhY2tfbmV0d29ya19saW1pdBgIIAEoDRIZChFjb25udHJhY2tfYnVja2V0cxgJIAEoDRItCiVjb25udHJhY2tfZXN0YWJsaXNoZWRfdGltZW91dF9zZWNvbmRzGAogASgNMooGCg5OZXR3b3JrU2VydmljZRJnCg1BdHRhY2hOZXR3b3JrEiUubG9ic3RlcmQubmV0LnYxLkF0dGFjaE5ldHdvcmtSZXF1ZXN0GiYubG9ic3RlcmQubmV0LnYxLkF0dGFjaE5ldHdvcmtSZXNwb25zZSIHkAICiLIZBRJnCg1EZXRhY2hOZXR3b3JrEiUubG9ic3RlcmQubmV0LnYxLkRldGFjaE5ldHdvcmtSZXF1ZXN0GiYubG9ic3RlcmQubmV0LnYxLkRldGFjaE5ldHdvcmtSZXNwb25zZSIHkAICiLIZBRJeCgpHZXROZXR3b3JrEiIubG9ic3RlcmQubmV0LnYxLkdldE5ldHdvcmtSZXF1ZXN0GiMubG9ic3RlcmQubmV0LnYxLkdldE5ldHdvcmtSZXNwb25zZSIHkAIBiLIZARJkCgxMaXN0TmV0d29ya3MSJC5sb2JzdGVyZC5uZXQudjEuTGlzdE5ldHdvcmtzUmVxdWVzdBolLmxvYnN0ZXJkLm5ldC52MS5MaXN0TmV0d29ya3NSZXNwb25zZSIHkAIBiLIZARJ5ChNVcGRhdGVOZXR3b3JrRWdyZXNzEisubG9ic3RlcmQubmV0LnYxLlVwZGF0ZU5ldHdvcmtFZ3Jlc3NSZXF1ZXN0GiwubG9ic3RlcmQubmV0LnYxLlVwZGF0ZU5ldHdvcmtFZ3Jlc3NSZXNwb25zZSIHkAICiLIZBRJtCg9HZXROZXR3b3JrVXNhZ2USJy5sb2JzdGVyZC5uZXQudjEuR2V0TmV0d29ya1VzYWdlUmVxdWVzdBooLmxvYnN0ZXJkLm5ldC52MS5HZXROZXR3b3JrVXNhZ2VSZXNwb25zZSIHkAIBiLIZARJ2ChJHZXROZXR3b3JrQ2FwYWNpdHkSKi5sb2JzdGVyZC5uZXQudjEuR2V0TmV0d29ya0NhcGFjaXR5UmVxdWVzdBorLmxvYnN0ZXJkLm5ldC52MS5HZXROZXR3b3JrQ2FwYWNpdHlSZXNwb25zZSIHkAIBiLIZAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common, file_lobsterd_common_v1_network]);
+  fileDesc("Chlsb2JzdGVyZC9uZXQvdjEvbmV0LnByb3RvEg9sb2JzdGVyZC5uZXQudjEinQIKB05ldHdvcmsSDQoFdm1faWQYASABKAkSDAoEc2xvdBgCIAEoDRIVCg1ndWVzdF9hZGRyZXNzGAMgASgJEhQKDGhvc3RfYWRkcmVzcxgEIAEoCRIWCg5ob3N0X2ludGVyZmFjZRgFIAEoCRIvCgthdHRhY2hfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoGZWdyZXNzGAcgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLkVncmVzc1BvbGljeRIxCgZsaW1pdHMYCCABKAsyIS5sb2JzdGVyZC5jb21tb24udjEuTmV0d29ya0xpbWl0cxIaChJyZXNvbHZlcl9hZGRyZXNzZXMYCSADKAki2AEKFEF0dGFjaE5ldHdvcmtSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEiQKBXZtX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQSFwoEc2xvdBgDIAEoDUIJukgGKgQY//8BEjAKBmVncmVzcxgEIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5FZ3Jlc3NQb2xpY3kSMQoGbGltaXRzGAUgASgLMiEubG9ic3RlcmQuY29tbW9uLnYxLk5ldHdvcmtMaW1pdHMiQgoVQXR0YWNoTmV0d29ya1Jlc3BvbnNlEikKB25ldHdvcmsYASABKAsyGC5sb2JzdGVyZC5uZXQudjEuTmV0d29yayJaChREZXRhY2hOZXR3b3JrUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIkCgV2bV9pZBgCIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIhcKFURldGFjaE5ldHdvcmtSZXNwb25zZSI5ChFHZXROZXR3b3JrUmVxdWVzdBIkCgV2bV9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIj8KEkdldE5ldHdvcmtSZXNwb25zZRIpCgduZXR3b3JrGAEgASgLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsiRAoTTGlzdE5ldHdvcmtzUmVxdWVzdBItCgRwYWdlGAEgASgLMh8ubG9ic3RlcmQuY29tbW9uLnYxLlBhZ2VSZXF1ZXN0InIKFExpc3ROZXR3b3Jrc1Jlc3BvbnNlEioKCG5ldHdvcmtzGAEgAygLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsSLgoEcGFnZRgCIAEoCzIgLmxvYnN0ZXJkLmNvbW1vbi52MS5QYWdlUmVzcG9uc2UimgEKGlVwZGF0ZU5ldHdvcmtFZ3Jlc3NSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEiQKBXZtX2lkGAIgASgJQhW6SBJyEDIOXlswLTlhLWZdezMyfSQSOAoGZWdyZXNzGAMgASgLMiAubG9ic3RlcmQuY29tbW9uLnYxLkVncmVzc1BvbGljeUIGukgDyAEBIkgKG1VwZGF0ZU5ldHdvcmtFZ3Jlc3NSZXNwb25zZRIpCgduZXR3b3JrGAEgASgLMhgubG9ic3RlcmQubmV0LnYxLk5ldHdvcmsiPAoUUmVwYWlyTmV0d29ya1JlcXVlc3QSJAoFdm1faWQYASABKAlCFbpIEnIQMg5eWzAtOWEtZl17MzJ9JCJGChVSZXBhaXJOZXR3b3JrUmVzcG9uc2USLQoGZHJpZnRzGAEgAygLMh0ubG9ic3RlcmQubmV0LnYxLk5ldHdvcmtEcmlmdCIsCgxOZXR3b3JrRHJpZnQSDAoEa2luZBgBIAEoCRIOCgZvYmplY3QYAiABKAkiPgoWR2V0TmV0d29ya1VzYWdlUmVxdWVzdBIkCgV2bV9pZBgBIAEoCUIVukgSchAyDl5bMC05YS1mXXszMn0kIqkDChdHZXROZXR3b3JrVXNhZ2VSZXNwb25zZRIWCg5yZWNlaXZlZF9ieXRlcxgBIAEoBBISCgpzZW50X2J5dGVzGAIgASgEEhgKEHJlY2VpdmVkX3BhY2tldHMYAyABKAQSFAoMc2VudF9wYWNrZXRzGAQgASgEEhsKE3RyYWNrZWRfY29ubmVjdGlvbnMYBSABKA0SVQoPZHJvcHBlZF9wYWNrZXRzGAYgAygLMjwubG9ic3RlcmQubmV0LnYxLkdldE5ldHdvcmtVc2FnZVJlc3BvbnNlLkRyb3BwZWRQYWNrZXRzRW50cnkSGAoQcmVzb2x2ZXJfcGFja2V0cxgHIAEoBBIcChRvdXRib3VuZF9jb25uZWN0aW9ucxgIIAEoDRIbChNpbmJvdW5kX2Nvbm5lY3Rpb25zGAkgASgNEjIKD2luYm91bmRfc2lsZW5jZRgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbho1ChNEcm9wcGVkUGFja2V0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiGwoZR2V0TmV0d29ya0NhcGFjaXR5UmVxdWVzdCK3AgoaR2V0TmV0d29ya0NhcGFjaXR5UmVzcG9uc2USEgoKc2xvdF9jb3VudBgBIAEoDRIWCg5hdHRhY2hlZF9jb3VudBgCIAEoDRIZChFxdWFyYW50aW5lZF9jb3VudBgDIAEoDRISCgp3YXJtX2NvdW50GAQgASgNEhUKDWNvbm50cmFja19tYXgYBSABKA0SFwoPY29ubnRyYWNrX2NvdW50GAYgASgNEiMKG2Nvbm50cmFja19tYXhfZm9yX2FsbF9zbG90cxgHIAEoDRIfChdjb25udHJhY2tfbmV0d29ya19saW1pdBgIIAEoDRIZChFjb25udHJhY2tfYnVja2V0cxgJIAEoDRItCiVjb25udHJhY2tfZXN0YWJsaXNoZWRfdGltZW91dF9zZWNvbmRzGAogASgNMvMGCg5OZXR3b3JrU2VydmljZRJnCg1BdHRhY2hOZXR3b3JrEiUubG9ic3RlcmQubmV0LnYxLkF0dGFjaE5ldHdvcmtSZXF1ZXN0GiYubG9ic3RlcmQubmV0LnYxLkF0dGFjaE5ldHdvcmtSZXNwb25zZSIHkAICiLIZBRJnCg1EZXRhY2hOZXR3b3JrEiUubG9ic3RlcmQubmV0LnYxLkRldGFjaE5ldHdvcmtSZXF1ZXN0GiYubG9ic3RlcmQubmV0LnYxLkRldGFjaE5ldHdvcmtSZXNwb25zZSIHkAICiLIZBRJeCgpHZXROZXR3b3JrEiIubG9ic3RlcmQubmV0LnYxLkdldE5ldHdvcmtSZXF1ZXN0GiMubG9ic3RlcmQubmV0LnYxLkdldE5ldHdvcmtSZXNwb25zZSIHkAIBiLIZARJkCgxMaXN0TmV0d29ya3MSJC5sb2JzdGVyZC5uZXQudjEuTGlzdE5ldHdvcmtzUmVxdWVzdBolLmxvYnN0ZXJkLm5ldC52MS5MaXN0TmV0d29ya3NSZXNwb25zZSIHkAIBiLIZARJ5ChNVcGRhdGVOZXR3b3JrRWdyZXNzEisubG9ic3RlcmQubmV0LnYxLlVwZGF0ZU5ldHdvcmtFZ3Jlc3NSZXF1ZXN0GiwubG9ic3RlcmQubmV0LnYxLlVwZGF0ZU5ldHdvcmtFZ3Jlc3NSZXNwb25zZSIHkAICiLIZBRJnCg1SZXBhaXJOZXR3b3JrEiUubG9ic3RlcmQubmV0LnYxLlJlcGFpck5ldHdvcmtSZXF1ZXN0GiYubG9ic3RlcmQubmV0LnYxLlJlcGFpck5ldHdvcmtSZXNwb25zZSIHkAICiLIZBRJtCg9HZXROZXR3b3JrVXNhZ2USJy5sb2JzdGVyZC5uZXQudjEuR2V0TmV0d29ya1VzYWdlUmVxdWVzdBooLmxvYnN0ZXJkLm5ldC52MS5HZXROZXR3b3JrVXNhZ2VSZXNwb25zZSIHkAIBiLIZARJ2ChJHZXROZXR3b3JrQ2FwYWNpdHkSKi5sb2JzdGVyZC5uZXQudjEuR2V0TmV0d29ya0NhcGFjaXR5UmVxdWVzdBorLmxvYnN0ZXJkLm5ldC52MS5HZXROZXR3b3JrQ2FwYWNpdHlSZXNwb25zZSIHkAIBiLIZAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit, file_lobsterd_common_v1_common, file_lobsterd_common_v1_network]);
 
 /**
  * The network of one microVM.
@@ -296,6 +296,70 @@ export const UpdateNetworkEgressResponseSchema: GenMessage<UpdateNetworkEgressRe
   messageDesc(file_lobsterd_net_v1_net, 10);
 
 /**
+ * @generated from message lobsterd.net.v1.RepairNetworkRequest
+ */
+export type RepairNetworkRequest = Message<"lobsterd.net.v1.RepairNetworkRequest"> & {
+  /**
+   * @generated from field: string vm_id = 1;
+   */
+  vmId: string;
+};
+
+/**
+ * Describes the message lobsterd.net.v1.RepairNetworkRequest.
+ * Use `create(RepairNetworkRequestSchema)` to create a new message.
+ */
+export const RepairNetworkRequestSchema: GenMessage<RepairNetworkRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_net_v1_net, 11);
+
+/**
+ * @generated from message lobsterd.net.v1.RepairNetworkResponse
+ */
+export type RepairNetworkResponse = Message<"lobsterd.net.v1.RepairNetworkResponse"> & {
+  /**
+   * What differed and was repaired: of this microVM's slot, and of the whole host. At most 100; each one is in the audit log too.
+   *
+   * @generated from field: repeated lobsterd.net.v1.NetworkDrift drifts = 1;
+   */
+  drifts: NetworkDrift[];
+};
+
+/**
+ * Describes the message lobsterd.net.v1.RepairNetworkResponse.
+ * Use `create(RepairNetworkResponseSchema)` to create a new message.
+ */
+export const RepairNetworkResponseSchema: GenMessage<RepairNetworkResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_net_v1_net, 12);
+
+/**
+ * One difference between the host's network and what it should be.
+ *
+ * @generated from message lobsterd.net.v1.NetworkDrift
+ */
+export type NetworkDrift = Message<"lobsterd.net.v1.NetworkDrift"> & {
+  /**
+   * Such as `missing-element` or `changed-rules`.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * The table, chain, element, link or namespace.
+   *
+   * @generated from field: string object = 2;
+   */
+  object: string;
+};
+
+/**
+ * Describes the message lobsterd.net.v1.NetworkDrift.
+ * Use `create(NetworkDriftSchema)` to create a new message.
+ */
+export const NetworkDriftSchema: GenMessage<NetworkDrift> = /*@__PURE__*/
+  messageDesc(file_lobsterd_net_v1_net, 13);
+
+/**
  * @generated from message lobsterd.net.v1.GetNetworkUsageRequest
  */
 export type GetNetworkUsageRequest = Message<"lobsterd.net.v1.GetNetworkUsageRequest"> & {
@@ -310,7 +374,7 @@ export type GetNetworkUsageRequest = Message<"lobsterd.net.v1.GetNetworkUsageReq
  * Use `create(GetNetworkUsageRequestSchema)` to create a new message.
  */
 export const GetNetworkUsageRequestSchema: GenMessage<GetNetworkUsageRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_net_v1_net, 11);
+  messageDesc(file_lobsterd_net_v1_net, 14);
 
 /**
  * Counted at the guest's link; `sent` is from the guest, `received` is to it.
@@ -386,7 +450,7 @@ export type GetNetworkUsageResponse = Message<"lobsterd.net.v1.GetNetworkUsageRe
  * Use `create(GetNetworkUsageResponseSchema)` to create a new message.
  */
 export const GetNetworkUsageResponseSchema: GenMessage<GetNetworkUsageResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_net_v1_net, 12);
+  messageDesc(file_lobsterd_net_v1_net, 15);
 
 /**
  * @generated from message lobsterd.net.v1.GetNetworkCapacityRequest
@@ -399,7 +463,7 @@ export type GetNetworkCapacityRequest = Message<"lobsterd.net.v1.GetNetworkCapac
  * Use `create(GetNetworkCapacityRequestSchema)` to create a new message.
  */
 export const GetNetworkCapacityRequestSchema: GenMessage<GetNetworkCapacityRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_net_v1_net, 13);
+  messageDesc(file_lobsterd_net_v1_net, 16);
 
 /**
  * @generated from message lobsterd.net.v1.GetNetworkCapacityResponse
@@ -471,7 +535,7 @@ export type GetNetworkCapacityResponse = Message<"lobsterd.net.v1.GetNetworkCapa
  * Use `create(GetNetworkCapacityResponseSchema)` to create a new message.
  */
 export const GetNetworkCapacityResponseSchema: GenMessage<GetNetworkCapacityResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_net_v1_net, 14);
+  messageDesc(file_lobsterd_net_v1_net, 17);
 
 /**
  * Address slots, network namespaces and the firewall. Nothing here is named by tenant: a network belongs to a VM id.
@@ -527,6 +591,17 @@ export const NetworkService: GenService<{
     methodKind: "unary";
     input: typeof UpdateNetworkEgressRequestSchema;
     output: typeof UpdateNetworkEgressResponseSchema;
+  },
+  /**
+   * Compares the host's rules and links with what they should be, now instead of at the next run, and repairs what differs. With the
+   * namespace of this microVM's slot, whoever's turn it would be.
+   *
+   * @generated from rpc lobsterd.net.v1.NetworkService.RepairNetwork
+   */
+  repairNetwork: {
+    methodKind: "unary";
+    input: typeof RepairNetworkRequestSchema;
+    output: typeof RepairNetworkResponseSchema;
   },
   /**
    * Since the network was attached.

@@ -20,6 +20,7 @@ import { hostGet } from "./commands/host-get.ts";
 import { logs } from "./commands/logs.ts";
 import { ls } from "./commands/ls.ts";
 import { release } from "./commands/release.ts";
+import { repair } from "./commands/repair.ts";
 import { restore } from "./commands/restore.ts";
 import { resume } from "./commands/resume.ts";
 import { routes } from "./commands/routes.ts";
@@ -35,7 +36,7 @@ import { watch } from "./commands/watch.ts";
 
 /** Every command, in the order of the help. */
 export const commands: readonly Command[] = [
-  ...[spawn, ls, get, evict, suspend, resume, hold, release],
+  ...[spawn, ls, get, evict, suspend, resume, repair, hold, release],
   ...[exec, logs, watch, top, egress, token],
   ...[backupCreate, backupLs, backupRm, backupExport, backupImport, restore],
   ...[secretPut, secretLs, secretRm, secretBind],

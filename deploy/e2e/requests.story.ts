@@ -97,14 +97,6 @@ for (const { what, field, wish } of badRequests) {
   });
 }
 
-test("an RPC that is not built yet says so with a stable reason", async () => {
-  const call = clients.tenants.repairTenant({ requestId: randomUUID(), name: "demo" });
-  await assert.rejects(call, (error) => {
-    assert.equal(ConnectError.from(error).code, Code.Unimplemented);
-    return reasonOf(error) === "NOT_IMPLEMENTED";
-  });
-});
-
 /** Sends headers and a body that never ends; resolves with the gRPC status of the answer. */
 function refusalOf(target: string, path: string, files?: { cert: string; key: string }): Promise<string> {
   const certificate = files === undefined ? {} : { cert: readFileSync(files.cert), key: readFileSync(files.key) };
@@ -151,6 +143,13 @@ for (const [service, target, path] of targets) {
     assert.equal(await refusalOf(target, path, stranger), "7", "PERMISSION_DENIED without a role");
   });
 }
+
+test("a method that there is not is UNIMPLEMENTED to an operator, and to a stranger refused like any other", async () => {
+  const path = "/lobsterd.vm.v1.TenantService/NoSuchMethod";
+  assert.equal(await refusalOf(env.LOBSTERD_GRPC, path, { cert: env.LOBSTERD_CERT, key: env.LOBSTERD_KEY }), "12");
+  const stranger = { cert: join(clientFiles, "stranger.pem"), key: join(clientFiles, "stranger-key.pem") };
+  assert.equal(await refusalOf(env.LOBSTERD_GRPC, path, stranger), "7");
+});
 
 test("a viewer may look and not touch", async () => {
   const viewer = { cert: join(clientFiles, "viewer.pem"), key: join(clientFiles, "viewer-key.pem") };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EgressMode, EgressProtocol } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
+import { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { fakeStack, fakeTenant } from "../testing/fake-stack.ts";
 import { runCommand } from "../testing/run-command.ts";
 
@@ -184,4 +185,22 @@ test("what the proto's rules refuse is status 2, what the role may not do status
 test("an interrupted command is status 130", async () => {
   const { status, stderr } = await runCommand(["get", "mia"], { signal: AbortSignal.abort() });
   assert.deepEqual([status, stderr], [130, "lobster: interrupted (INTERRUPTED)\n"]);
+});
+
+test("repair shows what was found, done and found again, and its status is whether the tenant is whole", async () => {
+  const stack = withTenants("mia");
+  const whole = await runCommand(["repair", "mia"], { stack });
+  assert.deepEqual([whole.status, whole.stderr], [0, ""]);
+  assert.match(whole.stdout, /^vm\.process +ok: running +ok: running$/m);
+  assert.match(whole.stdout, /^nothing had to be done$/m);
+  stack.tenants.set("leo", fakeTenant("leo", { state: TenantState.FAILED }));
+  const broken = await runCommand(["repair", "leo"], { stack });
+  assert.equal(broken.status, 1);
+  assert.match(broken.stdout, /^vm\.process +FAILED: exited +FAILED: exited$/m);
+  assert.match(broken.stdout, /^failed: boot-guest \(BOOT_FAILED\)$/m);
+  assert.equal(
+    JSON.parse((await runCommand(["repair", "leo", "--json"], { stack })).stdout).repairs[0].succeeded,
+    false,
+  );
+  assert.equal((await runCommand(["repair", "none"], { stack })).status, 3);
 });

@@ -182,7 +182,13 @@ function vmRoutes(state: State) {
     },
     resumeTenant: unimplemented,
     wakeTenant: unimplemented,
-    repairTenant: unimplemented,
+    repairTenant({ name }) {
+      const tenant = find(name);
+      const isFailed = tenant.state === TenantState.FAILED;
+      const check = (passed: boolean) => ({ name: "vm.process", passed, detail: passed ? "running" : "exited" });
+      const repairs = isFailed ? [{ action: "boot-guest", succeeded: false, reason: "BOOT_FAILED" }] : [];
+      return { before: [check(!isFailed)], after: [check(!isFailed)], repairs, tenant };
+    },
     async *execTenant(requests) {
       for await (const { message } of requests) {
         state.execRequests.push(message);

@@ -22,7 +22,7 @@ import {
 import { type ActivityParts, activityHandlers } from "./activity.ts";
 import type { GuestClock } from "./clock.ts";
 import type { CurrentIdentity } from "./current-identity.ts";
-import { invalid } from "./errors.ts";
+import { fail, invalid } from "./errors.ts";
 import { type Account, exec } from "./exec.ts";
 import type { IdentityRenewal } from "./identity-renewal.ts";
 import type { Injected, InjectedSecrets } from "./injected-secrets.ts";

@@ -46,6 +46,7 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
       UpdateTenantEgress: { kind: "widening", describe: named },
       ExecTenant: { kind: "widening", describe: started },
       StreamTenantLogs: { kind: "widening", describe: named },
+      RepairTenant: { kind: "widening", describe: named },
       ResumeTenant: { kind: "widening", describe: named },
       WakeTenant: { kind: "widening", describe: woken },
       SuspendTenant: { kind: "narrowing", describe: named },

@@ -3,6 +3,7 @@ import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import type { BackupRecord } from "./backups/backup-store.ts";
+import { vmMetrics } from "./metrics.ts";
 import type { HostMode } from "./posture/posture.ts";
 import { type ControlRow, isUnmet, type PostureReport } from "./posture/report.ts";
 import type { TenantRecord } from "./store/tenants.ts";
@@ -22,6 +23,11 @@ export interface TenantEvents {
   /** Beside `tenantResumed`: somebody's request woke it, and waited so long. */
   tenantWoken(tenant: TenantRecord, cause: string, durationMs: number): void;
   tenantResumeFailed(tenant: TenantRecord, error: unknown): void;
+  /** Something that it missed was given back to it, or was to be and could not. `action` is that of `TenantRepair` in the proto. */
+  tenantRepaired(tenant: TenantRecord, action: string): void;
+  tenantRepairFailed(tenant: TenantRecord, action: string, error: unknown): void;
+  /** It was FAILED, and every check passes. */
+  tenantHealed(tenant: TenantRecord): void;
   /** A sealed state is not the tenant's last one, or is not whole: somebody changed it. */
   sealedStateRefused(tenant: TenantRecord, reason: string): void;
   backupCreated(tenant: TenantRecord, backup: BackupRecord): void;
@@ -35,10 +41,26 @@ export interface TenantEvents {
   restoreFailed(tenant: TenantRecord, error: unknown): void;
 }
 
-export function createTenantEvents(bus: EventBus | undefined, logger: Logger): TenantEvents {
+/** Repairs are records of the audit log too: nobody may have asked for one. */
+export function createTenantEvents(
+  bus: EventBus | undefined,
+  logger: Logger,
+  record: (entry: AuditEntry) => void,
+): TenantEvents {
   const facts = ({ name, vmId, slot, generation }: TenantRecord) => ({ tenant: name, vmId, slot, generation });
   const publish = (name: string, tenant: TenantRecord, more: Record<string, unknown> = {}) =>
     bus?.publish({ tenant: tenant.name, name, data: { vmId: tenant.vmId, generation: tenant.generation, ...more } });
+  const recordRepair = (
+    { name, vmId, generation }: TenantRecord,
+    action: string,
+    outcome: "success" | "failure",
+    reason: string,
+  ) => {
+    vmMetrics.repairs.add(1, { action, outcome });
+    record(
+      ownOutcome({ action: "RepairTenant", tenant: name, resource: `${vmId}:${action}`, generation, outcome, reason }),
+    );
+  };
   return {
     tenantSpawned: (tenant) => {
       const durationMs = tenant.readyTimeMs === undefined ? undefined : tenant.readyTimeMs - tenant.createTimeMs;
@@ -84,6 +106,21 @@ export function createTenantEvents(bus: EventBus | undefined, logger: Logger): T
       const reason = reasonOf(error) ?? "INTERNAL";
       logger.warn({ ...facts(tenant), err: error, reason }, "tenant could not be resumed");
       publish("resume-failed", tenant, { reason, cause: tenant.sleepCause });
+    },
+    tenantRepaired: (tenant, action) => {
+      logger.warn({ ...facts(tenant), action }, "tenant repaired");
+      publish("repaired", tenant, { action });
+      recordRepair(tenant, action, "success", "");
+    },
+    tenantRepairFailed: (tenant, action, error) => {
+      const reason = reasonOf(error) ?? "INTERNAL";
+      logger.warn({ ...facts(tenant), action, err: error, reason }, "tenant could not be repaired");
+      publish("repair-failed", tenant, { action, reason });
+      recordRepair(tenant, action, "failure", reason);
+    },
+    tenantHealed: (tenant) => {
+      logger.info(facts(tenant), "tenant healed");
+      publish("healed", tenant);
     },
     sealedStateRefused: (tenant, reason) => {
       logger.error({ ...facts(tenant), reason }, "sealed state refused");

@@ -64,6 +64,13 @@ export const vmMetrics = defineMetrics({
     description: "Wakes of tenants for requests, by how they ended",
     attributes: { outcome: ["woken", "refused-by-host-budget", "refused-by-tenant-budget", "failed"] },
   },
+  repairs: {
+    name: "lobsterd.vm.repairs",
+    kind: "counter",
+    unit: "{repair}",
+    description: "What was given back to tenants that missed it, by action and outcome",
+    attributes: { action: { boundedBy: "the actions of a repair" }, outcome: ["success", "failure"] },
+  },
   renewals: {
     name: "lobsterd.vm.identity_renewals",
     kind: "counter",

@@ -1,4 +1,4 @@
-import { defineRoutes, type Routes, unimplemented } from "@lobsterd/chassis/routes.ts";
+import { defineRoutes, type Routes } from "@lobsterd/chassis/routes.ts";
 import { HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { acquireHold } from "./rpc/acquire-hold.ts";
@@ -14,6 +14,7 @@ import { importBackup } from "./rpc/import-backup.ts";
 import { listBackups } from "./rpc/list-backups.ts";
 import { listTenants } from "./rpc/list-tenants.ts";
 import { releaseHold } from "./rpc/release-hold.ts";
+import { repairTenant } from "./rpc/repair-tenant.ts";
 import { restoreBackup } from "./rpc/restore-backup.ts";
 import { resumeTenant } from "./rpc/resume-tenant.ts";
 import { spawnTenant } from "./rpc/spawn-tenant.ts";
@@ -37,7 +38,7 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       suspendTenant: suspendTenant(context),
       resumeTenant: resumeTenant(context),
       wakeTenant: wakeTenant(context),
-      repairTenant: unimplemented,
+      repairTenant: repairTenant(context),
       execTenant: execTenant(context),
       streamTenantLogs: streamTenantLogs(context),
       acquireHold: acquireHold(context),

@@ -132,7 +132,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     now: Date.now,
     ...(observe === undefined ? {} : { observe }),
   });
-  const events = createTenantEvents(bus, logger);
+  const events = createTenantEvents(bus, logger, record);
   const posture = openPosture(config, parts, createHostEvents(bus, logger, record));
   const renewals = createRenewals({ ...parts, logger, now: Date.now });
   const life = createLifecycle({
@@ -211,7 +211,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     methodDeadlinesMs: {
       ...{ SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs, SuspendTenant: slowCallsMs, ResumeTenant: slowCallsMs },
       ...{ CreateBackup: backupsMs, RestoreBackup: backupsMs, ExportBackup: backupsMs, ImportBackup: backupsMs },
-      WakeTenant: slowCallsMs,
+      ...{ WakeTenant: slowCallsMs, RepairTenant: slowCallsMs },
       ...{ WatchTenants: streamsMs, StreamTenantLogs: streamsMs, ExecTenant: streamsMs },
     },
   });

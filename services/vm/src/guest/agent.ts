@@ -73,6 +73,8 @@ export interface GuestAgents extends GuestSleep, GuestLook {
   ): Promise<void>;
   /** Spans of the current trace that ended in the guest; none if it does not say within 2 s, whatever the reason. */
   finishedSpans(tenant: TenantRecord, signal: AbortSignal): Promise<readonly FinishedSpan[]>;
+  /** Ends the workload and starts it anew; whether it is well then is `awaitWorkload`'s to say. Throws GUEST_MISBEHAVED or GUEST_UNREACHABLE. */
+  restartWorkload(tenant: TenantRecord, signal: AbortSignal): Promise<void>;
   /** The state of the workload, as the agent says; undefined if it does not say within 2 s, whatever the reason. */
   workloadState(tenant: TenantRecord, signal: AbortSignal): Promise<WorkloadState | undefined>;
   /**
@@ -219,6 +221,9 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
         signal.throwIfAborted();
         return []; // a trace is never worth a failure
       }
+    },
+    restartWorkload: async (tenant, signal) => {
+      await reachable(() => withinContract(() => clientOf(tenant).client.restartWorkload({}, { signal })));
     },
     workloadState: async (tenant, signal) => {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(lookLimitMs)]);

@@ -68,14 +68,15 @@ export async function convergeEgress(life: Lifecycle, network: Network): Promise
   });
 }
 
-/** Gives a running tenant the network back that it misses. */
-export async function reattachNetwork(life: Lifecycle, vmId: string): Promise<void> {
-  await life.turns.take(vmId, async (signal) => {
+/** Gives a running tenant the network back that it misses. Returns false for a tenant that is not running any more. */
+export async function reattachNetwork(life: Lifecycle, vmId: string): Promise<boolean> {
+  return await life.turns.take(vmId, async (signal) => {
     const tenant = life.tenants.findByVm(vmId);
-    if (tenant?.phase !== "running") return;
+    if (tenant?.phase !== "running") return false;
     await settleChange(life, tenant, attachRefusals, () =>
       inSpan("reattach-network", { "lobsterd.vm_id": vmId }, () => attachTenantNetwork(life.parts, tenant, { signal })),
     );
+    return true;
   });
 }
 

@@ -8,7 +8,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import type { AuditEntry } from "@lobsterd/chassis/audit.ts";
 import { recordDraft } from "@lobsterd/chassis/audit-record.ts";
-import { type ServiceError, toConnectError } from "@lobsterd/chassis/errors.ts";
+import { defineErrors, type ServiceError, toConnectError } from "@lobsterd/chassis/errors.ts";
 import {
   ExecResponseSchema,
   type FinishedSpan,
@@ -46,6 +46,7 @@ import {
 import { fail } from "../errors.ts";
 import type { GuestActivity } from "../guest/agent-activity.ts";
 import { createFakeVmm, type FakeVmm, type FakeVmmOptions } from "../vmm/fake.ts";
+import { vmmFail } from "../vmm/port.ts";
 import { failingVmm, hostDirectory } from "./fake-sleep.ts";
 import type { HostParts } from "./host-parts.ts";
 import { openSleepFiles, type SleepFiles } from "./sleep-files.ts";
@@ -85,6 +86,9 @@ export type Failure =
   | "workloadState"
   | "getNetworkUsage"
   | "activity"
+  | "restartWorkload"
+  | "getNetwork"
+  | "listMicroVms"
   | "streamLogs"
   | "exec";
 
@@ -112,6 +116,10 @@ export interface FakeHost {
   readonly facts: { cpuModel: string; microcode: string; hostKernel: string };
   /** What the agent of each VM proves, and whether it was quiesced and not woken since. */
   readonly guests: Map<string, { generation: number; isQuiesced: boolean }>;
+  /** What each VM's agent says of its workload: HEALTHY if it is not here, silent if it is undefined. A boot takes it away. */
+  readonly workloads: Map<string, WorkloadState | undefined>;
+  /** What `net` will find changed and repair when it is asked. */
+  readonly drifts: { kind: string; object: string }[];
   readonly networks: Map<string, FakeNetwork>;
   /** What `net` counts of each VM's connections, and what its guest claims; nothing goes on where nothing is said. */
   readonly usage: Map<string, MessageInitShape<typeof GetNetworkUsageResponseSchema>>;
@@ -138,6 +146,9 @@ export interface FakeHost {
   inventory(): Promise<readonly string[]>;
 }
 
+/** What `net` and `proxy` say of what is not there. */
+const missing = defineErrors("fake.lobsterd", { NETWORK_NOT_FOUND: Code.NotFound, ROUTE_NOT_FOUND: Code.NotFound });
+
 export interface FakeHostOptions extends FakeVmmOptions {
   readonly connectionMax?: number;
 }
@@ -158,8 +169,11 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const requireWilling = (vmId: string) => {
     if (stubborn.has(vmId)) throw new Error(`told to fail for ${vmId}`);
   };
+  const isSilent = (vmId: string) => workloads.has(vmId) && workloads.get(vmId) === undefined;
   const vmm = createFakeVmm(options);
   const guests: FakeHost["guests"] = new Map();
+  const workloads: FakeHost["workloads"] = new Map();
+  const drifts: FakeHost["drifts"] = [];
   const dataKeys = new Map<string, { readonly tenant: string; readonly object: string; readonly key: Buffer }>();
   const directory = hostDirectory();
   const attempt = (what: Failure) => {
@@ -173,7 +187,8 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     service(NetworkService, {
       attachNetwork: ({ vmId, slot, egress, limits }) => {
         admit("attachNetwork");
-        networks.set(vmId, { slot, egress, limits });
+        // As net does: what a microVM has it keeps, under the policy that it has by now.
+        if (!networks.has(vmId)) networks.set(vmId, { slot, egress, limits });
         attempt("attachNetwork");
         return create(AttachNetworkResponseSchema, {
           network: { vmId, slot, guestAddress: `10.201.0.${2 * slot + 1}`, resolverAddresses: ["45.0.0.53"] },
@@ -197,6 +212,17 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       getNetworkUsage: ({ vmId }) => {
         attempt("getNetworkUsage");
         return create(GetNetworkUsageResponseSchema, usage.get(vmId));
+      },
+      getNetwork: ({ vmId }) => {
+        attempt("getNetwork");
+        const network = networks.get(vmId);
+        if (network === undefined) throw toConnectError(missing("NETWORK_NOT_FOUND", "no network"));
+        const { slot, egress, limits } = network;
+        return { network: create(NetworkSchema, { vmId, slot, ...(egress && { egress }), ...(limits && { limits }) }) };
+      },
+      repairNetwork: ({ vmId }) => {
+        if (!networks.has(vmId)) throw toConnectError(missing("NETWORK_NOT_FOUND", "no network"));
+        return { drifts: drifts.splice(0) };
       },
       listNetworks: () =>
         create(ListNetworksResponseSchema, {
@@ -222,6 +248,11 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         requireWilling(vmId);
         if (routes.get(tenant)?.vmId === vmId) routes.delete(tenant);
         return create(WithdrawRouteResponseSchema);
+      },
+      getRoute: ({ tenant }) => {
+        const route = routes.get(tenant);
+        if (route === undefined) throw toConnectError(missing("ROUTE_NOT_FOUND", "no route"));
+        return { route: { tenant, ...route, extraHostNames: [...route.extraHostNames] } };
       },
       listRoutes: () =>
         create(ListRoutesResponseSchema, {
@@ -282,7 +313,17 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     });
   });
   const parts: HostParts = {
-    vmm: failingVmm(vmm, attempt),
+    vmm: {
+      ...failingVmm(vmm, attempt),
+      start: async (order) => {
+        workloads.delete(order.vmId);
+        return await vmm.start(order);
+      },
+      list: async () => {
+        if (failing.has("listMicroVms")) throw vmmFail("UNAVAILABLE", "told to fail");
+        return await vmm.list();
+      },
+    },
     readConnectionMax: async () => options.connectionMax,
     net: createClient(NetworkService, transport),
     proxy: createClient(RouteService, transport),
@@ -297,6 +338,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     guests: {
       awaitAgent: async ({ vmId, generation }, _limitMs, signal) => {
         signal.throwIfAborted();
+        if (isSilent(vmId)) throw fail("BOOT_FAILED", "it does not answer");
         guests.set(vmId, { generation, isQuiesced: false });
         if (failing.has("awaitAgent")) throw fail("BOOT_FAILED", "told to fail: awaitAgent");
       },
@@ -305,10 +347,17 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         return [];
       },
       finishedSpans: async () => [],
-      workloadState: async () => (failing.has("workloadState") ? undefined : WorkloadState.HEALTHY),
+      workloadState: async ({ vmId }) => {
+        if (failing.has("workloadState") || !networks.has(vmId)) return undefined;
+        return workloads.has(vmId) ? workloads.get(vmId) : WorkloadState.HEALTHY;
+      },
       activity: async ({ vmId }) => {
         attempt("activity");
         return { inboundConnections: 0, holds: 0, runningJobs: 0, nextRuns: [], ...claims.get(vmId) };
+      },
+      restartWorkload: async ({ vmId }) => {
+        if (failing.has("restartWorkload")) throw fail("GUEST_UNREACHABLE", "told to fail");
+        workloads.delete(vmId);
       },
       streamLogs: async function* (_tenant, { source, tailLines }) {
         attempt("streamLogs");
@@ -367,7 +416,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     },
   };
   return {
-    ...{ parts, vmm, directory, guests },
+    ...{ parts, vmm, directory, guests, workloads, drifts },
     files: openSleepFiles(join(directory, "sealed"), join(directory, "spool")),
     facts: { cpuModel: "cpu", microcode: "0x1", hostKernel: "6.1" },
     networks,

@@ -160,6 +160,10 @@ function listen(told: string[], audited: AuditEntry[]) {
     backupDeleted: ({ name }) => void told.push(`event backup-deleted ${name}`),
     backupRestored: ({ name }) => void told.push(`event backup-restored ${name}`),
     restoreFailed: ({ name }, error) => void told.push(`event restore-failed ${name} ${reasonOf(error) ?? ""}`),
+    tenantRepaired: ({ name }, action) => void told.push(`event repaired ${name} ${action}`),
+    tenantRepairFailed: ({ name }, action, error) =>
+      void told.push(`event repair-failed ${name} ${action} ${reasonOf(error) ?? ""}`),
+    tenantHealed: ({ name }) => void told.push(`event healed ${name}`),
     sealedStateRefused: ({ name }, reason) => void told.push(`event sealed-state-refused ${name} ${reason}`),
     tenantFailed: ({ name }, reason) => void told.push(`event failed ${name} ${reason}`),
   };

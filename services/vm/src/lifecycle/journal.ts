@@ -133,6 +133,8 @@ export interface Journal {
   watch<T>(tenant: TenantRecord, step: Step, run: () => Promise<T>): Promise<T>;
   /** Ends a resume whose guest cannot be brought up. */
   endFailed(tenant: TenantRecord, reason: string): void;
+  /** Ends a boot that failed and will be tried again, with the tenant what it was before. */
+  endUnrepaired(before: TenantRecord): void;
   open(): readonly OpenOperation[];
   find(vmId: string): OpenOperation | undefined;
 }
@@ -283,6 +285,11 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
       transaction(database, () => {
         tenants.markFailed(vmId, reason);
         end.run(vmId);
+      }),
+    endUnrepaired: (before) =>
+      transaction(database, () => {
+        tenants.restorePhase(before.vmId, before);
+        end.run(before.vmId);
       }),
     open: () => operations.all().flatMap(toOpen),
     find: (vmId) => {

@@ -2,6 +2,7 @@ import { requestIdReused } from "@lobsterd/chassis/idempotency.ts";
 import { backupTurn } from "../backups/parts.ts";
 import { fail } from "../errors.ts";
 import type { Egress } from "../network-policy.ts";
+import { type RepairReport, repairTenant } from "../repair/repair.ts";
 import type { SleepCause, TenantRecord } from "../store/tenants.ts";
 import { updateEgress } from "./egress.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -26,6 +27,8 @@ export interface TenantOperations {
   suspend(requestId: string, name: string, by?: SuspendReason): Promise<TenantRecord>;
   /** Resolves with the running tenant; see `resume.ts`. */
   resume(requestId: string, name: string, cause?: SleepCause): Promise<TenantRecord>;
+  /** Resolves with what was found, done and found again; see `repair.ts`. */
+  repair(name: string): Promise<RepairReport>;
   /** Compares what should be with what is, and makes it so. */
   reconcile(): Promise<void>;
 }
@@ -88,6 +91,7 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
     evict,
     suspend: (requestId, name, by) => suspendTenant(life, requestId, name, by),
     resume: (requestId, name, cause) => resumeTenant(life, requestId, name, cause),
+    repair: (name) => repairTenant(life, name),
     reconcile: () => reconcile(life, (name) => spawns.has(name)),
   };
 }

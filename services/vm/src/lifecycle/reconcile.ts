@@ -90,8 +90,8 @@ async function reconcileNetworks(life: Lifecycle): Promise<void> {
     );
   }
   const attached = new Set(actual.map(({ vmId }) => vmId));
-  for (const { vmId } of expected.filter((tenant) => !attached.has(tenant.vmId)))
-    await guarded(life, "reattach-network", vmId, () => reattachNetwork(life, vmId));
+  for (const tenant of expected.filter(({ vmId }) => !attached.has(vmId)))
+    await guarded(life, "reattach-network", tenant.vmId, () => restoreNetwork(life, tenant));
   for (const network of actual) await guarded(life, "update-egress", network.vmId, () => convergeEgress(life, network));
 }
 
@@ -117,9 +117,25 @@ async function reconcileRoutes(life: Lifecycle): Promise<void> {
     const { phase, vmId } = tenant;
     if (life.tenants.findByVm(vmId)?.phase !== phase) continue;
     // What changes meanwhile is under a later generation, and `proxy` goes back to none.
-    const publish = phase === "suspended" ? putRouteToSleep : publishTenantRoute;
-    await attempt(life, "republish-route", vmId, () => publish(life.parts, tenant));
+    await attempt(life, "republish-route", vmId, () =>
+      phase === "suspended" ? putRouteToSleep(life.parts, tenant) : restoreRoute(life, tenant),
+    );
   }
+}
+
+/** Gives a running tenant the network back that it misses, under its own policy. Safe to repeat. */
+export async function restoreNetwork(life: Lifecycle, tenant: TenantRecord): Promise<void> {
+  const { vmId } = tenant;
+  if (!(await reattachNetwork(life, vmId))) return;
+  const { network } = await life.parts.net.getNetwork({ vmId });
+  if (network !== undefined) await convergeEgress(life, network);
+  life.events.tenantRepaired(tenant, "reattach-network");
+}
+
+/** Makes a running tenant's names lead to its guest again. Safe to repeat. */
+export async function restoreRoute(life: Lifecycle, tenant: TenantRecord): Promise<void> {
+  await publishTenantRoute(life.parts, tenant);
+  life.events.tenantRepaired(tenant, "publish-route");
 }
 
 /** One repair in a span of its own. What fails is seen there and in the log, and comes again with the next run. */

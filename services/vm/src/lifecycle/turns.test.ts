@@ -20,6 +20,39 @@ test("turns of one microVM come one after the other, those of another beside the
   assert.deepEqual(order, ["a1 starts", "b1", "a1 ends", "a2"]);
 });
 
+test("work that is begun in a turn is a part of it, and is cleared with it; what outlives the turn waits like any other", async () => {
+  const turns = createTurns();
+  const order: string[] = [];
+  const later = Promise.withResolvers<void>();
+  let outliving: Promise<void> | undefined;
+  const outer = turns.take("a", async (signal) => {
+    await turns.take("a", async (inner) => void order.push(inner === signal ? "inner" : "other signal"));
+    outliving = later.promise.then(() => turns.take("a", async () => void order.push("outliving")));
+    order.push("outer");
+  });
+  await outer;
+  const busy = Promise.withResolvers<void>();
+  const next = turns.take("a", async () => {
+    later.resolve();
+    await busy.promise;
+    order.push("next");
+  });
+  await later.promise;
+  busy.resolve();
+  await Promise.all([next, outliving]);
+  assert.deepEqual(order, ["inner", "outer", "next", "outliving"]);
+  const started = Promise.withResolvers<void>();
+  const cleared = turns.take("a", async (signal) => {
+    started.resolve();
+    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+    await turns.take("a", async () => assert.fail("must not start"));
+  });
+  await Promise.all([
+    assert.rejects(cleared, /evicted/),
+    started.promise.then(() => turns.clear("a", new Error("evicted"))),
+  ]);
+});
+
 test("clearing ends what runs, keeps what waits from starting, and leaves later turns alone", async () => {
   const turns = createTurns();
   const started = Promise.withResolvers<void>();

@@ -93,6 +93,29 @@ function requireFault(life: Lifecycle, { name, vmId }: TenantRecord, cause: unkn
   throw fail("RESUME_INCOMPLETE", message, { metadata: { tenant: name }, cause });
 }
 
+/**
+ * Boots a tenant's disk under its next generation, whatever runs of it now. Throws what failed; then nothing of it runs and the tenant is what it
+ * was, to be tried again.
+ */
+export async function bootAgain(life: Lifecycle, tenant: TenantRecord, evicted: AbortSignal): Promise<TenantRecord> {
+  const startLimitMs = (await life.images.find(tenant.image))?.startLimitMs;
+  using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(evicted));
+  evicted.throwIfAborted();
+  const booting = life.journal.beginWake(tenant);
+  try {
+    const booted = await bootDisk(life, booting, startLimitMs, limitedByConfig(life, evicted, startLimitMs));
+    return end(life, booted, evicted, true);
+  } catch (error) {
+    evicted.throwIfAborted();
+    await life.parts.vmm.stop(tenant.vmId).catch((cause: unknown) => {
+      if (reasonOf(cause) !== "NOT_FOUND") throw cause;
+    });
+    evicted.throwIfAborted();
+    life.journal.endUnrepaired(tenant);
+    throw error;
+  }
+}
+
 /** The guest answers to nobody but `vm` until it has its new identity, and to people once it has its secrets back. */
 async function wakeGuest(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
   const { journal, parts } = life;

@@ -100,6 +100,8 @@ export interface TenantStore {
   markRunning(vmId: string, readyTimeMs: number, runTimeMs: number): void;
   markEvicting(vmId: string): void;
   markFailed(vmId: string, reason: string): void;
+  /** Puts back what an attempt to bring the tenant up began with. */
+  restorePhase(vmId: string, before: Pick<TenantRecord, "phase" | "failureReason">): void;
   /** Counts the sealed state that is about to be made. */
   markSuspending(vmId: string, request: SuspendRequest): TenantRecord;
   markSuspended(vmId: string): TenantRecord;
@@ -207,6 +209,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   );
   const evicting = database.prepare("UPDATE tenant SET state = 'evicting' WHERE vm_id = ?");
   const failed = database.prepare("UPDATE tenant SET state = 'failed', failure_reason = ? WHERE vm_id = ?");
+  const phase = database.prepare("UPDATE tenant SET state = ?, failure_reason = ? WHERE vm_id = ?");
   const suspending = database.prepare(
     `UPDATE tenant SET state = 'suspending', seal_counter = seal_counter + 1, sleep_request_id = ?, sleep_cause = ?,
        wake_time_ms = ?
@@ -274,6 +277,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     markRunning: (vmId, readyTimeMs, runTimeMs) => void running.run(readyTimeMs, runTimeMs, vmId),
     markEvicting: (vmId) => void evicting.run(vmId),
     markFailed: (vmId, reason) => void failed.run(reason, vmId),
+    restorePhase: (vmId, before) => void phase.run(before.phase, before.failureReason, vmId),
     markSuspending: (vmId, { requestId, cause, wakeTimeMs }) =>
       updated(suspending.get(requestId, cause, wakeTimeMs ?? null, vmId)),
     countSeal: (vmId) => updated(count.get(vmId)),

@@ -1,0 +1,109 @@
+/** Takes one control of a repair away, in a copy of the sources, and shows the test that goes red. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Alteration, runAltered } from "../posture/testing/altered-copy.ts";
+
+const repair = "../repair/repair.test.ts";
+
+/** What is taken away, from where, the beginning of the name of the test that notices, and the file of that test. */
+const controls: readonly (readonly [what: string, alteration: Alteration, name: string, tests?: string])[] = [
+  [
+    "the network before the guest",
+    {
+      file: "../repair/repair.ts",
+      find: 'if (hasFailed(found, "net.attached")) await attempt("reattach-network", () => restoreNetwork(life, tenant));',
+      replace: "",
+    },
+    "a tenant without a network, who cannot answer therefore",
+  ],
+  [
+    "the policy of a network that is attached",
+    {
+      file: "../lifecycle/reconcile.ts",
+      find: "if (network !== undefined) await convergeEgress(life, network);\n  life",
+      replace: "life",
+    },
+    "a tenant under another policy",
+  ],
+  [
+    "the boot of a guest that ended",
+    { file: "../repair/repair.ts", find: ' || hasFailed(found, "vm.process")', replace: "" },
+    "a tenant whose VMM, network and route are gone at once",
+  ],
+  [
+    "the restart of a workload",
+    { file: "../repair/repair.ts", find: "  await life.parts.guests.restartWorkload(tenant, signal);\n", replace: "" },
+    "a tenant whose workload ended",
+  ],
+  [
+    "the boot after a restart that did not help",
+    {
+      file: "../repair/repair.ts",
+      find: "restartWorkload(life, tenant, evicted)))) await boot();",
+      replace: "restartWorkload(life, tenant, evicted)))) return;",
+    },
+    "a tenant whose workload hangs and cannot be restarted",
+  ],
+  [
+    "the doubt about what the launcher does not say",
+    { file: "../repair/repair.ts", find: 'if (isUnknown(found, "vm.process")) return;', replace: "" },
+    "a guest is not ended because the launcher",
+  ],
+  [
+    "the doubt about what net does not say",
+    {
+      file: "../repair/repair.ts",
+      find: 'if (workload === undefined && isUnknown(found, "net.attached", "net.rules")) return;',
+      replace: "",
+    },
+    "a guest is not ended because the launcher",
+  ],
+  [
+    "the end of a boot that failed",
+    { file: "../lifecycle/wake.ts", find: "    life.journal.endUnrepaired(tenant);\n", replace: "" },
+    "a repair that fails is told",
+  ],
+  [
+    "the stop of a boot that failed",
+    {
+      file: "../lifecycle/wake.ts",
+      find: "await life.parts.vmm.stop(tenant.vmId).catch(",
+      replace: "await Promise.resolve().catch(",
+    },
+    "a repair that fails is told",
+  ],
+  [
+    "the way out of FAILED",
+    { file: "../repair/repair.ts", find: "if (passes(after)) heal(life, tenant);", replace: "" },
+    "a FAILED tenant of which nothing is missing",
+  ],
+  [
+    "the reason of FAILED, which goes with it",
+    { file: "../store/tenants.ts", find: "failure_reason = '', ready_time_ms", replace: "ready_time_ms" },
+    "a FAILED tenant that cannot be repaired keeps its reason",
+  ],
+  [
+    "the end of an operation that nobody goes on with",
+    { file: "../repair/repair.ts", find: "await settleSleep(life, operation);", replace: "{}" },
+    "an operation that nobody goes on with",
+  ],
+  [
+    "the turn that is the hold",
+    {
+      file: "../repair/repair.ts",
+      find: "return await life.turns.take(vmId, async (evicted) => {",
+      replace:
+        "return await (async (work: (signal: AbortSignal) => Promise<RepairReport>) => await work(new AbortController().signal))(async (evicted) => {",
+    },
+    "an eviction ends a repair",
+  ],
+];
+
+for (const [what, alteration, name, tests = repair] of controls) {
+  test(`${what} is missed when it is gone`, async () => {
+    const intact = await runAltered([], tests, name);
+    assert.deepEqual([intact.passed, intact.count], [true, 1], intact.output);
+    const run = await runAltered([alteration], tests, name);
+    assert.deepEqual([run.passed, run.count], [false, 1], "not noticed");
+  });
+}

@@ -171,6 +171,24 @@ export const configSchema = commonConfigSchema.extend({
     .min(1000)
     .default(240_000)
     .describe("a whole spawn, waiting in the queue included, beside what the image itself asks for"),
+  watchdogIntervalMs: z
+    .number()
+    .int()
+    .min(100)
+    .default(5_000)
+    .describe("how often a tenant is looked at, about: looks are spread"),
+  repairBackoffMs: z
+    .number()
+    .int()
+    .min(100)
+    .default(5_000)
+    .describe("between the first repair of a tenant and the second; twice as long before the third"),
+  failedRetryMs: z
+    .number()
+    .int()
+    .min(100)
+    .default(60_000)
+    .describe("between two attempts to bring a FAILED tenant back"),
   reconcileIntervalMs: z.number().int().min(100).default(10_000).describe("how often actual and desired are compared"),
 });
 

@@ -81,6 +81,7 @@ export function createTenantEvents(
       publish("evicted", tenant);
     },
     tenantFailed: (tenant, reason) => {
+      vmMetrics.tenantsFailed.add(1, { reason });
       logger.error({ ...facts(tenant), reason }, "tenant failed");
       publish("failed", tenant, { reason });
     },

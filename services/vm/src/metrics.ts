@@ -64,6 +64,13 @@ export const vmMetrics = defineMetrics({
     description: "Wakes of tenants for requests, by how they ended",
     attributes: { outcome: ["woken", "refused-by-host-budget", "refused-by-tenant-budget", "failed"] },
   },
+  tenantsFailed: {
+    name: "lobsterd.vm.tenants_failed",
+    kind: "counter",
+    unit: "{tenant}",
+    description: "Tenants that were given up, by reason",
+    attributes: { reason: { boundedBy: "vm's own reasons, and the names of a repair's checks" } },
+  },
   repairs: {
     name: "lobsterd.vm.repairs",
     kind: "counter",

@@ -49,6 +49,7 @@ import { createTenantOperations, type TenantOperations } from "./lifecycle/opera
 import { openSleepFiles, requireTmpfs } from "./lifecycle/sleep-files.ts";
 import { openPosture } from "./posture/open-posture.ts";
 import type { HostPosture } from "./posture/posture.ts";
+import { createWatchdog } from "./repair/watchdog.ts";
 import { createRoutes } from "./routes.ts";
 import { openSchedules } from "./schedules/open-schedules.ts";
 import { migrations } from "./store/schema.ts";
@@ -158,6 +159,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     ...{ tenants, wakes, sink, record, logger, concurrentWakes: config.concurrentWakes },
     ...{ now: Date.now, steadyNow: () => performance.now() },
   });
+  const watchdog = createWatchdog(life, { ...config, spreadMs: config.watchdogIntervalMs / 2 });
   const requests = openRequestLog(database);
   const context: VmContext = {
     config,
@@ -184,6 +186,8 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     logger,
   });
   every(config.reconcileIntervalMs, "reconcile", () => operations.reconcile(), { signal: scope.signal, logger });
+  // With the time over which its looks are spread that is one look an interval.
+  every(config.watchdogIntervalMs / 2, "watchdog", () => watchdog.sweep(), { signal: scope.signal, logger });
   every(config.postureIntervalMs, "posture", async () => void (await posture.check()), {
     signal: scope.signal,
     logger,

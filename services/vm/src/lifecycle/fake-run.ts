@@ -130,6 +130,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
     bootQueue,
     told,
     posture,
+    life,
     backups: createBackupOperations(life, operations.spawn),
     backupParts: backups,
     wakes,

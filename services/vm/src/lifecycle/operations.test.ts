@@ -368,18 +368,6 @@ test("a stray that cannot be removed holds up no other repair, and comes again",
   assert.deepEqual(await host.inventory(), own);
 });
 
-test("a tenant whose microVM is gone is FAILED with a reason, and can be evicted", async () => {
-  const host = createFakeHost();
-  const { operations, tenants } = startRun(host, memory());
-  const { vmId } = await operations.spawn(wish("demo"));
-  await host.parts.vmm.remove(vmId);
-  await operations.reconcile();
-  assert.equal(tenants.find("demo")?.phase, "failed");
-  assert.equal(tenants.find("demo")?.failureReason, "VMM_EXITED");
-  await operations.evict(randomUUID(), "demo");
-  assert.deepEqual(await host.inventory(), []);
-});
-
 test("slots are unique under 200 mixed spawns and evictions", async () => {
   const host = createFakeHost();
   const { operations, tenants, clock } = startRun(host, memory());

@@ -61,19 +61,12 @@ function settledTenants(life: Lifecycle, wanted: TenantPhase = "running"): reado
   return life.tenants.all().filter(({ phase, vmId }) => phase === wanted && life.journal.find(vmId) === undefined);
 }
 
+/** A tenant whose microVM ended is the watchdog's. */
 async function reconcileMicroVms(life: Lifecycle): Promise<void> {
-  const expected = settledTenants(life);
   const actual = await life.parts.vmm.list();
   for (const { vmId } of actual.filter((vm) => !isKnown(life, vm.vmId))) {
     life.logger.warn({ vmId }, "removing a microVM that belongs to no tenant");
     await attempt(life, "remove-stray-microvm", vmId, () => life.parts.vmm.remove(vmId));
-  }
-  const alive = new Set(actual.filter(({ state }) => state === "running").map(({ vmId }) => vmId));
-  for (const tenant of expected.filter(({ vmId }) => !alive.has(vmId))) {
-    // It may have been evicted while the host was listed.
-    if (life.tenants.findByVm(tenant.vmId)?.phase !== "running") continue;
-    life.tenants.markFailed(tenant.vmId, "VMM_EXITED");
-    life.events.tenantFailed(tenant, "VMM_EXITED");
   }
 }
 

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { type Alteration, runAltered } from "../posture/testing/altered-copy.ts";
 
 const repair = "../repair/repair.test.ts";
+const watchdog = "../repair/watchdog.test.ts";
 
 /** What is taken away, from where, the beginning of the name of the test that notices, and the file of that test. */
 const controls: readonly (readonly [what: string, alteration: Alteration, name: string, tests?: string])[] = [
@@ -96,6 +97,88 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
         "return await (async (work: (signal: AbortSignal) => Promise<RepairReport>) => await work(new AbortController().signal))(async (evicted) => {",
     },
     "an eviction ends a repair",
+  ],
+  [
+    "the back-off",
+    { file: "../repair/pace.ts", find: "nowMs + repairBackoffMs * 2 ** attempts", replace: "nowMs" },
+    "repairs that fail come ever later",
+    watchdog,
+  ],
+  [
+    "the end of trying",
+    {
+      file: "../repair/watchdog.ts",
+      find: "!isGuestWell(report) && pace.attempts >= maxAttempts) giveUp",
+      replace: "false) giveUp",
+    },
+    "repairs that fail come ever later",
+    watchdog,
+  ],
+  [
+    "another try for a FAILED tenant",
+    {
+      file: "../repair/watchdog.ts",
+      find: '(tenant.phase !== "running" && tenant.phase !== "failed")',
+      replace: '(tenant.phase !== "running")',
+    },
+    "repairs that fail come ever later",
+    watchdog,
+  ],
+  [
+    "the slow pace of these",
+    { file: "../repair/pace.ts", find: "notBeforeMs: nowMs + failedRetryMs", replace: "notBeforeMs: nowMs" },
+    "repairs that fail come ever later",
+    watchdog,
+  ],
+  [
+    "the count of repairs that do not last",
+    {
+      file: "../repair/watchdog.ts",
+      find: "if (paceOf(vmId).attempts >= maxAttempts) return giveUp(tenant, fault);",
+      replace: "",
+    },
+    "a guest that is booted again and again",
+    watchdog,
+  ],
+  [
+    "the rest after a steady time",
+    { file: "../repair/watchdog.ts", find: "if (isSteady(paceOf(vmId), life.now())) paces.delete(vmId);", replace: "" },
+    "a guest that is booted again and again",
+    watchdog,
+  ],
+  [
+    "the second look in the turn",
+    { file: "../repair/watchdog.ts", find: "if (report?.steps.length === 0) return;", replace: "" },
+    "a look that was wrong",
+    watchdog,
+  ],
+  [
+    "the look at the tenant in the turn",
+    {
+      file: "../repair/watchdog.ts",
+      find: "if (!isWatched(tenant)) return;",
+      replace: "if (tenant === undefined) return;",
+    },
+    "a tenant that falls asleep while it is looked at",
+    watchdog,
+  ],
+  [
+    "the limit of a workload that starts",
+    { file: "../repair/watchdog.ts", find: "return life.now() - sinceMs > limitMs;", replace: "return false;" },
+    "a workload that starts has its time",
+    watchdog,
+  ],
+  [
+    "the bound of looks at once",
+    { file: "../repair/watchdog.ts", find: "const concurrentLooks = 8;", replace: "const concurrentLooks = 64;" },
+    "at most eight are asked at once",
+    watchdog,
+  ],
+  [
+    "the bound of repairs at once",
+    { file: "../repair/watchdog.ts", find: "const concurrentRepairs = 8;", replace: "const concurrentRepairs = 64;" },
+    "at most eight are repaired at once",
+    watchdog,
   ],
 ];
 

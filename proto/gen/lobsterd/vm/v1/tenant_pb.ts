@@ -1552,7 +1552,7 @@ export const TenantState = {
   RESUMING: 6,
 
   /**
-   * Its microVM ended without being asked to.
+   * It is not well, and three repairs did not help. It is tried again, slowly.
    *
    * @generated from enum value: TENANT_STATE_FAILED = 7;
    */

@@ -32,12 +32,13 @@ import { spawn } from "./commands/spawn.ts";
 import { suspend } from "./commands/suspend.ts";
 import { token } from "./commands/token.ts";
 import { top } from "./commands/top.ts";
+import { update } from "./commands/update.ts";
 import { watch } from "./commands/watch.ts";
 
 /** Every command, in the order of the help. */
 export const commands: readonly Command[] = [
   ...[spawn, ls, get, evict, suspend, resume, repair, hold, release],
-  ...[exec, logs, watch, top, egress, token],
+  ...[exec, logs, watch, top, egress, update, token],
   ...[backupCreate, backupLs, backupRm, backupExport, backupImport, restore],
   ...[secretPut, secretLs, secretRm, secretBind],
   ...[hostGet, hostCheck, routes],

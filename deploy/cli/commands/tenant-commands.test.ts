@@ -204,3 +204,19 @@ test("repair shows what was found, done and found again, and its status is wheth
   );
   assert.equal((await runCommand(["repair", "none"], { stack })).status, 3);
 });
+
+test("update sends what is given and nothing else, and says what waits for the next boot", async () => {
+  const stack = withTenants("mia");
+  const labels = () => stack.tenants.get("mia")?.labels;
+  const first = await runCommand(["update", "mia", "--label", "a=b", "--sent-kbits", "640"], { stack });
+  assert.deepEqual([first.status, first.stderr, labels()], [0, "", { a: "b" }]);
+  assert.equal(stack.tenants.get("mia")?.networkLimits?.sentKbits, 640);
+  const second = await runCommand(["update", "mia", "--memory", "512", "--egress", "none"], { stack });
+  assert.match(second.stdout, /^pending: resources$/m);
+  assert.deepEqual([labels(), stack.tenants.get("mia")?.egress?.mode], [{ a: "b" }, EgressMode.NONE]);
+  assert.equal(stack.tenants.get("mia")?.networkLimits?.sentKbits, 640);
+  await runCommand(["update", "mia", "--no-labels"], { stack });
+  assert.deepEqual(labels(), {});
+  assert.equal((await runCommand(["update", "mia"], { stack })).status, 2, "nothing to change");
+  assert.equal((await runCommand(["update", "mia", "--no-labels", "--label", "a=b"], { stack })).status, 2);
+});

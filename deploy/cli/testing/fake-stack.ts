@@ -28,6 +28,7 @@ import {
   type ListBackupsRequest,
   type RestoreBackupRequest,
   type Tenant,
+  TenantResourcesSchema,
   TenantSchema,
   TenantService,
   TenantState,
@@ -170,6 +171,18 @@ function vmRoutes(state: State) {
       const tenant = find(name);
       if (egress !== undefined) tenant.egress = egress;
       return { tenant };
+    },
+    updateTenant({ name, egress, networkLimits, labels, resources }) {
+      const tenant = find(name);
+      if (egress !== undefined) tenant.egress = egress;
+      if (networkLimits !== undefined) tenant.networkLimits = networkLimits;
+      if (labels !== undefined) tenant.labels = labels.labels;
+      if (resources === undefined) return { tenant };
+      tenant.nextResources = create(TenantResourcesSchema, {
+        vcpuCount: resources.vcpuCount ?? 1,
+        memoryMib: resources.memoryMib ?? 256,
+      });
+      return { tenant, pendingFields: ["resources"] };
     },
     evictTenant({ name }) {
       find(name);
@@ -319,7 +332,7 @@ function netRoutes() {
       };
     },
     ...{ attachNetwork: unimplemented, detachNetwork: unimplemented, getNetwork: unimplemented },
-    repairNetwork: unimplemented,
+    ...{ repairNetwork: unimplemented, updateNetworkLimits: unimplemented },
     ...{ listNetworks: unimplemented, updateNetworkEgress: unimplemented, getNetworkCapacity: unimplemented },
   });
 }

@@ -8,6 +8,7 @@ export const networkAccess = allow(NetworkService, {
   getNetwork: ["service:vm", "role:operator", "role:viewer"],
   listNetworks: ["service:vm", "role:operator", "role:viewer"],
   updateNetworkEgress: ["service:vm"],
+  updateNetworkLimits: ["service:vm"],
   repairNetwork: ["service:vm"],
   getNetworkCapacity: ["service:vm", "role:operator", "role:viewer"],
   getNetworkUsage: ["service:vm", "role:operator", "role:viewer"],

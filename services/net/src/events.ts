@@ -9,6 +9,7 @@ import type { NetworkRecord } from "./networks/network-store.ts";
 export interface NetEvents {
   networkAttached(network: NetworkRecord): void;
   egressUpdated(network: NetworkRecord): void;
+  limitsUpdated(network: NetworkRecord): void;
   networkDetached(network: { readonly vmId: string; readonly slot: number }): void;
   /** The host was not as recorded, and was repaired. Also a metric, and a record of the audit log: somebody changed a boundary. */
   driftRepaired(drift: Drift): void;
@@ -31,6 +32,10 @@ export function createNetEvents({ bus, audit, logger }: NetEventSinks): NetEvent
     egressUpdated({ vmId, slot, egress }) {
       logger.info({ vmId, slot, mode: egress.mode }, "egress updated");
       publish("egress-updated", { vmId, slot, mode: egress.mode });
+    },
+    limitsUpdated({ vmId, slot, limits }) {
+      logger.info({ vmId, slot, ...limits }, "limits updated");
+      publish("limits-updated", { vmId, slot, ...limits });
     },
     networkDetached({ vmId, slot }) {
       logger.info({ vmId, slot }, "network detached");

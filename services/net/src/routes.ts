@@ -14,6 +14,7 @@ import { getNetworkUsage } from "./rpc/get-network-usage.ts";
 import { listNetworks } from "./rpc/list-networks.ts";
 import { repairNetwork } from "./rpc/repair-network.ts";
 import { updateNetworkEgress } from "./rpc/update-network-egress.ts";
+import { updateNetworkLimits } from "./rpc/update-network-limits.ts";
 import type { SlotPool } from "./slots/slot-pool.ts";
 import type { UsageReader } from "./usage/usage.ts";
 
@@ -41,6 +42,7 @@ export function networkRoutes(context: NetContext): Routes {
     getNetwork: getNetwork(context),
     listNetworks: listNetworks(context),
     updateNetworkEgress: updateNetworkEgress(context),
+    updateNetworkLimits: updateNetworkLimits(context),
     repairNetwork: repairNetwork(context),
     getNetworkUsage: getNetworkUsage(context),
     getNetworkCapacity: getNetworkCapacity(context),

@@ -13,6 +13,7 @@ export const access: readonly AccessRule[] = [
     listTenants: read,
     watchTenants: read,
     updateTenantEgress: write,
+    updateTenant: write,
     evictTenant: write,
     suspendTenant: write,
     resumeTenant: write,

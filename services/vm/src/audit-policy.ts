@@ -44,6 +44,7 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
     methods: {
       SpawnTenant: { kind: "widening", describe: named },
       UpdateTenantEgress: { kind: "widening", describe: named },
+      UpdateTenant: { kind: "widening", describe: named },
       ExecTenant: { kind: "widening", describe: started },
       StreamTenantLogs: { kind: "widening", describe: named },
       RepairTenant: { kind: "widening", describe: named },

@@ -55,5 +55,6 @@ export const fail = defineErrors("vm.lobsterd", {
   HOLD_TOO_LONG: Code.ResourceExhausted,
   HOLD_NOT_FOUND: Code.NotFound,
   EGRESS_UPDATE_INCOMPLETE: Code.Unavailable,
+  LIMITS_UPDATE_INCOMPLETE: Code.Unavailable,
   EVICTION_INCOMPLETE: Code.Unavailable,
 });

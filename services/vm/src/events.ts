@@ -13,6 +13,8 @@ export interface TenantEvents {
   tenantSpawned(tenant: TenantRecord): void;
   tenantSpawnFailed(tenant: TenantRecord, error: unknown): void;
   tenantEgressUpdated(tenant: TenantRecord): void;
+  /** `fields`: names of what was changed. */
+  tenantUpdated(tenant: TenantRecord, fields: readonly string[]): void;
   tenantEvicted(tenant: TenantRecord): void;
   tenantFailed(tenant: TenantRecord, reason: string): void;
   tenantSuspended(tenant: TenantRecord): void;
@@ -75,6 +77,10 @@ export function createTenantEvents(
     tenantEgressUpdated: (tenant) => {
       logger.info({ ...facts(tenant), egress: tenant.egress }, "tenant egress updated");
       publish("egress-updated", tenant);
+    },
+    tenantUpdated: (tenant, fields) => {
+      logger.info({ ...facts(tenant), fields }, "tenant updated");
+      publish("updated", tenant, { fields });
     },
     tenantEvicted: (tenant) => {
       logger.info(facts(tenant), "tenant evicted");

@@ -20,6 +20,7 @@ import { resumeTenant } from "./rpc/resume-tenant.ts";
 import { spawnTenant } from "./rpc/spawn-tenant.ts";
 import { streamTenantLogs } from "./rpc/stream-tenant-logs.ts";
 import { suspendTenant } from "./rpc/suspend-tenant.ts";
+import { updateTenant } from "./rpc/update-tenant.ts";
 import { updateTenantEgress } from "./rpc/update-tenant-egress.ts";
 import { wakeTenant } from "./rpc/wake-tenant.ts";
 import { watchTenants } from "./rpc/watch-tenants.ts";
@@ -34,6 +35,7 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       listTenants: listTenants(context),
       watchTenants: watchTenants(context),
       updateTenantEgress: updateTenantEgress(context),
+      updateTenant: updateTenant(context),
       evictTenant: evictTenant(context),
       suspendTenant: suspendTenant(context),
       resumeTenant: resumeTenant(context),

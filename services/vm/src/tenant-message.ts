@@ -35,6 +35,9 @@ export function toTenantMessage(
     createTime: timestampFromMs(tenant.createTimeMs),
     ...(tenant.readyTimeMs === undefined ? {} : { readyTime: timestampFromMs(tenant.readyTimeMs) }),
     failureReason: tenant.failureReason,
+    ...(tenant.nextResources && {
+      nextResources: { ...tenant.nextResources, diskMib: tenant.resources.diskMib },
+    }),
     slot: tenant.slot,
     egress: toEgressMessage(tenant.egress),
     networkLimits: tenant.networkLimits,

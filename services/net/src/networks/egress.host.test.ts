@@ -80,6 +80,19 @@ for (const kernelAccess of ["netlink", "processes"] as const) {
       assert.equal(await reach(80), "echo");
     });
 
+    test("limits that change are in the kernel at once, and a comparison finds nothing to repair", async () => {
+      const limits = { sentKbits: 640, receivedKbits: 1280, sentPackets: 50, receivedPackets: 60 };
+      await stack.networks.updateLimits(vmId, limits);
+      assert.deepEqual(await stack.reconcile(0), []);
+      assert.match(await ground.host.run(["tc", "qdisc", "show", "dev", "lob-0"]), /rate 1280Kbit/);
+      assert.match(
+        await ground.host.run(["nft", "list", "set", "inet", "lobsterd", "sending"]),
+        /"lob-0" limit rate 50\/second/,
+      );
+      await stack.networks.updateLimits(vmId, usual.limits);
+      assert.deepEqual(await stack.reconcile(0), []);
+    });
+
     test("one tenant's policy is not another's", async () => {
       const neighbour = await plugGuest(ground, 1);
       assert.equal(await neighbour.actor.connect(world.internet, 80, 700), "timeout");

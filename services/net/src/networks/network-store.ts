@@ -90,6 +90,7 @@ export interface NetworkStore {
   /** Throws if the microVM or the slot has a record. */
   record(network: NetworkRecord): void;
   setEgress(vmId: string, egress: Egress): void;
+  setLimits(vmId: string, limits: Limits): void;
   /** Takes back a record of which nothing came into effect. */
   forget(vmId: string): void;
   /** Ends a network at `nowMs`: its slot counts as used until `clearRetired`, and as freed from then on. */
@@ -112,6 +113,7 @@ export function openNetworkStore(database: DatabaseSync): NetworkStore {
     "INSERT INTO network (vm_id, slot, attach_time_ms, egress, limits) VALUES (?, ?, ?, ?, ?)",
   );
   const setEgress = database.prepare("UPDATE network SET egress = ? WHERE vm_id = ?");
+  const setLimits = database.prepare("UPDATE network SET limits = ? WHERE vm_id = ?");
   const remove = database.prepare("DELETE FROM network WHERE vm_id = ?");
   const addRetired = database.prepare(
     "INSERT OR REPLACE INTO retired_slot SELECT slot, vm_id FROM network WHERE vm_id = ?",
@@ -134,6 +136,7 @@ export function openNetworkStore(database: DatabaseSync): NetworkStore {
     record: ({ vmId, slot, attachTimeMs, egress, limits }) =>
       void insert.run(vmId, slot, attachTimeMs, JSON.stringify(egress), JSON.stringify(limits)),
     setEgress: (vmId, egress) => void setEgress.run(JSON.stringify(egress), vmId),
+    setLimits: (vmId, limits) => void setLimits.run(JSON.stringify(limits), vmId),
     forget: (vmId) => void remove.run(vmId),
     retire: (vmId, nowMs) =>
       transaction(database, () => {

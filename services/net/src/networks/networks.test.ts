@@ -54,6 +54,7 @@ function open() {
       networkAttached: () => undefined,
       networkDetached: () => undefined,
       egressUpdated: () => undefined,
+      limitsUpdated: () => undefined,
       driftRepaired: () => undefined,
     },
     conntrack: () => ({ max: 262_144 }),

@@ -29,6 +29,8 @@ export interface Networks {
   attach(wish: NetworkWish): Promise<NetworkRecord>;
   /** Resolves when nothing that `egress` forbids passes any more. Throws NETWORK_NOT_FOUND, EGRESS_RANGE_DENIED. */
   updateEgress(vmId: string, egress: Egress): Promise<NetworkRecord>;
+  /** Resolves when these limits are in force. Throws NETWORK_NOT_FOUND. */
+  updateLimits(vmId: string, limits: Limits): Promise<NetworkRecord>;
   /** Resolves when nothing of the network passes any more; the slot is made anew in the background. */
   detach(vmId: string): Promise<void>;
 }
@@ -95,6 +97,17 @@ export function createNetworks(options: NetworksOptions): Networks {
     return network;
   }
 
+  async function updateLimits(vmId: string, slot: number, limits: Limits): Promise<NetworkRecord> {
+    const known = networkOn(slot, vmId);
+    if (known === undefined) throw networkNotFound(vmId);
+    const network = { ...known, limits };
+    store.setLimits(vmId, limits);
+    await inSpan("shape", { slot }, () => shaper.shape(slot, limits));
+    await inSpan("firewall admit", { slot }, () => firewall.admit(network));
+    events.limitsUpdated(network);
+    return network;
+  }
+
   async function remove({ vmId, slot }: { vmId: string; slot: number }): Promise<void> {
     store.retire(vmId, now());
     try {
@@ -138,6 +151,11 @@ export function createNetworks(options: NetworksOptions): Networks {
       const slot = store.find(vmId)?.slot;
       if (slot === undefined) throw networkNotFound(vmId);
       return await operations.run(slot, () => updateEgress(vmId, slot, egress));
+    },
+    async updateLimits(vmId, wanted) {
+      const slot = store.find(vmId)?.slot;
+      if (slot === undefined) throw networkNotFound(vmId);
+      return await operations.run(slot, () => updateLimits(vmId, slot, wanted));
     },
     async detach(vmId) {
       const slot = (store.find(vmId) ?? store.retired().find((retired) => retired.vmId === vmId))?.slot;

@@ -87,6 +87,7 @@ function open() {
     events: {
       networkAttached: () => undefined,
       egressUpdated: () => undefined,
+      limitsUpdated: () => undefined,
       networkDetached: () => undefined,
       driftRepaired: () => undefined,
     },
@@ -238,6 +239,26 @@ describe("NetworkService", () => {
       assert.equal(code, Code.InvalidArgument, JSON.stringify(invalid));
     }
     assert.deepEqual([store.all(), trail], [[], []]);
+  });
+
+  test("limits that change are shaped and admitted anew, 0 is the default, and a late repetition brings nothing back", async () => {
+    const { vm, trail } = open();
+    await vm.attachNetwork({ requestId: requestId(), vmId: a, slot: 3 });
+    trail.length = 0;
+    const first = { requestId: requestId(), vmId: a, limits: { sentKbits: 640, receivedPackets: 50 } };
+    const { network } = await vm.updateNetworkLimits(first);
+    const { sentKbits, receivedKbits, sentPackets, receivedPackets } = network?.limits ?? {};
+    const { limits: usually } = usual;
+    assert.deepEqual(
+      { sentKbits, receivedKbits, sentPackets, receivedPackets },
+      { ...usually, sentKbits: 640, receivedPackets: 50 },
+    );
+    assert.deepEqual(trail, ["shape 3 640", "admit 3 internet"]);
+    await vm.updateNetworkLimits({ requestId: requestId(), vmId: a, limits: {} });
+    await vm.updateNetworkLimits(first);
+    assert.deepEqual((await vm.getNetwork({ vmId: a })).network?.limits?.sentKbits, usually.sentKbits);
+    const unknown = vm.updateNetworkLimits({ requestId: requestId(), vmId: b, limits: {} });
+    assert.deepEqual(await failure(unknown), [Code.NotFound, "NETWORK_NOT_FOUND"]);
   });
 
   test("an address stays in quarantine for others, to the millisecond", async () => {

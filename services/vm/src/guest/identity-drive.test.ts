@@ -31,6 +31,8 @@ const tenant: TenantRecord = {
   runTimeMs: 0,
   wakeTimeMs: undefined,
   servedThroughMs: 0,
+  nextResources: undefined,
+  areLimitsPending: false,
 };
 
 const identity = (certificatePem: string) =>

@@ -28,6 +28,8 @@ const tenant = (name: string, phase: TenantRecord["phase"] = "running"): TenantR
     runTimeMs: 0,
     wakeTimeMs: undefined,
     servedThroughMs: 0,
+    nextResources: undefined,
+    areLimitsPending: false,
   },
   networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
   extraHostNames: [],

@@ -120,7 +120,8 @@ function isSettled({ phase }: TenantRecord): boolean {
   return phase === "running" || phase === "failed" || phase === "suspended";
 }
 
-function requireSettled(tenant: TenantRecord | undefined, name: string): TenantRecord {
+/** Throws TENANT_NOT_FOUND, or TENANT_BUSY while something is done to it. */
+export function requireSettled(tenant: TenantRecord | undefined, name: string): TenantRecord {
   const metadata = { tenant: name };
   if (tenant === undefined) throw fail("TENANT_NOT_FOUND", `there is no tenant ${name}`, { metadata });
   if (isSettled(tenant)) return tenant;

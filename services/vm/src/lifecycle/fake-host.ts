@@ -56,6 +56,7 @@ export type Failure =
   | "attachNetwork"
   | "detachNetwork"
   | "updateNetworkEgress"
+  | "updateNetworkLimits"
   | "publishRoute"
   | "sleepRoute"
   | "withdrawRoute"
@@ -212,6 +213,13 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       getNetworkUsage: ({ vmId }) => {
         attempt("getNetworkUsage");
         return create(GetNetworkUsageResponseSchema, usage.get(vmId));
+      },
+      updateNetworkLimits: ({ vmId, limits }) => {
+        const network = networks.get(vmId);
+        if (network === undefined) throw toConnectError(missing("NETWORK_NOT_FOUND", "no network"));
+        networks.set(vmId, { ...network, limits });
+        attempt("updateNetworkLimits");
+        return {};
       },
       getNetwork: ({ vmId }) => {
         attempt("getNetwork");

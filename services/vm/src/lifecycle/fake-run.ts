@@ -146,6 +146,7 @@ function listen(told: string[], audited: AuditEntry[]) {
     tenantSpawned: ({ name }) => void told.push(`event spawned ${name}`),
     tenantSpawnFailed: ({ name }, error) => void told.push(`event spawn-failed ${name} ${reasonOf(error) ?? ""}`),
     tenantEgressUpdated: ({ name }) => void told.push(`event egress-updated ${name}`),
+    tenantUpdated: ({ name }, fields) => void told.push(`event updated ${name} ${fields.join()}`),
     tenantEvicted: ({ name }) => void told.push(`event evicted ${name}`),
     tenantSuspended: ({ name, sleepCause }) => void told.push(`event suspended ${name}${by(sleepCause)}`),
     tenantSuspendFailed: ({ name }, error) => void told.push(`event suspend-failed ${name} ${reasonOf(error) ?? ""}`),

@@ -110,6 +110,8 @@ export interface Journal {
   finishSpawn(tenant: TenantRecord): TenantRecord;
   /** `also` runs in the same transaction. */
   finishRemoval(tenant: TenantRecord, also: () => void): void;
+  /** Records what `choose` returns, in the transaction that it decides in; what it throws changes nothing. */
+  recordUpdate(choose: () => TenantRecord): void;
   /** With when it is to be woken again, if it is. */
   beginSuspend(tenant: TenantRecord, request: SuspendRequest): TenantRecord;
   /** Rule 6: from here on the tenant is this file. `also` runs in the same transaction. */
@@ -232,6 +234,7 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
         tenants.remove(tenant.vmId);
         slots.release(tenant.slot, now());
       }),
+    recordUpdate: (choose) => transaction(database, () => tenants.recordUpdate(choose())),
     beginSuspend: (tenant, request) =>
       transaction(database, () => {
         begin.run(tenant.vmId, "suspend", now());

@@ -11,6 +11,7 @@ import { reconcile } from "./reconcile.ts";
 import { resumeTenant } from "./resume.ts";
 import { type DiskFill, spawnTenant } from "./spawn.ts";
 import { type SuspendReason, suspendTenant } from "./suspend.ts";
+import { type TenantUpdate, updateTenant } from "./update.ts";
 
 /** What can be done to tenants. Each operation runs to its end whether or not its caller waits. */
 export interface TenantOperations {
@@ -18,6 +19,8 @@ export interface TenantOperations {
   spawn(wish: SpawnWish, fill?: DiskFill): Promise<TenantRecord>;
   /** Changes what a tenant may reach; see `egress.ts`. */
   updateEgress(name: string, egress: Egress): Promise<TenantRecord>;
+  /** Changes what is named of a tenant; see `update.ts`. */
+  update(name: string, update: TenantUpdate): Promise<TenantRecord>;
   /**
    * Resolves when nothing is left. Cancels a spawn or an update that is under way. A request that is repeated means the tenant that it first met:
    * if that one is gone by now it resolves, whoever has the name since. Throws TENANT_NOT_FOUND, EVICTION_INCOMPLETE.
@@ -88,6 +91,7 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
   return {
     spawn,
     updateEgress: (name, egress) => updateEgress(life, name, egress),
+    update: (name, update) => updateTenant(life, name, update),
     evict,
     suspend: (requestId, name, by) => suspendTenant(life, requestId, name, by),
     resume: (requestId, name, cause) => resumeTenant(life, requestId, name, cause),

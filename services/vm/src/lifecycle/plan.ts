@@ -28,7 +28,11 @@ type Limits = Pick<Config, "maxVcpuCount" | "maxMemoryMib" | "defaultDiskMib" | 
 const minimumDiskMib = 64;
 
 /** Resources with defaults filled in and bounds checked. Throws UNKNOWN_IMAGE or RESOURCES_OUT_OF_RANGE naming the field. */
-export async function planResources(wish: SpawnWish, images: ImageCatalogue, limits: Limits): Promise<Resources> {
+export async function planResources(
+  wish: Pick<SpawnWish, "image" | "resources">,
+  images: ImageCatalogue,
+  limits: Limits,
+): Promise<Resources> {
   const image = await images.find(wish.image);
   if (image === undefined) {
     throw fail("UNKNOWN_IMAGE", `image ${wish.image} is not installed on this host`, { metadata: { field: "image" } });
@@ -90,6 +94,8 @@ export function planTenant(
     runTimeMs: 0,
     wakeTimeMs: undefined,
     servedThroughMs: 0,
+    nextResources: undefined,
+    areLimitsPending: false,
   };
 }
 

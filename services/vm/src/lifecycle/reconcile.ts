@@ -11,6 +11,7 @@ import type { OpenOperation, OperationKind } from "./journal.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { settleSleep, sweepSleepFiles } from "./settle-sleep.ts";
 import { publishTenantRoute, putRouteToSleep } from "./tenant-route.ts";
+import { convergeLimits } from "./update.ts";
 
 /** Rows of a page, and the most pages read: a peer that lies about its size must not keep the reconciler busy for ever. */
 const pageSize = 500;
@@ -86,6 +87,8 @@ async function reconcileNetworks(life: Lifecycle): Promise<void> {
   for (const tenant of expected.filter(({ vmId }) => !attached.has(vmId)))
     await guarded(life, "reattach-network", tenant.vmId, () => restoreNetwork(life, tenant));
   for (const network of actual) await guarded(life, "update-egress", network.vmId, () => convergeEgress(life, network));
+  for (const { vmId } of expected.filter(({ areLimitsPending }) => areLimitsPending))
+    await guarded(life, "update-limits", vmId, () => convergeLimits(life, vmId));
 }
 
 async function reconcileRoutes(life: Lifecycle): Promise<void> {

@@ -174,7 +174,8 @@ async function bootDisk(
   const { journal, parts, config } = life;
   parts.guests.forget(tenant.vmId);
   await parts.vmm.stop(tenant.vmId);
-  const attached = await journal.step(tenant, "join-network", () => attachNetwork(life, tenant, signal));
+  const sized = life.tenants.takeNextResources(tenant.vmId);
+  const attached = await journal.step(tenant, "join-network", () => attachNetwork(life, sized, signal));
   const identity = await issueIdentity(life, tenant, signal);
   try {
     await journal.step(tenant, "boot-guest", () => bootOnce(life, attached, identity, signal));

@@ -159,4 +159,7 @@ export const migrations: readonly string[] = [
    ALTER TABLE tenant ADD COLUMN wake_time_ms INTEGER;
    ALTER TABLE tenant ADD COLUMN served_through_ms INTEGER NOT NULL DEFAULT 0;
    CREATE INDEX tenant_by_wake_time ON tenant (wake_time_ms) WHERE wake_time_ms IS NOT NULL`,
+  `ALTER TABLE tenant ADD COLUMN limits_pending INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE tenant ADD COLUMN next_vcpu_count INTEGER;
+   ALTER TABLE tenant ADD COLUMN next_memory_mib INTEGER`,
 ];

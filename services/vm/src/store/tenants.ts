@@ -34,11 +34,15 @@ export interface TenantRecord {
   readonly settledGeneration: number;
   readonly image: string;
   readonly resources: Resources;
+  /** What the next boot gives it in their place. The host has promised the larger of both. */
+  readonly nextResources: Pick<Resources, "vcpuCount" | "memoryMib"> | undefined;
   readonly labels: Readonly<Record<string, string>>;
   readonly egress: Egress;
   /** The policy before `egress`, for as long as net is not known to have taken that. */
   readonly replacedEgress: Egress | undefined;
   readonly networkLimits: NetworkLimits;
+  /** Whether net is not known to have taken these limits. */
+  readonly areLimitsPending: boolean;
   /** Names outside the platform's domain that lead to it too, in order. No other tenant has one of them. */
   readonly extraHostNames: readonly string[];
   readonly guestAddress: string;
@@ -82,8 +86,8 @@ export interface TenantStore {
   /** In the order of names, after `afterName`. */
   page(afterName: string, limit: number): readonly TenantRecord[];
   all(): readonly TenantRecord[];
-  /** What each tenant was promised, in no order. */
-  resources(): readonly Resources[];
+  /** What each tenant was promised, in no order, but for the one of `exceptVmId`. */
+  resources(exceptVmId?: string): readonly Resources[];
   count(): number;
   countByState(): readonly { readonly state: string; readonly count: number }[];
   /** Suspended tenants whose time to be resumed has come, the longest due first. */
@@ -96,6 +100,11 @@ export interface TenantStore {
   confirmEgress(vmId: string): TenantRecord | undefined;
   /** Ends a change by putting back what was replaced; nothing, if no change is under way. */
   restoreEgress(vmId: string): void;
+  /** Records labels, limits and next resources as they are in `tenant`. */
+  recordUpdate(tenant: TenantRecord): void;
+  confirmLimits(vmId: string): void;
+  /** The guest is about to be booted: its next resources, if it has any, are its resources from now on. Returns the tenant. */
+  takeNextResources(vmId: string): TenantRecord;
   /** From `runTimeMs` on; nothing is to wake it any more. */
   markRunning(vmId: string, readyTimeMs: number, runTimeMs: number): void;
   markEvicting(vmId: string): void;
@@ -142,6 +151,9 @@ const rowSchema = z.object({
   run_time_ms: z.number(),
   wake_time_ms: z.number().nullable(),
   served_through_ms: z.number(),
+  limits_pending: z.number(),
+  next_vcpu_count: z.number().nullable(),
+  next_memory_mib: z.number().nullable(),
 });
 
 function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
@@ -173,6 +185,11 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
     runTimeMs: columns.run_time_ms,
     wakeTimeMs: columns.wake_time_ms ?? undefined,
     servedThroughMs: columns.served_through_ms,
+    areLimitsPending: columns.limits_pending !== 0,
+    nextResources:
+      columns.next_vcpu_count === null || columns.next_memory_mib === null
+        ? undefined
+        : { vcpuCount: columns.next_vcpu_count, memoryMib: columns.next_memory_mib },
   };
 }
 
@@ -187,7 +204,10 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const due = database.prepare(
     "SELECT * FROM tenant WHERE wake_time_ms <= ? AND state = 'suspended' ORDER BY wake_time_ms",
   );
-  const promised = database.prepare("SELECT vcpu_count, memory_mib, disk_mib FROM tenant");
+  const promised = database.prepare(
+    `SELECT max(vcpu_count, coalesce(next_vcpu_count, 0)) AS vcpu_count, max(memory_mib, coalesce(next_memory_mib, 0)) AS memory_mib, disk_mib
+     FROM tenant WHERE vm_id <> ?`,
+  );
   const counted = database.prepare("SELECT count(*) AS tenants FROM tenant");
   const states = database.prepare("SELECT state, count(*) AS tenants FROM tenant GROUP BY state");
   const add = database.prepare(
@@ -202,6 +222,14 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const confirm = database.prepare("UPDATE tenant SET replaced_egress = NULL WHERE vm_id = ? RETURNING *");
   const restore = database.prepare(
     "UPDATE tenant SET egress = replaced_egress, replaced_egress = NULL WHERE vm_id = ? AND replaced_egress IS NOT NULL",
+  );
+  const update = database.prepare(
+    "UPDATE tenant SET labels = ?, network_limits = ?, limits_pending = ?, next_vcpu_count = ?, next_memory_mib = ? WHERE vm_id = ?",
+  );
+  const limitsTaken = database.prepare("UPDATE tenant SET limits_pending = 0 WHERE vm_id = ?");
+  const takeNext = database.prepare(
+    `UPDATE tenant SET vcpu_count = coalesce(next_vcpu_count, vcpu_count), memory_mib = coalesce(next_memory_mib, memory_mib),
+       next_vcpu_count = NULL, next_memory_mib = NULL WHERE vm_id = ? RETURNING *`,
   );
   const running = database.prepare(
     `UPDATE tenant SET state = 'running', failure_reason = '', ready_time_ms = ?, run_time_ms = ?, wake_time_ms = NULL,
@@ -235,8 +263,8 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     findByExtraHostName: (hostName) => one(byHostName.get(hostName)),
     page: (afterName, limit) => after.all(afterName, limit).map(toRecord),
     all: () => every.all().map(toRecord),
-    resources: () =>
-      promised.all().map((row) => ({
+    resources: (exceptVmId = "") =>
+      promised.all(exceptVmId).map((row) => ({
         vcpuCount: Number(row["vcpu_count"]),
         memoryMib: Number(row["memory_mib"]),
         diskMib: Number(row["disk_mib"]),
@@ -274,6 +302,17 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     },
     confirmEgress: (vmId) => one(confirm.get(vmId)),
     restoreEgress: (vmId) => void restore.run(vmId),
+    recordUpdate: ({ vmId, labels, networkLimits, areLimitsPending, nextResources }) =>
+      void update.run(
+        JSON.stringify(labels),
+        JSON.stringify(networkLimits),
+        areLimitsPending ? 1 : 0,
+        nextResources?.vcpuCount ?? null,
+        nextResources?.memoryMib ?? null,
+        vmId,
+      ),
+    confirmLimits: (vmId) => void limitsTaken.run(vmId),
+    takeNextResources: (vmId) => updated(takeNext.get(vmId)),
     markRunning: (vmId, readyTimeMs, runTimeMs) => void running.run(readyTimeMs, runTimeMs, vmId),
     markEvicting: (vmId) => void evicting.run(vmId),
     markFailed: (vmId, reason) => void failed.run(reason, vmId),

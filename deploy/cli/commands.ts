@@ -16,7 +16,9 @@ import { exec } from "./commands/exec.ts";
 import { get } from "./commands/get.ts";
 import { hold } from "./commands/hold.ts";
 import { hostCheck } from "./commands/host-check.ts";
+import { hostDrain } from "./commands/host-drain.ts";
 import { hostGet } from "./commands/host-get.ts";
+import { hostUndrain } from "./commands/host-undrain.ts";
 import { logs } from "./commands/logs.ts";
 import { ls } from "./commands/ls.ts";
 import { release } from "./commands/release.ts";
@@ -41,7 +43,7 @@ export const commands: readonly Command[] = [
   ...[exec, logs, watch, top, egress, update, token],
   ...[backupCreate, backupLs, backupRm, backupExport, backupImport, restore],
   ...[secretPut, secretLs, secretRm, secretBind],
-  ...[hostGet, hostCheck, routes],
+  ...[hostGet, hostCheck, hostDrain, hostUndrain, routes],
   ...[auditQuery, auditTail, auditExport, auditCheckpoint, auditVerify],
   completionCommand(() => commands),
 ];

@@ -37,6 +37,22 @@ test("host check fails for a required control that is failed or unknown, and for
   }
 });
 
+test("host drain waits until every tenant is suspended, host get shows it, and host undrain ends it", async () => {
+  const stack = fakeStack();
+  const { status, stdout, stderr } = await runCommand(["host", "drain", "--reason", "new kernel"], { stack });
+  assert.deepEqual([status, stderr, stdout], [0, "", "done: 0 active, 0 suspended; for new kernel\n"]);
+  assert.match((await runCommand(["host", "get"], { stack })).stdout, /^drain +done: 0 active/m);
+  assert.deepEqual((await runCommand(["host", "undrain"], { stack })).status, 0);
+  assert.match((await runCommand(["host", "get"], { stack })).stdout, /^drain +no$/m);
+  const begun = await runCommand(["host", "drain", "--no-wait", "--json"], { stack });
+  assert.partialDeepStrictEqual(JSON.parse(begun.stdout).drain, { activeCount: 2, done: false });
+  const kept = await runCommand(["host", "drain", "--keep-tenants"], { stack });
+  assert.match(kept.stdout, /^its tenants go on: 2 active/);
+  const progress = await runCommand(["host", "drain"], { stack, isTerminal: true });
+  assert.equal(progress.stderr, "under way: 2 active, 0 suspended\nunder way: 1 active, 0 suspended\n");
+  assert.equal((await runCommand(["host", "drain"], { stack: fakeStack("role:viewer") })).status, 5);
+});
+
 test("routes lists names and guests", async () => {
   const { stdout } = await runCommand(["routes"]);
   assert.match(stdout, /^demo +demo\.lobsterd\.localhost +- +10\.0\.0\.1 +2 +-$/m);

@@ -5,6 +5,7 @@ import {
   type HostControl,
 } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import type { Command } from "../command.ts";
+import { drainText } from "../drain-text.ts";
 import { exitStatus } from "../failure.ts";
 import { enumText, show } from "../show.ts";
 import { type Column, renderTable } from "../table.ts";
@@ -37,7 +38,8 @@ export const hostCheck: Command = {
       context,
       CheckHostResponseSchema,
       { ...answer, controls: shown },
-      () => `${renderTable(columns, shown)}\n${conclusion}\n`,
+      () =>
+        `${renderTable(columns, shown)}\n${conclusion}\n${answer.drain ? `drain: ${drainText(answer.drain)}\n` : ""}`,
     );
     return blockers.length === 0 ? exitStatus.ok : exitStatus.failed;
   },

@@ -1,5 +1,6 @@
 import { GetHostResponseSchema, type Host, HostModeSchema } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import type { Command } from "../command.ts";
+import { drainText } from "../drain-text.ts";
 import { exitStatus } from "../failure.ts";
 import { enumText, show } from "../show.ts";
 import { renderFields } from "../table.ts";
@@ -27,6 +28,7 @@ function hostText(host: Host | undefined): string {
     ["why", host.vmmReason],
     ["boundary", host.productionBoundary ? "for hostile tenants" : "for development: not for hostile tenants"],
     ["spawns", posture === undefined ? "not checked yet" : posture.spawnsAdmitted ? "admitted" : "not admitted"],
+    ["drain", drainText(host.drain)],
     ["failed", posture?.failedControlIds.join(" ") ?? ""],
     ["unknown", posture?.unknownControlIds.join(" ") ?? ""],
     ["waived", posture?.waivedControlIds.join(" ") ?? ""],

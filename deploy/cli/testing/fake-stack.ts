@@ -15,7 +15,14 @@ import {
   SecretMetadataSchema,
   SecretService,
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
-import { ControlVerdict, type HostControlSchema, HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
+import {
+  ControlVerdict,
+  DrainedTenants,
+  type HostControlSchema,
+  type HostDrain,
+  HostDrainSchema,
+  HostService,
+} from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import {
   type Backup,
   BackupSchema,
@@ -56,6 +63,8 @@ export interface FakeStack {
   readonly secretValues: Map<string, string>;
   /** Rows of CheckHost. */
   controls: MessageInitShape<typeof HostControlSchema>[];
+  /** Of DrainHost. */
+  drain: HostDrain | undefined;
   /** Lines of StreamTenantLogs. */
   logLines: string[];
   /** What SpawnTenant fails with. */
@@ -74,13 +83,13 @@ type State = Omit<FakeStack, "clients">;
 export function fakeStack(role: "role:operator" | "role:viewer" = "role:operator"): FakeStack {
   const state: State = {
     ...{ tenants: new Map(), backups: new Map(), secrets: new Map(), secretValues: new Map() },
-    ...{ logLines: [], spawnFailure: undefined, execRequests: [], holds: new Set(), recordCount: 3 },
+    ...{ logLines: [], spawnFailure: undefined, drain: undefined, execRequests: [], holds: new Set(), recordCount: 3 },
     controls: [{ controlId: "HOST-01", verdict: ControlVerdict.PASS, required: true, measured: "on" }],
   };
   const routes = [...vmRoutes(state), secretRoutes(state), netRoutes(), proxyRoutes(), auditRoutes(state)];
   const access = [
     everyMethod(TenantService, (name) => (/^(get|list|watch)/.test(name) ? people : operators)),
-    everyMethod(HostService, () => people),
+    everyMethod(HostService, (name) => (/^(get|check)/.test(name) ? people : operators)),
     everyMethod(SecretService, () => operators),
     everyMethod(NetworkService, () => people),
     everyMethod(RouteService, () => people),
@@ -128,6 +137,8 @@ export function fakeTenant(
     ...more,
   });
 }
+
+const hostFacts = { hostId: "host-1", vmm: "qemu 7.2.22", accelerator: "tcg", slotCount: 64, queuedBoots: 2 };
 
 function vmRoutes(state: State) {
   const find = (name: string) => {
@@ -231,9 +242,21 @@ function vmRoutes(state: State) {
     ...backupHandlers(state, find),
   });
   const hostRoutes = defineRoutes(HostService, {
-    getHost: () => ({
-      host: { hostId: "host-1", vmm: "qemu 7.2.22", accelerator: "tcg", slotCount: 64, queuedBoots: 2 },
-    }),
+    // Each look finds one tenant less.
+    getHost() {
+      if (state.drain !== undefined && state.drain.activeCount > 0) state.drain.activeCount -= 1;
+      if (state.drain !== undefined) state.drain.done = state.drain.activeCount === 0;
+      return { host: { ...hostFacts, ...(state.drain && { drain: state.drain }) } };
+    },
+    drainHost({ tenants, reason }) {
+      const done = tenants === DrainedTenants.KEEP;
+      state.drain = create(HostDrainSchema, { tenants, reason, activeCount: 2, done });
+      return { drain: state.drain };
+    },
+    undrainHost() {
+      state.drain = undefined;
+      return {};
+    },
     checkHost: () => ({ controls: state.controls }),
   });
   return [tenantRoutes, hostRoutes];

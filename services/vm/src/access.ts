@@ -31,5 +31,5 @@ export const access: readonly AccessRule[] = [
     exportBackup: write,
     importBackup: write,
   }),
-  allow(HostService, { getHost: read, checkHost: read }),
+  allow(HostService, { getHost: read, checkHost: read, drainHost: write, undrainHost: write }),
 ];

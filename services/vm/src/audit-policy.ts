@@ -56,6 +56,8 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
       ExportBackup: { kind: "widening", describe: namedBackup },
       ImportBackup: { kind: "widening", describe: startedImport },
       DeleteBackup: { kind: "narrowing", describe: namedBackup },
+      DrainHost: { kind: "narrowing", describe: named },
+      UndrainHost: { kind: "widening", describe: named },
       EvictTenant: { kind: "narrowing", describe: named },
     },
   };

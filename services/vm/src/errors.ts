@@ -15,6 +15,7 @@ export const fail = defineErrors("vm.lobsterd", {
   HOST_FULL: Code.ResourceExhausted,
   NO_FREE_SLOT: Code.ResourceExhausted,
   HOST_POSTURE: Code.FailedPrecondition,
+  HOST_DRAINING: Code.FailedPrecondition,
   BOOT_QUEUE_FULL: Code.ResourceExhausted,
   SPAWN_LIMIT_EXCEEDED: Code.DeadlineExceeded,
   SPAWN_CANCELLED: Code.Aborted,

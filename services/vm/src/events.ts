@@ -6,6 +6,7 @@ import type { BackupRecord } from "./backups/backup-store.ts";
 import { vmMetrics } from "./metrics.ts";
 import type { HostMode } from "./posture/posture.ts";
 import { type ControlRow, isUnmet, type PostureReport } from "./posture/report.ts";
+import type { DrainRecord } from "./store/host-drain.ts";
 import type { TenantRecord } from "./store/tenants.ts";
 
 /** What happens to tenants: one function per event, each feeding log and bus. Events are hints; the truth is asked by RPC. */
@@ -30,6 +31,8 @@ export interface TenantEvents {
   tenantRepairFailed(tenant: TenantRecord, action: string, error: unknown): void;
   /** It was FAILED, and every check passes. */
   tenantHealed(tenant: TenantRecord): void;
+  hostDraining(drain: DrainRecord): void;
+  hostUndrained(): void;
   /** A sealed state is not the tenant's last one, or is not whole: somebody changed it. */
   sealedStateRefused(tenant: TenantRecord, reason: string): void;
   backupCreated(tenant: TenantRecord, backup: BackupRecord): void;
@@ -128,6 +131,14 @@ export function createTenantEvents(
     tenantHealed: (tenant) => {
       logger.info(facts(tenant), "tenant healed");
       publish("healed", tenant);
+    },
+    hostDraining: (drain) => {
+      logger.warn({ ...drain }, "host is drained");
+      bus?.publish({ tenant: "", name: "host-draining", data: { ...drain } });
+    },
+    hostUndrained: () => {
+      logger.info("host is drained no more");
+      bus?.publish({ tenant: "", name: "host-undrained", data: {} });
     },
     sealedStateRefused: (tenant, reason) => {
       logger.error({ ...facts(tenant), reason }, "sealed state refused");

@@ -5,6 +5,7 @@ import { acquireHold } from "./rpc/acquire-hold.ts";
 import { checkHost } from "./rpc/check-host.ts";
 import { createBackup } from "./rpc/create-backup.ts";
 import { deleteBackup } from "./rpc/delete-backup.ts";
+import { drainHost } from "./rpc/drain-host.ts";
 import { evictTenant } from "./rpc/evict-tenant.ts";
 import { execTenant } from "./rpc/exec-tenant.ts";
 import { exportBackup } from "./rpc/export-backup.ts";
@@ -20,6 +21,7 @@ import { resumeTenant } from "./rpc/resume-tenant.ts";
 import { spawnTenant } from "./rpc/spawn-tenant.ts";
 import { streamTenantLogs } from "./rpc/stream-tenant-logs.ts";
 import { suspendTenant } from "./rpc/suspend-tenant.ts";
+import { undrainHost } from "./rpc/undrain-host.ts";
 import { updateTenant } from "./rpc/update-tenant.ts";
 import { updateTenantEgress } from "./rpc/update-tenant-egress.ts";
 import { wakeTenant } from "./rpc/wake-tenant.ts";
@@ -52,6 +54,11 @@ export function createRoutes(context: VmContext): readonly Routes[] {
       exportBackup: exportBackup(context),
       importBackup: importBackup(context),
     }),
-    defineRoutes(HostService, { getHost: getHost(context), checkHost: checkHost(context) }),
+    defineRoutes(HostService, {
+      getHost: getHost(context),
+      checkHost: checkHost(context),
+      drainHost: drainHost(context),
+      undrainHost: undrainHost(context),
+    }),
   ];
 }

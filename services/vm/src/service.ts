@@ -40,6 +40,7 @@ import type { IdleDetector } from "./idle/detector.ts";
 import { openIdle } from "./idle/open-idle.ts";
 import { type BootQueue, createBootQueue } from "./lifecycle/boot-queue.ts";
 import { readConnectionMax } from "./lifecycle/capacity.ts";
+import { createHostDrain, type HostDrain } from "./lifecycle/drain.ts";
 import type { HostParts } from "./lifecycle/host-parts.ts";
 import { openJournal, type StepObserver } from "./lifecycle/journal.ts";
 import { createLifecycle } from "./lifecycle/lifecycle.ts";
@@ -52,6 +53,7 @@ import type { HostPosture } from "./posture/posture.ts";
 import { createWatchdog } from "./repair/watchdog.ts";
 import { createRoutes } from "./routes.ts";
 import { openSchedules } from "./schedules/open-schedules.ts";
+import { openDrainStore } from "./store/host-drain.ts";
 import { migrations } from "./store/schema.ts";
 import { openSealedStateStore } from "./store/sealed-states.ts";
 import { openSlotStore } from "./store/slots.ts";
@@ -79,6 +81,7 @@ export interface VmContext {
   readonly posture: HostPosture;
   readonly holds: Holds;
   readonly idle: Pick<IdleDetector, "viewOf">;
+  readonly drain: HostDrain;
 }
 
 /** Parts that a story across services may put in place of the real ones. */
@@ -134,10 +137,11 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     ...(observe === undefined ? {} : { observe }),
   });
   const events = createTenantEvents(bus, logger, record);
+  const drains = openDrainStore(database);
   const posture = openPosture(config, parts, createHostEvents(bus, logger, record));
   const renewals = createRenewals({ ...parts, logger, now: Date.now });
   const life = createLifecycle({
-    ...{ config, logger, tenants, slots, images, bootQueue, parts, events, posture, record },
+    ...{ config, logger, tenants, slots, drains, images, bootQueue, parts, events, posture, record },
     ...{ sealedStates, files, hostFacts: readHostFacts() },
     journal: measuredJournal(journal),
     backups: openBackupParts(database, join(config.stateDir, "backups"), config, Date.now),
@@ -159,6 +163,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     ...{ tenants, wakes, sink, record, logger, concurrentWakes: config.concurrentWakes },
     ...{ now: Date.now, steadyNow: () => performance.now() },
   });
+  const drain = createHostDrain(life);
   const watchdog = createWatchdog(life, { ...config, spreadMs: config.watchdogIntervalMs / 2 });
   const requests = openRequestLog(database);
   const context: VmContext = {
@@ -175,6 +180,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     guests: parts.guests,
     posture,
     ...{ holds, idle },
+    drain,
   };
 
   const gauges = showHost({ ...context, parts });
@@ -188,6 +194,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   every(config.reconcileIntervalMs, "reconcile", () => operations.reconcile(), { signal: scope.signal, logger });
   // With the time over which its looks are spread that is one look an interval.
   every(config.watchdogIntervalMs / 2, "watchdog", () => watchdog.sweep(), { signal: scope.signal, logger });
+  every(config.reconcileIntervalMs, "drain", () => drain.run(), { signal: scope.signal, logger });
   every(config.postureIntervalMs, "posture", async () => void (await posture.check()), {
     signal: scope.signal,
     logger,

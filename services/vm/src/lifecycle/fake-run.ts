@@ -15,12 +15,14 @@ import { createHolds } from "../holds/holds.ts";
 import { openIdle } from "../idle/open-idle.ts";
 import { createPosture, type HostPosture } from "../posture/posture.ts";
 import { openSchedules } from "../schedules/open-schedules.ts";
+import { openDrainStore } from "../store/host-drain.ts";
 import { openSealedStateStore } from "../store/sealed-states.ts";
 import { openSlotStore } from "../store/slots.ts";
 import { openTenantStore } from "../store/tenants.ts";
 import { createTenantWakes } from "../wakes/tenant-wakes.ts";
 import { openWakeStore } from "../wakes/wake-store.ts";
 import { createBootQueue } from "./boot-queue.ts";
+import { createHostDrain } from "./drain.ts";
 import type { FakeHost } from "./fake-host.ts";
 import { type Journal, openJournal, type StepObserver } from "./journal.ts";
 import { createLifecycle } from "./lifecycle.ts";
@@ -84,6 +86,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
   const told: string[] = [];
   const tenants = openTenantStore(database);
   const slots = openSlotStore(database, runConfig.slotCount, runConfig.slotQuarantineMs);
+  const drains = openDrainStore(database);
   const now = () => clock.nowMs;
   const sealedStates = openSealedStateStore(database);
   const journal = openJournal({
@@ -100,7 +103,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
   const { events, record } = listen(told, host.audited);
   const life = createLifecycle({
     ...{ events, record },
-    ...{ config: runConfig, logger: silent, tenants, slots, journal, images, bootQueue, now },
+    ...{ config: runConfig, logger: silent, tenants, slots, drains, journal, images, bootQueue, now },
     ...{ parts: host.parts, backups, sealedStates, files: host.files, hostFacts: host.facts },
     ...(options.wrapJournal === undefined ? {} : { journal: options.wrapJournal(journal) }),
     posture,
@@ -131,6 +134,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
     told,
     posture,
     life,
+    drain: createHostDrain(life),
     backups: createBackupOperations(life, operations.spawn),
     backupParts: backups,
     wakes,
@@ -147,6 +151,8 @@ function listen(told: string[], audited: AuditEntry[]) {
     tenantSpawnFailed: ({ name }, error) => void told.push(`event spawn-failed ${name} ${reasonOf(error) ?? ""}`),
     tenantEgressUpdated: ({ name }) => void told.push(`event egress-updated ${name}`),
     tenantUpdated: ({ name }, fields) => void told.push(`event updated ${name} ${fields.join()}`),
+    hostDraining: ({ tenants }) => void told.push(`event host-draining ${tenants}`),
+    hostUndrained: () => void told.push("event host-undrained"),
     tenantEvicted: ({ name }) => void told.push(`event evicted ${name}`),
     tenantSuspended: ({ name, sleepCause }) => void told.push(`event suspended ${name}${by(sleepCause)}`),
     tenantSuspendFailed: ({ name }, error) => void told.push(`event suspend-failed ${name} ${reasonOf(error) ?? ""}`),

@@ -7,6 +7,7 @@ import type { TenantEvents } from "../events.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
 import type { Renewals } from "../guest/renewals.ts";
 import type { HostPosture } from "../posture/posture.ts";
+import type { DrainStore } from "../store/host-drain.ts";
 import type { SealedStateStore } from "../store/sealed-states.ts";
 import type { SlotStore } from "../store/slots.ts";
 import type { TenantRecord, TenantStore } from "../store/tenants.ts";
@@ -24,6 +25,7 @@ export interface LifecycleParts {
   readonly logger: Logger;
   readonly tenants: TenantStore;
   readonly slots: SlotStore;
+  readonly drains: DrainStore;
   readonly journal: Journal;
   readonly sealedStates: SealedStateStore;
   readonly files: SleepFiles;

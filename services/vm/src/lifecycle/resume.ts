@@ -14,6 +14,7 @@ import { openSet, SealBrokenError } from "../sealing/open-set.ts";
 import { type SealedState, sealedObjectId } from "../store/sealed-states.ts";
 import type { SleepCause, TenantRecord } from "../store/tenants.ts";
 import { attachNetwork } from "./boot.ts";
+import { admitResume } from "./drain.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { describeMachine, refuseOtherMachine } from "./machine-facts.ts";
 import { recordSeal, refuseOlderThanAudit } from "./rollback.ts";
@@ -22,7 +23,7 @@ import { settleSuspended } from "./suspend.ts";
 import { wakeOrBoot } from "./wake.ts";
 
 /**
- * Returns the running tenant. Throws TENANT_NOT_FOUND, TENANT_BUSY, TENANT_NOT_SUSPENDED; HOST_POSTURE as a spawn does; ROLLBACK, STATE_BROKEN or MACHINE_DIFFERS when the sealed
+ * Returns the running tenant. Throws TENANT_NOT_FOUND, TENANT_BUSY, TENANT_NOT_SUSPENDED; HOST_POSTURE and HOST_DRAINING as a spawn does; ROLLBACK, STATE_BROKEN or MACHINE_DIFFERS when the sealed
  * state is not to be loaded; RESUME_LIMIT_EXCEEDED and what a part failed with, after which the tenant is suspended; or RESUME_INCOMPLETE and
  * RESUME_FAILED, after which it is not.
  */
@@ -40,6 +41,7 @@ export async function resumeTenant(
     requirePhase(life.tenants.findByVm(vmId), name, "suspended");
     using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(evicted));
     evicted.throwIfAborted();
+    admitResume(life.drains);
     const resuming = life.journal.beginResume(requirePhase(life.tenants.findByVm(vmId), name, "suspended"), {
       ...{ requestId, cause },
       servesThroughMs: cause === "schedule" ? life.now() + life.config.wakeLeadMs : 0,

@@ -5,6 +5,7 @@ import { fail } from "../errors.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import { type AttachedTenant, attachNetwork, bootOnce, injectSecrets, issueIdentity, together } from "./boot.ts";
 import { measureCapacity, requireRoom } from "./capacity.ts";
+import { admitSpawn } from "./drain.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { planResources, planTenant, type SpawnWish } from "./plan.ts";
 import { publishTenantRoute } from "./tenant-route.ts";
@@ -26,6 +27,7 @@ export async function spawnTenant(
   const resources = await planResources(wish, life.images, life.config);
   const capacity = await measureCapacity(life.parts, life.config);
   const planned = life.journal.beginSpawn(() => {
+    admitSpawn(life.drains);
     refuseTakenName(life, wish);
     refuseTakenHostNames(life, wish);
     requireRoom(capacity, life.tenants.resources(), resources);

@@ -79,6 +79,8 @@ export function createWatchdog(life: Lifecycle, options: WatchdogOptions): Watch
       if (isSteady(paceOf(vmId), life.now())) paces.delete(vmId);
       return;
     }
+    // A host that is drained brings nobody back.
+    if (tenant.phase === "failed" && life.drains.find() !== undefined) return;
     if (life.now() < paceOf(vmId).notBeforeMs || repairs.size >= concurrentRepairs || repairs.has(vmId)) return;
     const repair = repairInTurn(vmId, fault)
       .catch((error: unknown) => life.logger.warn({ err: error, vmId }, "a repair did not come to its end"))

@@ -1,17 +1,19 @@
 import { create } from "@bufbuild/protobuf";
 import { type GetHostResponse, GetHostResponseSchema } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
+import { toDrainMessage } from "../drain-message.ts";
 import { amountsOf, capacityOf } from "../lifecycle/capacity.ts";
 import { toHostMode, toPostureSummary } from "../posture-message.ts";
 import type { VmContext } from "../service.ts";
 
 const version = "0.1.0";
 
-export function getHost({ config, tenants, bootQueue, images, vmm, posture }: VmContext) {
+export function getHost({ config, tenants, bootQueue, images, vmm, posture, drain }: VmContext) {
   return async (): Promise<GetHostResponse> => {
     const [description, imageNames] = await Promise.all([vmm.describe(), images.names()]);
     // A tenant keeps its slot until nothing of it is left, so there are as many slots in use as tenants.
     const tenantCount = tenants.count();
     const report = posture.latest();
+    const progress = drain.progress();
     const capacity = capacityOf(description, config, undefined);
     const committed = amountsOf(tenants.resources(), capacity);
     return create(GetHostResponseSchema, {
@@ -36,6 +38,7 @@ export function getHost({ config, tenants, bootQueue, images, vmm, posture }: Vm
         images: [...imageNames],
         version,
         mode: toHostMode(posture.mode),
+        ...(progress && { drain: toDrainMessage(progress) }),
         ...(report === undefined ? {} : { posture: toPostureSummary(report, posture.mode) }),
       },
     });

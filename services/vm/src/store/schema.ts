@@ -162,4 +162,10 @@ export const migrations: readonly string[] = [
   `ALTER TABLE tenant ADD COLUMN limits_pending INTEGER NOT NULL DEFAULT 0;
    ALTER TABLE tenant ADD COLUMN next_vcpu_count INTEGER;
    ALTER TABLE tenant ADD COLUMN next_memory_mib INTEGER`,
+  `CREATE TABLE host_drain (
+     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+     tenants TEXT NOT NULL CHECK (tenants IN ('suspend', 'keep')),
+     reason TEXT NOT NULL,
+     start_time_ms INTEGER NOT NULL
+   ) STRICT`,
 ];

@@ -4,6 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_lobsterd_common_v1_audit } from "../../common/v1/audit_pb.ts";
@@ -13,7 +14,162 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lobsterd/vm/v1/host.proto.
  */
 export const file_lobsterd_vm_v1_host: GenFile = /*@__PURE__*/
-  fileDesc("Chlsb2JzdGVyZC92bS92MS9ob3N0LnByb3RvEg5sb2JzdGVyZC52bS52MSIQCg5HZXRIb3N0UmVxdWVzdCI1Cg9HZXRIb3N0UmVzcG9uc2USIgoEaG9zdBgBIAEoCzIULmxvYnN0ZXJkLnZtLnYxLkhvc3QigwQKBEhvc3QSDwoHaG9zdF9pZBgBIAEoCRILCgN2bW0YAiABKAkSEwoLYWNjZWxlcmF0b3IYAyABKAkSGwoTcHJvZHVjdGlvbl9ib3VuZGFyeRgEIAEoCBIRCgljcHVfY291bnQYBSABKA0SEgoKbWVtb3J5X21pYhgGIAEoDRISCgpzbG90X2NvdW50GAcgASgNEhQKDHNsb3RzX2luX3VzZRgIIAEoDRIUCgx0ZW5hbnRfY291bnQYCSABKA0SFAoMcXVldWVkX2Jvb3RzGAogASgNEg4KBmltYWdlcxgLIAMoCRIPCgd2ZXJzaW9uGAwgASgJEiYKBG1vZGUYFCABKA4yGC5sb2JzdGVyZC52bS52MS5Ib3N0TW9kZRIvCgdwb3N0dXJlGBUgASgLMh4ubG9ic3RlcmQudm0udjEuUG9zdHVyZVN1bW1hcnkSEgoKdm1tX3JlYXNvbhgWIAEoCRIVCg12Y3B1X2NhcGFjaXR5GBcgASgNEhcKD3ZjcHVzX2NvbW1pdHRlZBgYIAEoDRIbChNtZW1vcnlfY2FwYWNpdHlfbWliGBkgASgNEhwKFG1lbW9yeV9jb21taXR0ZWRfbWliGBogASgNEhkKEWRpc2tfY2FwYWNpdHlfbWliGBsgASgNEhoKEmRpc2tfY29tbWl0dGVkX21pYhgcIAEoDSKuAQoOUG9zdHVyZVN1bW1hcnkSLgoKY2hlY2tfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoPc3Bhd25zX2FkbWl0dGVkGAIgASgIEhoKEmZhaWxlZF9jb250cm9sX2lkcxgDIAMoCRIbChN1bmtub3duX2NvbnRyb2xfaWRzGAQgAygJEhoKEndhaXZlZF9jb250cm9sX2lkcxgFIAMoCSISChBDaGVja0hvc3RSZXF1ZXN0IpsBChFDaGVja0hvc3RSZXNwb25zZRItCghjb250cm9scxgBIAMoCzIbLmxvYnN0ZXJkLnZtLnYxLkhvc3RDb250cm9sEiYKBG1vZGUYAiABKA4yGC5sb2JzdGVyZC52bS52MS5Ib3N0TW9kZRIvCgdwb3N0dXJlGAMgASgLMh4ubG9ic3RlcmQudm0udjEuUG9zdHVyZVN1bW1hcnkiygEKC0hvc3RDb250cm9sEhIKCmNvbnRyb2xfaWQYASABKAkSEwoLcmVxdWlyZW1lbnQYAiABKAkSEAoIbWVhc3VyZWQYAyABKAkSLwoHdmVyZGljdBgEIAEoDjIeLmxvYnN0ZXJkLnZtLnYxLkNvbnRyb2xWZXJkaWN0Eg4KBnJlbWVkeRgFIAEoCRIQCghyZXF1aXJlZBgGIAEoCBItCgZ3YWl2ZXIYByABKAsyHS5sb2JzdGVyZC52bS52MS5Db250cm9sV2FpdmVyIl8KDUNvbnRyb2xXYWl2ZXISDQoFb3duZXIYASABKAkSDgoGcmVhc29uGAIgASgJEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCpaCghIb3N0TW9kZRIZChVIT1NUX01PREVfVU5TUEVDSUZJRUQQABIYChRIT1NUX01PREVfUFJPRFVDVElPThABEhkKFUhPU1RfTU9ERV9ERVZFTE9QTUVOVBACKsIBCg5Db250cm9sVmVyZGljdBIfChtDT05UUk9MX1ZFUkRJQ1RfVU5TUEVDSUZJRUQQABIYChRDT05UUk9MX1ZFUkRJQ1RfUEFTUxABEhgKFENPTlRST0xfVkVSRElDVF9GQUlMEAISGgoWQ09OVFJPTF9WRVJESUNUX1dBSVZFRBADEiIKHkNPTlRST0xfVkVSRElDVF9OT1RfQVBQTElDQUJMRRAEEhsKF0NPTlRST0xfVkVSRElDVF9VTktOT1dOEAUyvQEKC0hvc3RTZXJ2aWNlElMKB0dldEhvc3QSHi5sb2JzdGVyZC52bS52MS5HZXRIb3N0UmVxdWVzdBofLmxvYnN0ZXJkLnZtLnYxLkdldEhvc3RSZXNwb25zZSIHkAIBiLIZARJZCglDaGVja0hvc3QSIC5sb2JzdGVyZC52bS52MS5DaGVja0hvc3RSZXF1ZXN0GiEubG9ic3RlcmQudm0udjEuQ2hlY2tIb3N0UmVzcG9uc2UiB5ACAYiyGQFiBnByb3RvMw", [file_google_protobuf_timestamp, file_lobsterd_common_v1_audit]);
+  fileDesc("Chlsb2JzdGVyZC92bS92MS9ob3N0LnByb3RvEg5sb2JzdGVyZC52bS52MSKFAQoQRHJhaW5Ib3N0UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARI5Cgd0ZW5hbnRzGAIgASgOMh4ubG9ic3RlcmQudm0udjEuRHJhaW5lZFRlbmFudHNCCLpIBYIBAhABEhgKBnJlYXNvbhgDIAEoCUIIukgFcgMogAIiPQoRRHJhaW5Ib3N0UmVzcG9uc2USKAoFZHJhaW4YASABKAsyGS5sb2JzdGVyZC52bS52MS5Ib3N0RHJhaW4iMgoSVW5kcmFpbkhvc3RSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBIhUKE1VuZHJhaW5Ib3N0UmVzcG9uc2Ui6QEKCUhvc3REcmFpbhIvCgd0ZW5hbnRzGAEgASgOMh4ubG9ic3RlcmQudm0udjEuRHJhaW5lZFRlbmFudHMSDgoGcmVhc29uGAIgASgJEi4KCnN0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDGFjdGl2ZV9jb3VudBgEIAEoDRIXCg9zdXNwZW5kZWRfY291bnQYBSABKA0SDAoEZG9uZRgGIAEoCBIuCghmYWlsdXJlcxgHIAMoCzIcLmxvYnN0ZXJkLnZtLnYxLkRyYWluRmFpbHVyZSIuCgxEcmFpbkZhaWx1cmUSDgoGdGVuYW50GAEgASgJEg4KBnJlYXNvbhgCIAEoCSIQCg5HZXRIb3N0UmVxdWVzdCI1Cg9HZXRIb3N0UmVzcG9uc2USIgoEaG9zdBgBIAEoCzIULmxvYnN0ZXJkLnZtLnYxLkhvc3QirQQKBEhvc3QSDwoHaG9zdF9pZBgBIAEoCRILCgN2bW0YAiABKAkSEwoLYWNjZWxlcmF0b3IYAyABKAkSGwoTcHJvZHVjdGlvbl9ib3VuZGFyeRgEIAEoCBIRCgljcHVfY291bnQYBSABKA0SEgoKbWVtb3J5X21pYhgGIAEoDRISCgpzbG90X2NvdW50GAcgASgNEhQKDHNsb3RzX2luX3VzZRgIIAEoDRIUCgx0ZW5hbnRfY291bnQYCSABKA0SFAoMcXVldWVkX2Jvb3RzGAogASgNEg4KBmltYWdlcxgLIAMoCRIPCgd2ZXJzaW9uGAwgASgJEiYKBG1vZGUYFCABKA4yGC5sb2JzdGVyZC52bS52MS5Ib3N0TW9kZRIvCgdwb3N0dXJlGBUgASgLMh4ubG9ic3RlcmQudm0udjEuUG9zdHVyZVN1bW1hcnkSEgoKdm1tX3JlYXNvbhgWIAEoCRIVCg12Y3B1X2NhcGFjaXR5GBcgASgNEhcKD3ZjcHVzX2NvbW1pdHRlZBgYIAEoDRIbChNtZW1vcnlfY2FwYWNpdHlfbWliGBkgASgNEhwKFG1lbW9yeV9jb21taXR0ZWRfbWliGBogASgNEhkKEWRpc2tfY2FwYWNpdHlfbWliGBsgASgNEhoKEmRpc2tfY29tbWl0dGVkX21pYhgcIAEoDRIoCgVkcmFpbhgdIAEoCzIZLmxvYnN0ZXJkLnZtLnYxLkhvc3REcmFpbiKuAQoOUG9zdHVyZVN1bW1hcnkSLgoKY2hlY2tfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoPc3Bhd25zX2FkbWl0dGVkGAIgASgIEhoKEmZhaWxlZF9jb250cm9sX2lkcxgDIAMoCRIbChN1bmtub3duX2NvbnRyb2xfaWRzGAQgAygJEhoKEndhaXZlZF9jb250cm9sX2lkcxgFIAMoCSISChBDaGVja0hvc3RSZXF1ZXN0IsUBChFDaGVja0hvc3RSZXNwb25zZRItCghjb250cm9scxgBIAMoCzIbLmxvYnN0ZXJkLnZtLnYxLkhvc3RDb250cm9sEiYKBG1vZGUYAiABKA4yGC5sb2JzdGVyZC52bS52MS5Ib3N0TW9kZRIvCgdwb3N0dXJlGAMgASgLMh4ubG9ic3RlcmQudm0udjEuUG9zdHVyZVN1bW1hcnkSKAoFZHJhaW4YBCABKAsyGS5sb2JzdGVyZC52bS52MS5Ib3N0RHJhaW4iygEKC0hvc3RDb250cm9sEhIKCmNvbnRyb2xfaWQYASABKAkSEwoLcmVxdWlyZW1lbnQYAiABKAkSEAoIbWVhc3VyZWQYAyABKAkSLwoHdmVyZGljdBgEIAEoDjIeLmxvYnN0ZXJkLnZtLnYxLkNvbnRyb2xWZXJkaWN0Eg4KBnJlbWVkeRgFIAEoCRIQCghyZXF1aXJlZBgGIAEoCBItCgZ3YWl2ZXIYByABKAsyHS5sb2JzdGVyZC52bS52MS5Db250cm9sV2FpdmVyIl8KDUNvbnRyb2xXYWl2ZXISDQoFb3duZXIYASABKAkSDgoGcmVhc29uGAIgASgJEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCpoCg5EcmFpbmVkVGVuYW50cxIfChtEUkFJTkVEX1RFTkFOVFNfVU5TUEVDSUZJRUQQABIbChdEUkFJTkVEX1RFTkFOVFNfU1VTUEVORBABEhgKFERSQUlORURfVEVOQU5UU19LRUVQEAIqWgoISG9zdE1vZGUSGQoVSE9TVF9NT0RFX1VOU1BFQ0lGSUVEEAASGAoUSE9TVF9NT0RFX1BST0RVQ1RJT04QARIZChVIT1NUX01PREVfREVWRUxPUE1FTlQQAirCAQoOQ29udHJvbFZlcmRpY3QSHwobQ09OVFJPTF9WRVJESUNUX1VOU1BFQ0lGSUVEEAASGAoUQ09OVFJPTF9WRVJESUNUX1BBU1MQARIYChRDT05UUk9MX1ZFUkRJQ1RfRkFJTBACEhoKFkNPTlRST0xfVkVSRElDVF9XQUlWRUQQAxIiCh5DT05UUk9MX1ZFUkRJQ1RfTk9UX0FQUExJQ0FCTEUQBBIbChdDT05UUk9MX1ZFUkRJQ1RfVU5LTk9XThAFMvkCCgtIb3N0U2VydmljZRJTCgdHZXRIb3N0Eh4ubG9ic3RlcmQudm0udjEuR2V0SG9zdFJlcXVlc3QaHy5sb2JzdGVyZC52bS52MS5HZXRIb3N0UmVzcG9uc2UiB5ACAYiyGQESWQoJQ2hlY2tIb3N0EiAubG9ic3RlcmQudm0udjEuQ2hlY2tIb3N0UmVxdWVzdBohLmxvYnN0ZXJkLnZtLnYxLkNoZWNrSG9zdFJlc3BvbnNlIgeQAgGIshkBElkKCURyYWluSG9zdBIgLmxvYnN0ZXJkLnZtLnYxLkRyYWluSG9zdFJlcXVlc3QaIS5sb2JzdGVyZC52bS52MS5EcmFpbkhvc3RSZXNwb25zZSIHkAICiLIZAxJfCgtVbmRyYWluSG9zdBIiLmxvYnN0ZXJkLnZtLnYxLlVuZHJhaW5Ib3N0UmVxdWVzdBojLmxvYnN0ZXJkLnZtLnYxLlVuZHJhaW5Ib3N0UmVzcG9uc2UiB5ACAoiyGQJiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_lobsterd_common_v1_audit]);
+
+/**
+ * @generated from message lobsterd.vm.v1.DrainHostRequest
+ */
+export type DrainHostRequest = Message<"lobsterd.vm.v1.DrainHostRequest"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: lobsterd.vm.v1.DrainedTenants tenants = 2;
+   */
+  tenants: DrainedTenants;
+
+  /**
+   * For people: what the host is drained for.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.DrainHostRequest.
+ * Use `create(DrainHostRequestSchema)` to create a new message.
+ */
+export const DrainHostRequestSchema: GenMessage<DrainHostRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_host, 0);
+
+/**
+ * @generated from message lobsterd.vm.v1.DrainHostResponse
+ */
+export type DrainHostResponse = Message<"lobsterd.vm.v1.DrainHostResponse"> & {
+  /**
+   * @generated from field: lobsterd.vm.v1.HostDrain drain = 1;
+   */
+  drain?: HostDrain | undefined;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.DrainHostResponse.
+ * Use `create(DrainHostResponseSchema)` to create a new message.
+ */
+export const DrainHostResponseSchema: GenMessage<DrainHostResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_host, 1);
+
+/**
+ * @generated from message lobsterd.vm.v1.UndrainHostRequest
+ */
+export type UndrainHostRequest = Message<"lobsterd.vm.v1.UndrainHostRequest"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.UndrainHostRequest.
+ * Use `create(UndrainHostRequestSchema)` to create a new message.
+ */
+export const UndrainHostRequestSchema: GenMessage<UndrainHostRequest> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_host, 2);
+
+/**
+ * @generated from message lobsterd.vm.v1.UndrainHostResponse
+ */
+export type UndrainHostResponse = Message<"lobsterd.vm.v1.UndrainHostResponse"> & {
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.UndrainHostResponse.
+ * Use `create(UndrainHostResponseSchema)` to create a new message.
+ */
+export const UndrainHostResponseSchema: GenMessage<UndrainHostResponse> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_host, 3);
+
+/**
+ * A drain that is in force.
+ *
+ * @generated from message lobsterd.vm.v1.HostDrain
+ */
+export type HostDrain = Message<"lobsterd.vm.v1.HostDrain"> & {
+  /**
+   * @generated from field: lobsterd.vm.v1.DrainedTenants tenants = 1;
+   */
+  tenants: DrainedTenants;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp start_time = 3;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Tenants that are running, or on their way there or from there.
+   *
+   * @generated from field: uint32 active_count = 4;
+   */
+  activeCount: number;
+
+  /**
+   * @generated from field: uint32 suspended_count = 5;
+   */
+  suspendedCount: number;
+
+  /**
+   * Whether all is done: always with KEEP, else once no tenant is active.
+   *
+   * @generated from field: bool done = 6;
+   */
+  done: boolean;
+
+  /**
+   * Running tenants whose suspend failed last; each is tried again. At most 100.
+   *
+   * @generated from field: repeated lobsterd.vm.v1.DrainFailure failures = 7;
+   */
+  failures: DrainFailure[];
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.HostDrain.
+ * Use `create(HostDrainSchema)` to create a new message.
+ */
+export const HostDrainSchema: GenMessage<HostDrain> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_host, 4);
+
+/**
+ * @generated from message lobsterd.vm.v1.DrainFailure
+ */
+export type DrainFailure = Message<"lobsterd.vm.v1.DrainFailure"> & {
+  /**
+   * @generated from field: string tenant = 1;
+   */
+  tenant: string;
+
+  /**
+   * Stable reason, such as SUSPEND_REFUSED.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message lobsterd.vm.v1.DrainFailure.
+ * Use `create(DrainFailureSchema)` to create a new message.
+ */
+export const DrainFailureSchema: GenMessage<DrainFailure> = /*@__PURE__*/
+  messageDesc(file_lobsterd_vm_v1_host, 5);
 
 /**
  * @generated from message lobsterd.vm.v1.GetHostRequest
@@ -26,7 +182,7 @@ export type GetHostRequest = Message<"lobsterd.vm.v1.GetHostRequest"> & {
  * Use `create(GetHostRequestSchema)` to create a new message.
  */
 export const GetHostRequestSchema: GenMessage<GetHostRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 0);
+  messageDesc(file_lobsterd_vm_v1_host, 6);
 
 /**
  * @generated from message lobsterd.vm.v1.GetHostResponse
@@ -43,7 +199,7 @@ export type GetHostResponse = Message<"lobsterd.vm.v1.GetHostResponse"> & {
  * Use `create(GetHostResponseSchema)` to create a new message.
  */
 export const GetHostResponseSchema: GenMessage<GetHostResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 1);
+  messageDesc(file_lobsterd_vm_v1_host, 7);
 
 /**
  * One host of the fleet.
@@ -179,6 +335,13 @@ export type Host = Message<"lobsterd.vm.v1.Host"> & {
    * @generated from field: uint32 disk_committed_mib = 28;
    */
   diskCommittedMib: number;
+
+  /**
+   * Absent unless the host is drained.
+   *
+   * @generated from field: lobsterd.vm.v1.HostDrain drain = 29;
+   */
+  drain?: HostDrain | undefined;
 };
 
 /**
@@ -186,7 +349,7 @@ export type Host = Message<"lobsterd.vm.v1.Host"> & {
  * Use `create(HostSchema)` to create a new message.
  */
 export const HostSchema: GenMessage<Host> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 2);
+  messageDesc(file_lobsterd_vm_v1_host, 8);
 
 /**
  * What a check of the host found, without its rows.
@@ -227,7 +390,7 @@ export type PostureSummary = Message<"lobsterd.vm.v1.PostureSummary"> & {
  * Use `create(PostureSummarySchema)` to create a new message.
  */
 export const PostureSummarySchema: GenMessage<PostureSummary> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 3);
+  messageDesc(file_lobsterd_vm_v1_host, 9);
 
 /**
  * @generated from message lobsterd.vm.v1.CheckHostRequest
@@ -240,7 +403,7 @@ export type CheckHostRequest = Message<"lobsterd.vm.v1.CheckHostRequest"> & {
  * Use `create(CheckHostRequestSchema)` to create a new message.
  */
 export const CheckHostRequestSchema: GenMessage<CheckHostRequest> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 4);
+  messageDesc(file_lobsterd_vm_v1_host, 10);
 
 /**
  * @generated from message lobsterd.vm.v1.CheckHostResponse
@@ -260,6 +423,13 @@ export type CheckHostResponse = Message<"lobsterd.vm.v1.CheckHostResponse"> & {
    * @generated from field: lobsterd.vm.v1.PostureSummary posture = 3;
    */
   posture?: PostureSummary | undefined;
+
+  /**
+   * Absent unless the host is drained: then it admits no spawn whatever its posture.
+   *
+   * @generated from field: lobsterd.vm.v1.HostDrain drain = 4;
+   */
+  drain?: HostDrain | undefined;
 };
 
 /**
@@ -267,7 +437,7 @@ export type CheckHostResponse = Message<"lobsterd.vm.v1.CheckHostResponse"> & {
  * Use `create(CheckHostResponseSchema)` to create a new message.
  */
 export const CheckHostResponseSchema: GenMessage<CheckHostResponse> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 5);
+  messageDesc(file_lobsterd_vm_v1_host, 11);
 
 /**
  * One control of the host's posture.
@@ -320,7 +490,7 @@ export type HostControl = Message<"lobsterd.vm.v1.HostControl"> & {
  * Use `create(HostControlSchema)` to create a new message.
  */
 export const HostControlSchema: GenMessage<HostControl> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 6);
+  messageDesc(file_lobsterd_vm_v1_host, 12);
 
 /**
  * An operator's word that a control's failure is borne until a day.
@@ -349,7 +519,48 @@ export type ControlWaiver = Message<"lobsterd.vm.v1.ControlWaiver"> & {
  * Use `create(ControlWaiverSchema)` to create a new message.
  */
 export const ControlWaiverSchema: GenMessage<ControlWaiver> = /*@__PURE__*/
-  messageDesc(file_lobsterd_vm_v1_host, 7);
+  messageDesc(file_lobsterd_vm_v1_host, 13);
+
+/**
+ * What a drain does with the tenants there are. It never evicts one.
+ *
+ * @generated from enum lobsterd.vm.v1.DrainedTenants
+ */
+export const DrainedTenants = {
+  /**
+   * The same as SUSPEND.
+   *
+   * @generated from enum value: DRAINED_TENANTS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * They are suspended, and not resumed while it lasts (HOST_DRAINING).
+   *
+   * @generated from enum value: DRAINED_TENANTS_SUSPEND = 1;
+   */
+  SUSPEND: 1,
+
+  /**
+   * They go on, and may be suspended and resumed.
+   *
+   * @generated from enum value: DRAINED_TENANTS_KEEP = 2;
+   */
+  KEEP: 2,
+} as const;
+
+/**
+ * What a drain does with the tenants there are. It never evicts one.
+ *
+ * @generated from enum lobsterd.vm.v1.DrainedTenants
+ */
+export type DrainedTenants = (typeof DrainedTenants)[keyof typeof DrainedTenants] | UnknownEnum;
+
+/**
+ * Describes the enum lobsterd.vm.v1.DrainedTenants.
+ */
+export const DrainedTenantsSchema: GenEnum<DrainedTenants> = /*@__PURE__*/
+  enumDesc(file_lobsterd_vm_v1_host, 0);
 
 /**
  * @generated from enum lobsterd.vm.v1.HostMode
@@ -384,7 +595,7 @@ export type HostMode = (typeof HostMode)[keyof typeof HostMode] | UnknownEnum;
  * Describes the enum lobsterd.vm.v1.HostMode.
  */
 export const HostModeSchema: GenEnum<HostMode> = /*@__PURE__*/
-  enumDesc(file_lobsterd_vm_v1_host, 0);
+  enumDesc(file_lobsterd_vm_v1_host, 1);
 
 /**
  * @generated from enum lobsterd.vm.v1.ControlVerdict
@@ -430,7 +641,7 @@ export type ControlVerdict = (typeof ControlVerdict)[keyof typeof ControlVerdict
  * Describes the enum lobsterd.vm.v1.ControlVerdict.
  */
 export const ControlVerdictSchema: GenEnum<ControlVerdict> = /*@__PURE__*/
-  enumDesc(file_lobsterd_vm_v1_host, 1);
+  enumDesc(file_lobsterd_vm_v1_host, 2);
 
 /**
  * The host that this `vm` service runs on.
@@ -457,6 +668,27 @@ export const HostService: GenService<{
     methodKind: "unary";
     input: typeof CheckHostRequestSchema;
     output: typeof CheckHostResponseSchema;
+  },
+  /**
+   * Takes the host out of use until UndrainHost: no spawn is admitted (HOST_DRAINING), and its tenants are suspended, a few at a time. It is durable and
+   * answers at once; GetHost shows how far it is. Called again it is the same drain with another `tenants` or `reason`.
+   *
+   * @generated from rpc lobsterd.vm.v1.HostService.DrainHost
+   */
+  drainHost: {
+    methodKind: "unary";
+    input: typeof DrainHostRequestSchema;
+    output: typeof DrainHostResponseSchema;
+  },
+  /**
+   * Puts the host into use again. Tenants that were suspended stay so until they are resumed.
+   *
+   * @generated from rpc lobsterd.vm.v1.HostService.UndrainHost
+   */
+  undrainHost: {
+    methodKind: "unary";
+    input: typeof UndrainHostRequestSchema;
+    output: typeof UndrainHostResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_lobsterd_vm_v1_host, 0);

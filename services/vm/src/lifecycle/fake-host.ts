@@ -350,8 +350,12 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         guests.set(vmId, { generation, isQuiesced: false });
         if (failing.has("awaitAgent")) throw fail("BOOT_FAILED", "told to fail: awaitAgent");
       },
-      awaitWorkload: async (): Promise<readonly FinishedSpan[]> => {
+      awaitWorkload: async ({ vmId }): Promise<readonly FinishedSpan[]> => {
         attempt("awaitWorkload");
+        const state = workloads.get(vmId);
+        if (state === WorkloadState.UNHEALTHY || state === WorkloadState.FAILED)
+          throw fail("WORKLOAD_FAILED", "it does not become healthy");
+        workloads.delete(vmId);
         return [];
       },
       finishedSpans: async () => [],

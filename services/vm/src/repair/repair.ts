@@ -112,7 +112,7 @@ async function mend(
   if (workload === undefined || workload === WorkloadState.WAITING_FOR_SECRETS) return void (await boot());
   if (hasFailed(found, "route.published")) await attempt("publish-route", () => restoreRoute(life, tenant));
   if (workload === WorkloadState.HEALTHY) return;
-  if (workload === WorkloadState.STARTING && (await isHealthyInTime(life, tenant, evicted))) return;
+  if (workload !== WorkloadState.FAILED && (await isHealthyInTime(life, tenant, workload, evicted))) return;
   if (!(await attempt("restart-workload", () => restartWorkload(life, tenant, evicted)))) await boot();
 }
 
@@ -141,8 +141,8 @@ async function take(
   return true;
 }
 
-/** How long a guest may take to answer before it is given up: it may have been cut off until now, or its host be busy. */
-const answerLimitMs = 5_000;
+/** How long a guest, or a workload that answered before, may take to answer before it is given up: it may have been cut off, or its host be busy. */
+const answerLimitMs = 10_000;
 
 async function askAgain(
   { parts: { guests } }: Lifecycle,
@@ -163,9 +163,15 @@ async function restartWorkload(life: Lifecycle, tenant: TenantRecord, signal: Ab
   await awaitWorkload(life, tenant, signal);
 }
 
-async function isHealthyInTime(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<boolean> {
+/** One that starts has as much time as at a boot. */
+async function isHealthyInTime(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  state: WorkloadState,
+  signal: AbortSignal,
+): Promise<boolean> {
   try {
-    await awaitWorkload(life, tenant, signal);
+    await awaitWorkload(life, tenant, signal, state === WorkloadState.STARTING ? undefined : answerLimitMs);
     return true;
   } catch {
     signal.throwIfAborted();
@@ -173,8 +179,13 @@ async function isHealthyInTime(life: Lifecycle, tenant: TenantRecord, signal: Ab
   }
 }
 
-async function awaitWorkload(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
-  const limitMs = (await life.images.find(tenant.image))?.startLimitMs ?? life.config.workloadLimitMs;
+async function awaitWorkload(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  signal: AbortSignal,
+  boundMs?: number,
+): Promise<void> {
+  const limitMs = boundMs ?? (await life.images.find(tenant.image))?.startLimitMs ?? life.config.workloadLimitMs;
   life.reportGuestSpans(await life.parts.guests.awaitWorkload(tenant, limitMs, signal));
 }
 

@@ -19,19 +19,21 @@ import { measureEvict } from "./evict.ts";
 import { measureFront } from "./front/measure.ts";
 import { describeMachine } from "./machine.ts";
 import { measureNetwork } from "./network/measure.ts";
+import { measureRepair } from "./repair.ts";
 import { type Goal, judge, report } from "./report.ts";
 import { measureSleep } from "./sleep/measure.ts";
 import { measureWakes } from "./sleep/wake.ts";
 import { measureSpawn, type SpawnTimes } from "./spawn.ts";
 import { median } from "./statistics.ts";
 
-const parts = ["audit", "network", "front", "sleep", "spawn", "wake"] as const;
+const parts = ["audit", "network", "front", "sleep", "spawn", "wake", "repair"] as const;
 const usage = `usage: main.ts [--only ${parts.join("|")}] [--rounds N] [--trace] [--tenants N]
 
   --only PART  spawn: spawns and evictions of real guests; network: what a network costs among many;
                front: what TLS to a guest adds, and a route among many; audit: appends to the audit log;
-               sleep: sealing, suspends and resumes; wake: what a request to a suspended tenant waits (default: all)
-  --rounds N   alternating rounds of spawn, sleep and wake (default: 7; of wake at most 10)
+               sleep: sealing, suspends and resumes; wake: what a request to a suspended tenant waits;
+               repair: a tenant whose VMM is killed or hangs (default: all)
+  --rounds N   alternating rounds of spawn, sleep, wake and repair (default: 7; of wake at most 10)
   --trace      print the trace of the spawn with the median own share
   --tenants N  most tenants of network (default: 1000)
 `;
@@ -67,7 +69,8 @@ async function main(): Promise<number> {
   const sleep = !isWanted("sleep") || judge(await measureSleep(rounds, progress));
   const spawn = !isWanted("spawn") || (await onStack(() => measure(rounds)));
   const wake = !isWanted("wake") || (await onStack(() => measureWaking(rounds)));
-  return audit && network && front && sleep && spawn && wake ? 0 : 1;
+  const repair = !isWanted("repair") || judge(await measureRepair(rounds, progress));
+  return audit && network && front && sleep && spawn && wake && repair ? 0 : 1;
 }
 
 async function measureWaking(rounds: number): Promise<boolean> {

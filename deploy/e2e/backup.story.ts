@@ -216,7 +216,7 @@ test("after the eviction nothing is left, and the copy is refused, also by a ten
   await assertUnchangedSince(inventory);
   assert.ok(existsSync(exported) && readFileSync(exported).length > 8_000_000);
   await assert.rejects(lobster("backup", "import", name, exported), /\(BACKUP_KEY_GONE\)/);
-  await spawn(name);
+  await spawn(name, "probe");
   await assert.rejects(lobster("backup", "import", name, exported), /\(BACKUP_KEY_GONE\)/);
   const request = { requestId: randomUUID(), name: copy, backupId: backup.backupId };
   assert.equal(await clients.tenants.restoreBackup(request).catch(reasonOf), "BACKUP_NOT_FOUND");

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { PassThrough } from "node:stream";
 import { fail } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
+import { chunkBytes } from "../sealing/header.ts";
 import { openSet, SealBrokenError } from "../sealing/open-set.ts";
 import type { BackupRecord } from "./backup-store.ts";
 import { unwrapBackupKey } from "./data-key.ts";
@@ -9,6 +10,7 @@ import { backupIdOf, diskMibOf } from "./header.ts";
 import type { WorkUnderWay } from "./work.ts";
 
 const bufferedBytes = 1024 * 1024;
+const zeros = Buffer.alloc(chunkBytes);
 
 /**
  * Writes the disk of a backup beside that of a stopped microVM of the same disk size, whole or not at all: the last byte is sent when the last tag has passed.
@@ -29,8 +31,7 @@ export async function writeBackup(
     await openBackup(life, backup, signal, async (plain) => {
       either.throwIfAborted();
       work.add(plain.length);
-      // The chunk is the reader's again when this returns.
-      if (!disk.write(Buffer.from(plain))) await once(disk, "drain", { signal: either });
+      if (!disk.write(copyOf(plain))) await once(disk, "drain", { signal: either });
     });
     disk.end();
   } catch (error) {
@@ -67,6 +68,12 @@ export async function openBackup(
       throw fail("BACKUP_BROKEN", "the sealed file is not whole", { metadata, cause });
     throw cause;
   }
+}
+
+/** The chunk is the reader's again when it was taken. Most of a disk is zeros, which need no copy. */
+function copyOf(plain: Uint8Array): Buffer {
+  const empty = zeros.subarray(0, plain.length);
+  return empty.equals(plain) ? empty : Buffer.from(plain);
 }
 
 function isAbsence(error: unknown): boolean {

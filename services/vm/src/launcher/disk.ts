@@ -14,6 +14,7 @@ import { syncDirectory } from "./records.ts";
 const mib = 1024 * 1024;
 /** A guest may be paused for it. */
 const copyWithinMs = 120_000;
+const pieceBytes = 256 * 1024;
 const zeros = Buffer.alloc(64 * 1024);
 const whole = `${JSON.stringify({ ok: true, result: {} })}\n`;
 
@@ -25,7 +26,7 @@ export async function readDisk(host: LauncherHost, vmId: string): Promise<Duplex
   try {
     await run(["/usr/bin/cp", "--reflink=auto", "--sparse=auto", "-T", overlay, overlayCopy], copyWithinMs);
     const fd = openSync(overlayCopy, constants.O_RDONLY | constants.O_NOFOLLOW);
-    return Duplex.from(createReadStream("", { fd, highWaterMark: mib }));
+    return Duplex.from(createReadStream("", { fd, highWaterMark: pieceBytes }));
   } finally {
     dropCopy(host.config, vmId);
   }

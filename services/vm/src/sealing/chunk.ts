@@ -41,7 +41,7 @@ export function sealChunk(
   return Buffer.concat([cipher.update(Uint8Array.of(codec)), cipher.update(body), cipher.final(), cipher.getAuthTag()]);
 }
 
-/** The plain text of a record, `plainBytes` long; undefined if it was not sealed under this key for this place and length. */
+/** The plain text of a record, `plainBytes` long, to be read only: zeros are one buffer for all; undefined if it was not sealed under this key for this place and length. */
 export function openChunk(
   key: Uint8Array,
   index: number,
@@ -81,7 +81,7 @@ function decompress(opened: Buffer, plainBytes: number): Buffer | undefined {
     case stored:
       return body.length === plainBytes ? body : undefined;
     case zeros:
-      return body.length === 0 ? Buffer.alloc(plainBytes) : undefined;
+      return body.length === 0 && plainBytes <= chunkBytes ? zeroChunk.subarray(0, plainBytes) : undefined;
     case zstd: {
       // Only what this key's holder sealed comes here; the bound is against our own mistakes.
       const plain = zstdDecompressSync(body, { maxOutputLength: chunkBytes });

@@ -3,7 +3,9 @@ import { dirname } from "node:path";
 import { type Compression, partKey, sealChunk } from "./chunk.ts";
 import { chunkBytes, chunkCountOf, encodeHeader, headerDigest, type SealedHeader } from "./header.ts";
 
-const batchBytes = 1024 * 1024;
+/** Records are written together: one of zeros is 21 bytes. */
+const batchBytes = 512 * 1024;
+const lengthBytes = 4;
 
 /** One part as it is before it is sealed: exactly `plainBytes`, in pieces of any size. */
 export interface PartSource {
@@ -23,7 +25,7 @@ export interface SealOrder {
 }
 
 /**
- * Seals the parts into one file, 0600, durable on return under its name and not before. Holds two batches of 1 MiB in memory, whatever the size. A failed
+ * Seals the parts into one file, 0600, durable on return under its name and not before. Holds less than 2 MiB, whatever the size. A failed
  * call leaves nothing. Throws RangeError when a source is not as long as it says, and what the file system throws.
  */
 export async function sealSet({ path, header, dataKey, parts, compression }: SealOrder): Promise<SealedHeader> {
@@ -58,44 +60,45 @@ async function sealPart(file: FileHandle, part: PartSource, key: Buffer, compres
   let index = 0;
   try {
     for await (const plain of chunksOf(part)) {
-      const record = sealChunk(key, index, index === last, plain, compression);
-      const length = Buffer.alloc(4);
-      length.writeUInt32BE(record.length);
-      await writer.add([length, record]);
+      await writer.add(sealChunk(key, index, index === last, plain, compression));
       index += 1;
     }
+    await writer.end();
   } finally {
     key.fill(0);
-    await writer.end();
+    await writer.settled();
   }
 }
 
-/** A write costs as much as sealing a chunk: records are written by the megabyte, and the next ones sealed meanwhile. */
+/** A write costs as much as sealing a chunk: records are written together, and the next ones sealed meanwhile. */
 function createBatchWriter(file: FileHandle) {
-  let batch: Buffer[] = [];
-  let bytes = 0;
-  let writing: Promise<unknown> = Promise.resolve();
+  let [batch, spare] = [Buffer.alloc(batchBytes), Buffer.alloc(batchBytes)];
+  let filled = 0;
+  let writing = Promise.resolve();
   async function flush(): Promise<void> {
     await writing;
-    const [full, expected] = [batch, bytes];
-    [batch, bytes] = [[], 0];
-    if (expected === 0) return;
-    writing = file.writev(full).then(({ bytesWritten }) => {
-      if (bytesWritten !== expected) throw new Error("the disk took a part of what was sealed");
-    });
+    writing = writeAll(file, batch.subarray(0, filled));
     writing.catch(() => undefined); // thrown by whoever waits for it next
+    [batch, spare, filled] = [spare, batch, 0];
   }
   return {
-    async add(buffers: readonly Buffer[]): Promise<void> {
-      for (const buffer of buffers) bytes += buffer.length;
-      batch.push(...buffers);
-      if (bytes >= batchBytes) await flush();
+    async add(record: Buffer): Promise<void> {
+      if (filled + lengthBytes + record.length > batchBytes) await flush();
+      batch.writeUInt32BE(record.length, filled);
+      filled += lengthBytes + record.copy(batch, filled + lengthBytes);
     },
+    /** Returns when everything is written. */
     async end(): Promise<void> {
       await flush();
       await writing;
     },
+    /** Returns when nothing is being written, whatever came of it. */
+    settled: () => writing.catch(() => undefined),
   };
+}
+
+async function writeAll(file: FileHandle, bytes: Buffer): Promise<void> {
+  for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done)).bytesWritten;
 }
 
 /** The part in chunks of 64 KiB, the last of them shorter; one empty chunk for an empty part. A chunk is valid until the next one. */

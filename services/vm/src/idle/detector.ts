@@ -16,7 +16,7 @@ import type { GuestBudget } from "./guest-budget.ts";
 export interface IdleDetector {
   /** Looks at every tenant once, and begins suspends without waiting for them. */
   look(signal: AbortSignal): Promise<void>;
-  /** Undefined for a tenant that is not looked at. `lastActiveMs` is how long ago. */
+  /** As last looked at; undefined for a tenant that is not. `silenceMs` is a whole number. */
   viewOf(vmId: string): { readonly awakeBy: readonly string[]; readonly silenceMs: number } | undefined;
 }
 
@@ -144,7 +144,7 @@ export function createIdleDetector(parts: IdleParts): IdleDetector {
     },
     viewOf: (vmId) => {
       const state = watched.get(vmId);
-      return state && { awakeBy: state.awakeBy, silenceMs: Math.max(0, now() - state.lastActiveMs) };
+      return state && { awakeBy: state.awakeBy, silenceMs: Math.max(0, Math.round(now() - state.lastActiveMs)) };
     },
   };
 }

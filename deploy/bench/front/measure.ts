@@ -60,6 +60,7 @@ async function measurePublish(scenes: readonly PublishScene[], progress: Progres
     const beside = `beside ${scene.tenants} tenants`;
     const column = (key: keyof PublishTimes): number[] => times.map((time) => time[key]);
     report(`PublishRoute ${beside}`, column("publishMs"), "ms", 2);
+    report(`PublishRoute asleep ${beside}`, column("sleepMs"), "ms", 2);
     report(`PublishRoute to the guest's answer through Caddy ${beside}`, column("answerMs"), "ms", 2);
     report(`WithdrawRoute ${beside}`, column("withdrawMs"), "ms", 2);
   }

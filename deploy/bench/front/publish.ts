@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { chownSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { openDatabase, transaction } from "@lobsterd/chassis/sqlite.ts";
+import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { migrations, openRouteStore } from "@lobsterd/proxy/directory/route-store.ts";
 import { ask } from "@lobsterd/proxy/testing/https-client.ts";
 import { hostOf } from "@lobsterd/proxy/testing/probes.ts";
@@ -17,6 +18,8 @@ export interface PublishTimes {
   readonly publishMs: number;
   /** PublishRoute to an answer of the guest through Caddy. */
   readonly answerMs: number;
+  /** PublishRoute asleep to its return. */
+  readonly sleepMs: number;
   /** WithdrawRoute to its return. */
   readonly withdrawMs: number;
 }
@@ -47,11 +50,15 @@ export async function openPublishScene(caddyPath: string, tenants: number): Prom
         const { status } = await ask(stage.front, hostOf(tenant));
         const answered = performance.now();
         if (status !== 200) throw new Error(`status ${status}`);
+        const asleep = { ...route, guestAddress: "", state: RouteState.ASLEEP };
+        await stage.routes.publishRoute({ requestId: randomUUID(), ...asleep });
+        const sleeping = performance.now();
         await stage.withdraw(tenant);
         return {
           publishMs: published - start,
           answerMs: answered - start,
-          withdrawMs: performance.now() - answered,
+          sleepMs: sleeping - answered,
+          withdrawMs: performance.now() - sleeping,
         };
       },
       close: () => scene.close(),
@@ -71,7 +78,9 @@ function seedRoutes(paths: ScenePaths, tenants: number): void {
       const name = `tenant-${index}`;
       const address = `10.201.${index >> 8}.${index & 255}`;
       const route = { tenant: name, vmId: vmIdOf(name), generation: 1, guestAddress: address, extraHostNames: [] };
-      store.put({ ...route, state: "awake", publishedMs: Date.now() });
+      // Most tenants of a full host sleep.
+      const state = index % 4 === 0 ? "awake" : "asleep";
+      store.put({ ...route, state, publishedMs: Date.now() });
     }
   });
   database.close();

@@ -197,7 +197,8 @@ function wake({ wakeSocketPath, limits }: CaddySettings): Json {
   return {
     handler: "reverse_proxy",
     upstreams: [{ dial: `unix/${wakeSocketPath}` }],
-    rewrite: { method: "GET", uri: "/{http.regexp.tenant.1}" },
+    // The question mark takes the client's query away.
+    rewrite: { method: "GET", uri: "/{http.regexp.tenant.1}?" },
     headers: { request: { delete: ["**"] } },
     transport: {
       protocol: "http",

@@ -6,6 +6,7 @@ import { Code } from "@connectrpc/connect";
 import { defineErrors } from "@lobsterd/chassis/errors.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import { askTogether } from "./h2-client.ts";
 import { ask, echo, keptAgent, openWebSocket } from "./https-client.ts";
 import { addresses, assertRefused, hostOf } from "./probes.ts";
 import { patience } from "./scene.ts";
@@ -51,21 +52,19 @@ export async function aHundredRequestsAreOneWake(stage: ServiceStage): Promise<v
     }),
   );
   await lull(stage, "alpha");
-  const body = "x".repeat(1000);
-  const asking = Array.from({ length: 100 }, (_, index) =>
-    ask(stage.front, hostOf("alpha"), index % 2 === 0 ? {} : { method: "POST", body, path: `/${index}` }),
+  const requests = Array.from({ length: 100 }, (_, index) =>
+    index % 2 === 0
+      ? { method: "GET", path: `/${index}?query=${index}`, body: "" }
+      : { method: "POST", path: `/${index}`, body: "x".repeat(1000) },
   );
-  await waitFor("asked", async () => waker.asked[0], patience);
+  const asking = askTogether(stage.front, hostOf("alpha"), requests);
+  await Promise.race([asking, waitFor("asked", async () => waker.asked[0], patience)]);
   go.resolve();
-  const answers = await Promise.all(asking);
-  assert.deepEqual(
-    answers.map(({ status }) => status),
-    answers.map(() => 200),
-  );
-  for (const [index, { text }] of answers.entries()) {
-    const { guest, method, bodyBytes } = JSON.parse(text);
-    const sent = index % 2 === 0 ? ["alpha", "GET", 0] : ["alpha", "POST", 1000];
-    assert.deepEqual([guest, method, bodyBytes], sent);
+  for (const [index, { status, text }] of (await asking).entries()) {
+    assert.equal(status, 200, text);
+    const { guest, method, path, bodyBytes } = JSON.parse(text);
+    const sent = requests[index];
+    assert.deepEqual([guest, method, path, bodyBytes], ["alpha", sent?.method, sent?.path, sent?.body.length]);
   }
   assert.deepEqual(
     waker.asked.map(({ name, vmId }) => [name, vmId]),

@@ -73,6 +73,12 @@ const pieces: readonly (readonly [what: string, probe: Probe, pattern: RegExp, r
   ["the look for a sleeper's file", aSleeperIsAskedFor, /\.asleep/g, ".nobody"],
   ["the order: asked before it is dialled", aSleeperIsAskedFor, /"status_code":\[204\]/g, '"status_code":[204,503]'],
   [
+    "the query that is taken away",
+    nothingOfARequestReachesProxy,
+    /"uri":"\/\{http\.regexp\.tenant\.1\}\?"/g,
+    '"uri":"/{http.regexp.tenant.1}"',
+  ],
+  [
     "what is taken from the request",
     nothingOfARequestReachesProxy,
     /"headers":\{"request":\{"delete":\["\*\*"\]\}\},/g,

@@ -79,7 +79,7 @@ const caddySchema = z.strictObject({
     .describe("how often the running configuration is compared"),
   limits: limitsSchema
     .refine(({ holdLimitMs, readTimeoutMs }) => holdLimitMs < readTimeoutMs, {
-      // Go ends a request whose time to be read is over, whether or not it was read.
+      // The body of a request that waits is read when it goes on, and its time has been running since it came.
       error: "holdLimitMs has to be less than readTimeoutMs",
       path: ["holdLimitMs"],
     })

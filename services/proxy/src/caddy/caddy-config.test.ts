@@ -84,4 +84,10 @@ describe("caddyConfig", () => {
     assert.deepEqual(location(443), ["https://{http.request.host}{http.request.uri}"]);
     assert.deepEqual(location(8443), ["https://{http.request.host}:8443{http.request.uri}"]);
   });
+
+  it("holds a request for less time than its body has to be read", () => {
+    const { limits } = configSchema.shape.caddy.shape;
+    assert.equal(limits.safeParse({ holdLimitMs: 60_000, readTimeoutMs: 60_000 }).success, false);
+    assert.equal(limits.safeParse({ holdLimitMs: 59_999, readTimeoutMs: 60_000 }).success, true);
+  });
 });

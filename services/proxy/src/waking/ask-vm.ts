@@ -6,8 +6,8 @@ import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts"
 import { type TenantService, WakeCause } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import type { AskVm, WakeVerdict } from "./wake.ts";
 
-/** What a tenant that cannot be woken now costs `vm`: one question in so many seconds. */
-const failedRetryS = 30;
+/** Where `vm` tells no time. What a tenant that cannot be woken costs `vm` is one question in so many seconds; a busy host is free again sooner. */
+const retryS = { tenant: 30, host: 5 };
 const maxRetryS = 3600;
 
 /** Of these nobody knows what became of the wake: it may be under way. */
@@ -33,6 +33,7 @@ function verdictOf(error: ConnectError): WakeVerdict {
   const reason = reasonOf(error) ?? codeName(error.code);
   if (unknownCodes.has(error.code)) return { kind: "unknown", reason };
   const told = Number(error.findDetails(ErrorInfoSchema)[0]?.metadata["retry_after_s"]);
-  const retryAfterS = Number.isInteger(told) && told > 0 ? Math.min(told, maxRetryS) : failedRetryS;
-  return { kind: "refused", scope: hostReasons.has(reason) ? "host" : "tenant", retryAfterS, reason };
+  const scope = hostReasons.has(reason) ? "host" : "tenant";
+  const retryAfterS = Number.isInteger(told) && told > 0 ? Math.min(told, maxRetryS) : retryS[scope];
+  return { kind: "refused", scope, retryAfterS, reason };
 }

@@ -7,6 +7,7 @@ import { describe, it, type TestContext } from "node:test";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { fetchTrace } from "../client/trace.ts";
+import { relayOnce } from "../observability/relay.ts";
 import { startTraceReceiver } from "./trace-receiver.ts";
 import { renderTraceTree } from "./trace-tree.ts";
 
@@ -122,6 +123,17 @@ describe("trace receiver", () => {
     const incomplete = await fetchTrace(url, traceId, { services: ["audit"], waitMs: 50 });
     assert.equal(incomplete.length, 2);
     assert.deepEqual(await fetchTrace(url, "0".repeat(32), { services: [], waitMs: 0 }), []);
+  });
+
+  it("hands on what it got, once, to a collector that is elsewhere", async (context) => {
+    const [near, far] = [await start(context), await start(context)];
+    await near.post(exportOf("vm", "1"));
+    const last = await relayOnce(near.url, far.url, 0);
+    await near.post(exportOf("net", "2", "1".repeat(16)));
+    assert.equal(await relayOnce(near.url, far.url, last), last + 1);
+    const relayed = await fetchTrace(far.url, traceId, { services: ["vm", "net"], waitMs: 1000 });
+    assert.deepEqual(relayed.map(({ service }) => service).sort(), ["net", "vm"]);
+    await assert.rejects(relayOnce(near.url, "http://127.0.0.1:1", 0));
   });
 
   it("takes gzip and writes JSON lines if asked", async (context) => {

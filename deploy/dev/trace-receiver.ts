@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { parseArgs } from "node:util";
 import { gunzipSync } from "node:zlib";
+import { ExportRing } from "./export-ring.ts";
 import { parseOtlpMetrics } from "./metric-otlp.ts";
 import { MetricStore } from "./metric-store.ts";
 import { OtlpError, parseOtlpSpans } from "./trace-otlp.ts";
@@ -10,6 +11,7 @@ import { TraceStore } from "./trace-store.ts";
 
 const maxBodyBytes = 4 * 1024 * 1024;
 const maxSpans = 20_000;
+const maxKeptCharacters = 16 * 1024 * 1024;
 const maxWaitMs = 60_000;
 const maxFileBytes = 256 * 1024 * 1024;
 
@@ -32,9 +34,10 @@ class HttpError extends Error {
 /**
  * A development OTLP receiver that keeps the newest 20,000 spans, and each process's newest metrics, in memory.
  *
- * `POST /v1/traces` and `POST /v1/metrics` take OTLP over HTTP in JSON, at most 4 MiB. `GET /metrics` is for Prometheus to scrape. `GET /traces/<traceId>` answers with the spans of a trace
- * (`TraceSpan[]`); with `?wait=<ms>` (at most 60,000), `&spans=<n>` and `&services=vm,net` it first waits until the trace
- * holds those. `filePath`: also append each span there as a JSON line, until the file of this run has 256 MiB.
+ * `POST /v1/traces` and `POST /v1/metrics` take OTLP over HTTP in JSON, at most 4 MiB. `GET /traces/<traceId>` answers with the spans of a
+ * trace (`TraceSpan[]`); with `?wait=<ms>` (at most 60,000), `&spans=<n>` and `&services=vm,net` it first waits until the trace holds those.
+ * `GET /metrics` is for Prometheus to scrape. `GET /exports?after=<n>` answers with the bodies as they came, at most 16 MiB of the newest, for
+ * `deploy/observability/relay.ts`. `filePath`: also append each span there as a JSON line, until the file of this run has 256 MiB.
  */
 export async function startTraceReceiver(options: {
   host: string;
@@ -43,9 +46,10 @@ export async function startTraceReceiver(options: {
 }): Promise<TraceReceiver> {
   const store = new TraceStore(maxSpans);
   const metrics = new MetricStore();
+  const ring = new ExportRing(maxKeptCharacters);
   const keep = options.filePath === undefined ? async () => undefined : openFile(options.filePath);
   const server = createServer((request, response) => {
-    respond(request, response, { store, metrics, keep }).catch((error: unknown) => {
+    respond(request, response, { store, metrics, ring, keep }).catch((error: unknown) => {
       const status = error instanceof HttpError ? error.status : 500;
       const message = error instanceof Error ? error.message : String(error);
       if (status === 500) process.stderr.write(`${JSON.stringify({ message: "request failed", error: message })}\n`);
@@ -71,20 +75,28 @@ export async function startTraceReceiver(options: {
   };
 }
 
-async function respond(
-  request: IncomingMessage,
-  response: ServerResponse,
-  { store, metrics, keep }: { store: TraceStore; metrics: MetricStore; keep: (lines: string) => Promise<void> },
-): Promise<void> {
+interface Kept {
+  readonly store: TraceStore;
+  readonly metrics: MetricStore;
+  readonly ring: ExportRing;
+  readonly keep: (lines: string) => Promise<void>;
+}
+
+async function respond(request: IncomingMessage, response: ServerResponse, kept: Kept): Promise<void> {
+  const { store, metrics, ring, keep } = kept;
   const url = new URL(request.url ?? "/", "http://receiver");
   if (request.method === "POST" && url.pathname === "/v1/traces") {
-    const spans = parsed(parseOtlpSpans, await readBody(request));
+    const body = await readBody(request);
+    const spans = parsed(parseOtlpSpans, body);
     store.add(spans);
+    ring.add({ path: "/v1/traces", body });
     await keep(spans.map((span) => `${JSON.stringify(span)}\n`).join(""));
     return send(response, 200, {});
   }
   if (request.method === "POST" && url.pathname === "/v1/metrics") {
-    metrics.add(parsed(parseOtlpMetrics, await readBody(request)));
+    const body = await readBody(request);
+    metrics.add(parsed(parseOtlpMetrics, body));
+    ring.add({ path: "/v1/metrics", body });
     return send(response, 200, {});
   }
   if (request.method === "GET" && url.pathname === "/metrics") {
@@ -92,9 +104,12 @@ async function respond(
     response.end(metrics.text());
     return;
   }
+  if (request.method === "GET" && url.pathname === "/exports") {
+    return send(response, 200, ring.after(numberIn(url, "after", Number.MAX_SAFE_INTEGER)));
+  }
   const traceId = /^\/traces\/([0-9a-f]{32})$/.exec(url.pathname)?.[1];
   if (request.method !== "GET" || traceId === undefined)
-    throw new HttpError(404, "POST /v1/traces, POST /v1/metrics, GET /traces/<traceId>, GET /metrics");
+    throw new HttpError(404, "POST /v1/traces, POST /v1/metrics, GET /traces/<traceId>, GET /metrics, GET /exports");
   const gone = new AbortController();
   response.once("close", () => gone.abort());
   const wish = { spans: numberIn(url, "spans", maxSpans), services: servicesIn(url) };

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { parse } from "yaml";
 import { z } from "zod";
+import { hostProcesses } from "../systemd/sandbox.ts";
+import { unitOf } from "../systemd/units.ts";
 import { alertCases } from "./alert-cases.ts";
 import { alerts, runbookOf } from "./alerts.ts";
 import { catalogues, jobs, kindOf, prometheusMetrics } from "./catalogue.ts";
@@ -228,6 +230,11 @@ describe("provisioning", () => {
         assert.ok(name in { ...(base["extensions"] as object), ...(over["extensions"] as object) });
     });
   }
+
+  it("journald.yaml reads the units that a host has", () => {
+    const { receivers } = parse(read("collector/journald.yaml"));
+    assert.deepEqual(receivers.journald.units.toSorted(), hostProcesses.map(unitOf).toSorted());
+  });
 
   it("every data source of a panel is provisioned", () => {
     const { datasources } = z

@@ -78,6 +78,20 @@ export function specsOf(catalogue: Readonly<Record<string, { readonly spec: Metr
   return Object.values(catalogue).map(({ spec }) => spec);
 }
 
+/** Runs `run` and tells how long it took, in seconds, and what it threw; `undefined` if it did not. */
+export async function timed<T>(run: () => Promise<T>, ended: (seconds: number, error: unknown) => void): Promise<T> {
+  const startMs = performance.now();
+  const end = (error?: unknown) => ended((performance.now() - startMs) / 1000, error);
+  try {
+    const result = await run();
+    end();
+    return result;
+  } catch (error) {
+    end(error ?? new Error("failed"));
+    throw error;
+  }
+}
+
 function instrumentOf(spec: MetricSpec): object {
   const { name, unit, description, buckets = durationBuckets } = spec;
   switch (spec.kind) {

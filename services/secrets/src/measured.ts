@@ -1,3 +1,4 @@
+import { timed } from "@lobsterd/chassis/metrics.ts";
 import type { Deliveries } from "./injection/deliveries.ts";
 import { secretsMetrics } from "./metrics.ts";
 import type { RootKeyProvider } from "./root-key/provider.ts";
@@ -6,8 +7,8 @@ import type { RootKeyProvider } from "./root-key/provider.ts";
 export function measuredProvider(provider: RootKeyProvider): RootKeyProvider {
   type Operation = "create" | "unwrap" | "destroy" | "rewrap";
   const measure = <T>(operation: Operation, run: () => Promise<T>) =>
-    timed(run, (seconds, failed) =>
-      secretsMetrics.provider.record(seconds, { operation, outcome: failed ? "failed" : "done" }),
+    timed(run, (seconds, error) =>
+      secretsMetrics.provider.record(seconds, { operation, outcome: error === undefined ? "done" : "failed" }),
     );
   return {
     kind: provider.kind,
@@ -27,20 +28,9 @@ export function measuredDeliveries(deliveries: Deliveries): Deliveries {
     send: (session, limits, taken) =>
       timed(
         () => deliveries.send(session, limits, taken),
-        (seconds, failed) => secretsMetrics.deliveries.record(seconds, { outcome: failed ? "failed" : "taken" }),
+        (seconds, error) =>
+          secretsMetrics.deliveries.record(seconds, { outcome: error === undefined ? "taken" : "failed" }),
       ),
     cut: (vmIds) => deliveries.cut(vmIds),
   };
-}
-
-async function timed<T>(run: () => Promise<T>, ended: (seconds: number, failed: boolean) => void): Promise<T> {
-  const startMs = performance.now();
-  let failed = true;
-  try {
-    const result = await run();
-    failed = false;
-    return result;
-  } finally {
-    ended((performance.now() - startMs) / 1000, failed);
-  }
 }

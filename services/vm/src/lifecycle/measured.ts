@@ -1,5 +1,5 @@
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { otherValue } from "@lobsterd/chassis/metrics.ts";
+import { otherValue, timed } from "@lobsterd/chassis/metrics.ts";
 import { vmMetrics } from "../metrics.ts";
 import type { Journal } from "./journal.ts";
 import type { TenantOperations } from "./operations.ts";
@@ -30,17 +30,4 @@ export function measuredJournal(journal: Journal): Journal {
         (seconds, error) => vmMetrics.steps.record(seconds, { step, outcome: error === undefined ? "done" : "failed" }),
       ),
   };
-}
-
-async function timed<T>(run: () => Promise<T>, ended: (seconds: number, error: unknown) => void): Promise<T> {
-  const startMs = performance.now();
-  const end = (error?: unknown) => ended((performance.now() - startMs) / 1000, error);
-  try {
-    const result = await run();
-    end();
-    return result;
-  } catch (error) {
-    end(error);
-    throw error;
-  }
 }

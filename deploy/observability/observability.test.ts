@@ -53,10 +53,11 @@ function faultsOf({ metric, matchers, groupings }: Selector): string[] {
   if (known === undefined) return [`no metric ${metric}`];
   const labels = [...matchers.map(({ label }) => label), ...groupings];
   const unknown = labels.filter((label) => !known.labels.has(label)).map((label) => `${metric} has no label ${label}`);
-  const impossible = matchers.flatMap(({ label, isRegex, value }) => {
+  const impossible = matchers.flatMap(({ label, operator, value }) => {
     const values = valuesOf(known.spec.attributes, label);
     const isPossible =
-      values === undefined || values.some((one) => (isRegex ? new RegExp(`^(?:${value})$`).test(one) : one === value));
+      values === undefined ||
+      values.some((one) => (operator.endsWith("~") ? new RegExp(`^(?:${value})$`).test(one) : one === value));
     return isPossible ? [] : [`${metric} never has ${label} ${value}`];
   });
   return [...unknown, ...impossible];

@@ -7,7 +7,8 @@ const grafanaWindow = /\$__(rate_interval|interval|range)\b/g;
 
 export interface Matcher {
   readonly label: string;
-  readonly isRegex: boolean;
+  /** `=`, `!=`, `=~` or `!~`. */
+  readonly operator: string;
   readonly value: string;
 }
 
@@ -36,7 +37,7 @@ export function selectorsOf(query: string): readonly Selector[] {
 function matchersOf(text: string, selector: SyntaxNode): Matcher[] {
   return below(selector, "UnquotedLabelMatcher").map((matcher) => ({
     label: textOf(text, matcher.getChild("LabelName")),
-    isRegex: textOf(text, matcher.getChild("MatchOp")).includes("~"),
+    operator: textOf(text, matcher.getChild("MatchOp")),
     value: textOf(text, matcher.getChild("StringLiteral")).slice(1, -1),
   }));
 }

@@ -7,8 +7,8 @@ interface Declared {
   readonly spec: MetricSpec;
 }
 
-/** Label matchers: `{ state: "failed" }` is equality, `{ reason: /a|b/ }` a match of the whole value. */
-type Where = Readonly<Record<string, string | RegExp>>;
+/** Label matchers: `{ state: "failed" }` is equality, `{ reason: /a|b/ }` a match of the whole value, `{ step: { not: "x" } }` any other. */
+type Where = Readonly<Record<string, string | RegExp | { readonly not: string }>>;
 
 /** The window of a rate in a dashboard, which Grafana fits to the resolution. */
 const dashboardWindow = "$__rate_interval";
@@ -19,11 +19,11 @@ export function nameOf({ spec }: Declared): string {
 
 /** The series of a gauge, or of what `suffix` makes of a name. */
 export function series(metric: Declared, where: Where = {}, suffix = ""): string {
-  const matchers = Object.entries(where).map(([attribute, value]) =>
-    value instanceof RegExp
-      ? `${prometheusLabel(attribute)}=~"${value.source}"`
-      : `${prometheusLabel(attribute)}="${value}"`,
-  );
+  const matchers = Object.entries(where).map(([attribute, value]) => {
+    const label = prometheusLabel(attribute);
+    if (value instanceof RegExp) return `${label}=~"${value.source}"`;
+    return typeof value === "string" ? `${label}="${value}"` : `${label}!="${value.not}"`;
+  });
   return `${nameOf(metric)}${suffix}${matchers.length === 0 ? "" : `{${matchers.join(", ")}}`}`;
 }
 

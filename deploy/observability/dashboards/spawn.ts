@@ -58,9 +58,7 @@ export const spawn: Dashboard = {
       title: "All of them",
       panels: [
         lines("Operations", "By kind and outcome", "ops", {
-          query: rate(vm.operations, ["operation", "outcome"], {
-            operation: /spawn|evict|suspend|resume|wake|updateEgress/,
-          }),
+          query: rate(vm.operations, ["operation", "outcome"], { operation: { not: "reconcile" } }),
           legend: "{{operation}} {{outcome}}",
         }),
         lines(

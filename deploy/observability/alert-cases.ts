@@ -102,6 +102,16 @@ export const alertCases: readonly AlertCase[] = [
   fires("GuestMisbehaves", { [misbehaviours]: firstEvent }, on, "a guest on h1 answered outside its contract"),
   silent("GuestMisbehaves", "after a restart of the service", { [misbehaviours]: "5x5 0x20" }),
   fires(
+    "SealedStateRefused",
+    { [failed("ROLLBACK")]: firstEvent },
+    { ...on, error_type: "ROLLBACK" },
+    "a sealed state on h1 is not the one that was sealed last: ROLLBACK",
+  ),
+  silent("SealedStateRefused", "for another failure", {
+    [failed("ROLLBACK")]: never,
+    [failed("MACHINE_DIFFERS")]: firstEvent,
+  }),
+  fires(
     "InjectionLeaseAlarm",
     { [leases]: firstEvent },
     on,

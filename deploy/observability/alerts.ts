@@ -57,6 +57,12 @@ const boundary: readonly Alert[] = [
     query: `${increase(vm.misbehaviours, "15m", ["instance"])} > 0`,
   },
   {
+    name: "SealedStateRefused",
+    severity: "page",
+    summary: "a sealed state on {{ $labels.instance }} is not the one that was sealed last: {{ $labels.error_type }}",
+    query: `${increase(vm.failures, "15m", ["instance", "error.type"], { "error.type": /ROLLBACK|STATE_BROKEN/ })} > 0`,
+  },
+  {
     name: "InjectionLeaseAlarm",
     severity: "page",
     summary: "more injection leases were asked for than an ordinary host asks for: somebody may be collecting secrets",
@@ -116,7 +122,7 @@ const tenants: readonly Alert[] = [
     name: "SpawnsFail",
     severity: "page",
     summary: "{{ $value }} operations on {{ $labels.instance }} failed with {{ $labels.error_type }}",
-    query: `${increase(vm.failures, "15m", ["instance", "error.type"], { "error.type": /BOOT_FAILED|WORKLOAD_FAILED|SPAWN_LIMIT_EXCEEDED|GUEST_UNREACHABLE|other/ })} > 2`,
+    query: `${increase(vm.failures, "15m", ["instance", "error.type"], { "error.type": /BOOT_FAILED|WORKLOAD_FAILED|SPAWN_LIMIT_EXCEEDED|RESUME_FAILED|GUEST_UNREACHABLE|other/ })} > 2`,
   },
   {
     name: "EvictionIncomplete",

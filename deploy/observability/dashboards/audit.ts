@@ -60,6 +60,10 @@ export const auditHealth: Dashboard = {
           { query: quantile(0.99, chassis.calls, [], appends), legend: "99 %" },
         ),
         lines("Commit, 99 %", "One write and one fsync", "s", { query: quantile(0.99, audit.commits), legend: "99 %" }),
+        lines("Waiting", "Appends that wait for a commit", "short", {
+          query: series(audit.waiting),
+          legend: "appends",
+        }),
       ],
     },
     {

@@ -8,6 +8,12 @@ export const auditMetrics = defineMetrics({
     unit: "s",
     description: "Group commits of the log: one write and one fsync each",
   },
+  waiting: {
+    name: "lobsterd.audit.appends_waiting",
+    kind: "gauge",
+    unit: "{append}",
+    description: "Appends that wait for a commit",
+  },
   records: {
     name: "lobsterd.audit.records",
     kind: "gauge",

@@ -119,6 +119,7 @@ export async function startAudit(
 /** Shows how the log stands, at each export. */
 function showLog({ log, checkpointer }: AuditContext, publishers: readonly Publisher[]): readonly Disposable[] {
   return [
+    auditMetrics.waiting.observe(() => log.waiting),
     auditMetrics.records.observe(() => log.tree().size),
     auditMetrics.unsigned.observe(() => log.tree().size - checkpointer.newestSize()),
     auditMetrics.checkpointLag.observe(() =>

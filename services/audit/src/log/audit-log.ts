@@ -128,6 +128,11 @@ export class AuditLog {
     return this.#failure === undefined && !this.#reserve.low;
   }
 
+  /** Appends that wait for a commit. */
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
   /**
    * Appends one record; `writer` is the verified identity of the caller. Throws EVENT_ID_REUSED, APPEND_QUEUE_FULL, DISK_RESERVE, or
    * LOG_FAILED, after which the record may or may not be in the log.

@@ -37,6 +37,11 @@ export class CommitQueue<Item, Result> {
     return this.#lanes.size === 0;
   }
 
+  /** Items of all lanes not yet taken by a commit. */
+  get size(): number {
+    return [...this.#lanes.values()].reduce((sum, lane) => sum + lane.length, 0);
+  }
+
   /** Items of a lane not yet taken by a commit. */
   length(lane: string): number {
     return this.#lanes.get(lane)?.length ?? 0;

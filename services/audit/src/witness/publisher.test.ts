@@ -11,7 +11,7 @@ function stage() {
   const publisher = createPublisher({
     store: {
       kind: "directory" as const,
-    name: "witness",
+      name: "witness",
       async put(notes) {
         if (fault.error !== undefined) throw fault.error;
         kept.push([...notes]);

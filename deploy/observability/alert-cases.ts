@@ -57,6 +57,7 @@ const failed = (reason: string) => `lobsterd_vm_operations_failed_total{${origin
 const capacity = (what: string) => `lobsterd_vm_capacity{${origin("vm")}, resource="memory_mib", what="${what}"}`;
 const connections = (what: string) => `lobsterd_net_tracked_connections{${origin("net")}, what="${what}"}`;
 const renewals = (outcome: string) => `lobsterd_vm_identity_renewals_total{${origin("vm")}, outcome="${outcome}"}`;
+const wakes = (outcome: string) => `lobsterd_vm_wakes_total{${origin("vm")}, outcome="${outcome}"}`;
 const rotations = `lobsterd_secrets_rotations_failed_total{${origin("secrets")}}`;
 const rootKey = `lobsterd_secrets_root_key_ready{${origin("secrets")}}`;
 const certificate = (end: "before" | "after") => `lobsterd_tls_certificate_not_${end}_seconds{${origin("vm")}}`;
@@ -179,6 +180,19 @@ export const alertCases: readonly AlertCase[] = [
     "SpawnsFail",
     "for what callers do wrong",
     { [failed("TENANT_EXISTS")]: "0x4 50x20", [failed("BOOT_FAILED")]: "0x4 1x20" },
+    15,
+  ),
+  fires(
+    "WakesFail",
+    { [wakes("failed")]: "0x4 3x20" },
+    on,
+    "3 sleeping tenants on h1 could not be woken: their requests were answered with an error",
+    15,
+  ),
+  silent(
+    "WakesFail",
+    "for wakes that a budget refuses",
+    { [wakes("refused-by-tenant-budget")]: "0+5x20", [wakes("failed")]: never },
     15,
   ),
   fires(

@@ -125,6 +125,13 @@ const tenants: readonly Alert[] = [
     query: `${increase(vm.failures, "15m", ["instance", "error.type"], { "error.type": /BOOT_FAILED|WORKLOAD_FAILED|SPAWN_LIMIT_EXCEEDED|RESUME_FAILED|GUEST_UNREACHABLE|other/ })} > 2`,
   },
   {
+    name: "WakesFail",
+    severity: "page",
+    summary:
+      "{{ $value }} sleeping tenants on {{ $labels.instance }} could not be woken: their requests were answered with an error",
+    query: `${increase(vm.wakes, "15m", ["instance"], { outcome: "failed" })} > 2`,
+  },
+  {
     name: "EvictionIncomplete",
     severity: "ticket",
     summary: "an evicted tenant on {{ $labels.instance }} is cut off but not removed",

@@ -1,4 +1,5 @@
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
+import { proxyMetrics as proxy } from "../../../services/proxy/src/metrics.ts";
 import { vmMetrics as vm } from "../../../services/vm/src/metrics.ts";
 import { type Dashboard, lines, type Panel } from "../dashboard.ts";
 import { quantile, rate, series } from "../queries.ts";
@@ -71,6 +72,23 @@ export const spawn: Dashboard = {
         lines("Failures", "By vm's own reasons", "ops", {
           query: `${rate(vm.failures, ["error.type"])} > 0`,
           legend: "{{error_type}}",
+        }),
+      ],
+    },
+    {
+      title: "Waking",
+      panels: [
+        lines("Wakes", "As vm did them, by how they ended", "ops", {
+          query: rate(vm.wakes, ["outcome"]),
+          legend: "{{outcome}}",
+        }),
+        lines("Questions to wake", "As proxy asked them", "ops", {
+          query: rate(proxy.wakes, ["outcome"]),
+          legend: "{{outcome}}",
+        }),
+        lines("Held requests", "Requests to sleeping tenants, by what became of them", "ops", {
+          query: rate(proxy.heldRequests, ["outcome"]),
+          legend: "{{outcome}}",
         }),
       ],
     },

@@ -45,7 +45,7 @@ import type { HostParts } from "./lifecycle/host-parts.ts";
 import { openJournal, type StepObserver } from "./lifecycle/journal.ts";
 import { createLifecycle } from "./lifecycle/lifecycle.ts";
 import { readHostFacts } from "./lifecycle/machine-facts.ts";
-import { measuredJournal, measuredOperations } from "./lifecycle/measured.ts";
+import { measured, measuredJournal, measuredOperations } from "./lifecycle/measured.ts";
 import { createTenantOperations, type TenantOperations } from "./lifecycle/operations.ts";
 import { openSleepFiles, requireTmpfs } from "./lifecycle/sleep-files.ts";
 import { openPosture } from "./posture/open-posture.ts";
@@ -171,8 +171,12 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     tenants,
     changes: openTenantChanges(database),
     operations,
-    backups,
-    wakes,
+    backups: {
+      ...backups,
+      create: measured("backup", backups.create),
+      restore: measured("restore", backups.restore),
+    },
+    wakes: { ...wakes, wake: measured("wake", wakes.wake) },
     requests,
     bootQueue,
     images,

@@ -94,7 +94,7 @@ describe("metrics", () => {
       "outcome",
       "step",
     ];
-    const more = ["resource", "what", "verdict", "required", "kind", "store"];
+    const more = ["action", "resource", "what", "verdict", "required", "kind", "store"];
     for (const { name, attributes = {} } of specs) {
       for (const [attribute, values] of Object.entries(attributes)) {
         assert.ok(

@@ -62,6 +62,19 @@ export const host: Dashboard = {
       ],
     },
     {
+      title: "Repairs",
+      panels: [
+        lines("Given back", "What tenants missed and got again, in five minutes", "short", {
+          query: increase(vm.repairs, "5m", ["action", "outcome"]),
+          legend: "{{action}} {{outcome}}",
+        }),
+        lines("Given up", "Tenants, in five minutes, by reason", "short", {
+          query: increase(vm.tenantsFailed, "5m", ["reason"]),
+          legend: "{{reason}}",
+        }),
+      ],
+    },
+    {
       title: "Guests",
       panels: [
         lines("Misbehaviour", "Answers of guests outside their contract, in five minutes", "short", {

@@ -19,6 +19,7 @@ export const spawn: Command = {
     memory: { value: "MIB", help: "memory in MiB (default of the image)" },
     disk: { value: "MIB", help: "size of the writable disk in MiB (default of the image)" },
     label: { value: "KEY=VALUE", help: "a label", isRepeatable: true },
+    owner: { value: "CLIENT", help: "client with the role owner whose tenant it is" },
     ...egressOptions,
     ...idleOptions,
     "request-id": requestIdOption,
@@ -40,6 +41,7 @@ export const spawn: Command = {
         diskMib: words.count("disk", maxCount) ?? 0,
       },
       labels: labelsOf(words, "label"),
+      owner: words.text("owner") ?? "",
       ...(egress === undefined ? {} : { egress }),
       ...(idlePolicy === undefined ? {} : { idlePolicy }),
     };

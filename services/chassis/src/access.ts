@@ -1,8 +1,18 @@
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import type { Caller, Role } from "./caller.ts";
 
-/** Who may call: one service, or every client with a role. */
-export type Principal = `service:${string}` | `role:${Role}`;
+/**
+ * Who may call: one service, or every client with a role. Owners never come by their role alone: `owner:<path>` lets in the owner of the tenant
+ * whose name is at `<path>` in the (first) request message (`owner:name`, `owner:message.value.name`), and `owner` says that the handler
+ * shows each owner its own and nothing else.
+ */
+export type Principal = `service:${string}` | `role:${Exclude<Role, "owner">}` | `owner:${string}` | "owner";
+
+/** What a row lets owners do. */
+export type OwnerScope =
+  | { readonly kind: "tenant"; readonly path: readonly string[] }
+  /** The handler looks at `ownerOf`. */
+  | { readonly kind: "own" };
 
 /** One row per method, by its local name (`spawnTenant`). An empty row means nobody. */
 export type AccessTable<S extends DescService> = Readonly<Record<keyof S["method"] & string, readonly Principal[]>>;
@@ -20,6 +30,7 @@ export function allow<S extends DescService>(service: S, table: AccessTable<S>):
   for (const method of service.methods) {
     const row = given[method.localName];
     if (row === undefined) throw new Error(`${service.typeName}.${method.name} has no row in the allow table`);
+    requireOwnerField(method, row);
     rows.set(method.localName, new Set(row));
   }
   for (const name of Object.keys(given)) {
@@ -30,7 +41,7 @@ export function allow<S extends DescService>(service: S, table: AccessTable<S>):
 
 /** Allows each method to every caller that is a service or has a role: for health and reflection. */
 export function allowAnyPrincipal(service: DescService): AccessRule {
-  const everyone = new Set<Principal>(["role:operator", "role:viewer", "role:owner"]);
+  const everyone = new Set<Principal>(["role:operator", "role:viewer", "owner"]);
   return {
     service,
     rows: new Map(service.methods.map((method) => [method.localName, new AnyService(everyone)])),
@@ -39,9 +50,19 @@ export function allowAnyPrincipal(service: DescService): AccessRule {
 
 /** Decides one call. What no rule names is refused. */
 export function isAllowed(rules: ReadonlyMap<string, AccessRule>, method: DescMethod, caller: Caller): boolean {
+  if (caller.kind === "client" && caller.role === "owner") return ownerScope(rules, method) !== undefined;
   const row = rules.get(method.parent.typeName)?.rows.get(method.localName);
   const principal = principalOf(caller);
   return row !== undefined && principal !== undefined && row.has(principal);
+}
+
+/** What owners may do with a method; `undefined` if nothing. */
+export function ownerScope(rules: ReadonlyMap<string, AccessRule>, method: DescMethod): OwnerScope | undefined {
+  for (const principal of rules.get(method.parent.typeName)?.rows.get(method.localName) ?? []) {
+    if (principal === "owner") return { kind: "own" };
+    if (principal.startsWith("owner:")) return { kind: "tenant", path: principal.slice("owner:".length).split(".") };
+  }
+  return undefined;
 }
 
 /** Indexes the rules by service; throws unless each of `services` has exactly one rule. */
@@ -60,9 +81,20 @@ export function indexRules(
   return byName;
 }
 
+/** A path that leads nowhere would refuse every owner, which looks like a tenant that is not there. */
+function requireOwnerField(method: DescMethod, row: readonly Principal[]): void {
+  const scopes = row.filter((principal) => principal === "owner" || principal.startsWith("owner:"));
+  if (scopes.length > 1) throw new Error(`${method.parent.typeName}.${method.name} lets owners in twice`);
+  const [first] = scopes[0]?.split(":")[1]?.split(".") ?? [];
+  if (first !== undefined && !method.input.members.some(({ localName }) => localName === first)) {
+    throw new Error(`${method.input.typeName} has no field ${first} to find an owner by`);
+  }
+}
+
 function principalOf(caller: Caller): Principal | undefined {
   if (caller.kind === "stranger") return undefined;
-  return caller.kind === "service" ? `service:${caller.name}` : `role:${caller.role}`;
+  if (caller.kind === "service") return `service:${caller.name}`;
+  return caller.role === "owner" ? undefined : `role:${caller.role}`;
 }
 
 /** A set of principals that also holds every service. */

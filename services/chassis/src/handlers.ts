@@ -18,6 +18,7 @@ import { createGate, type Gate } from "./gate.ts";
 import { logCalls, measureCalls, translateErrors, validateRequests } from "./interceptors.ts";
 import type { Logger } from "./logger.ts";
 import { keepPerson } from "./on-behalf-of.ts";
+import { limitOwners, type Ownership } from "./owners.ts";
 import type { RevocationTable } from "./revocations.ts";
 import type { RoleTable } from "./roles.ts";
 import type { Routes } from "./routes.ts";
@@ -34,6 +35,8 @@ export interface HandlerOptions {
   readonly roles: RoleTable;
   readonly revocations: RevocationTable;
   readonly logger: Logger;
+  /** What is whose; needed where a row of `access` lets owners in by a tenant's name. */
+  readonly ownership?: Ownership | undefined;
   readonly deadlines: DeadlineBounds;
   readonly audit?: AuditPolicy | undefined;
   readonly shutdownSignal?: AbortSignal;
@@ -52,9 +55,10 @@ export function createHandlers(options: HandlerOptions): {
   }
   requireAuditClasses(services);
   const refusals = options.audit === undefined ? undefined : recordRefusals(options.audit.spool, options.logger);
+  const rules = indexRules(services, options.access);
   const gate = createGate({
     ...options,
-    rules: indexRules(services, options.access),
+    rules,
     ...(refusals === undefined ? {} : { refused: refusals.refused }),
   });
   const router = createConnectRouter({
@@ -73,6 +77,7 @@ export function createHandlers(options: HandlerOptions): {
       keepPerson,
       ...(options.audit === undefined ? [] : [auditCalls(options.audit, options.logger)]),
       validateRequests(services, options.domain),
+      limitOwners(rules, options.ownership),
     ],
   });
   for (const { register } of options.routes) register(router);

@@ -13,6 +13,7 @@ import { createHealth } from "./health.ts";
 import { every } from "./lifecycle.ts";
 import { type Listener, listen } from "./listener.ts";
 import type { Logger } from "./logger.ts";
+import type { Ownership } from "./owners.ts";
 import { createReflection } from "./reflection.ts";
 import { openRevocations } from "./revocations.ts";
 import { openRoles } from "./roles.ts";
@@ -29,6 +30,8 @@ export interface ServerOptions {
   /** One per service in `routes`; health and reflection bring their own. */
   readonly access: readonly AccessRule[];
   readonly audit?: AuditPolicy;
+  /** What is whose; needed where a row of `access` lets owners in by a tenant's name. */
+  readonly ownership?: Ownership;
   /** By proto name (`ExecTenant`): the method's default deadline and its maximum, in place of the configured ones. */
   readonly methodDeadlinesMs?: Readonly<Record<string, number>>;
 }
@@ -73,6 +76,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       methodsMs: options.methodDeadlinesMs ?? {},
     },
     audit: options.audit,
+    ownership: options.ownership,
     shutdownSignal: shutdown.signal,
   });
   const handle = nodeListener({

@@ -8,13 +8,14 @@ import type { Peer, Role } from "./caller.ts";
 import { peerKey } from "./gate.ts";
 import { createHandlers } from "./handlers.ts";
 import { createLogger, type Logger } from "./logger.ts";
+import type { Ownership } from "./owners.ts";
 import type { Routes } from "./routes.ts";
 
 const trustDomain = "test";
 const dayMs = 86_400_000;
 
 /** Who calls in a test: a service, a client with a role, a verified URI without one, or nobody. */
-export type TestCaller = `service:${string}` | `role:${Role}` | "stranger" | "nobody";
+export type TestCaller = `service:${string}` | `role:${Role}` | `owner:${string}` | "stranger" | "nobody";
 
 export interface TestHarness {
   /** A client that calls as `caller`; nothing but the network is left out: gate, interceptors, deadlines and wire form are real. */
@@ -23,13 +24,15 @@ export interface TestHarness {
   readonly logs: ReadonlyArray<Readonly<Record<string, unknown>>>;
 }
 
-/** An in-memory server. Callers of the trust domain `test`: `spiffe://test/svc/<name>` and `spiffe://test/client/<role>`. */
+/** An in-memory server. Callers of the trust domain `test`: `spiffe://test/svc/<name>` and `spiffe://test/client/<role>`; `owner:<name>` is a client of that name. */
 export function testHarness(options: {
   readonly routes: readonly Routes[];
   readonly access: readonly AccessRule[];
   /** Name of the service under test, for the domain of errors. */
   readonly service?: string;
   readonly audit?: AuditPolicy;
+  /** By default nobody owns anything. */
+  readonly ownership?: Ownership;
   readonly methodDeadlinesMs?: Readonly<Record<string, number>>;
   readonly defaultDeadlineMs?: number;
   readonly maxDeadlineMs?: number;
@@ -52,9 +55,19 @@ export function testHarness(options: {
       methodsMs: options.methodDeadlinesMs ?? {},
     },
     audit: options.audit,
+    ownership: options.ownership ?? nobodyOwns,
   });
-  return { as: (caller, service) => createClient(service, inMemoryTransport(handlers, peerFor(caller))), logs };
+  return {
+    as(caller, service) {
+      const peer = peerFor(caller);
+      if (caller.startsWith("owner:") && peer.verified) roles.set(peer.uri, "owner");
+      return createClient(service, inMemoryTransport(handlers, peer));
+    },
+    logs,
+  };
 }
+
+const nobodyOwns: Ownership = { owns: () => false, unknown: (tenant) => new Error(`there is no tenant ${tenant}`) };
 
 /** A sink that keeps what it is given; `fail` makes it reject, `hang` makes it never answer. */
 export function fakeAuditSink(): AuditSink & { readonly entries: AuditEntry[]; mode: "accept" | "fail" | "hang" } {

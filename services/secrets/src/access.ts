@@ -3,14 +3,15 @@ import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts
 
 const write = ["role:operator"] as const;
 const vm = ["service:vm"] as const;
+const ownerWrite = [...write, "owner:tenant"] as const;
 
-/** Who may call what. People write secrets and see names; only `vm` moves them, and nobody reads one back. */
+/** Who may call what. People write secrets and see names, owners those of their tenants; only `vm` moves them, and nobody reads one back. */
 export const access: readonly AccessRule[] = [
   allow(SecretService, {
-    putSecret: write,
-    listSecrets: ["role:operator", "role:viewer"],
-    deleteSecret: write,
-    bindSecret: write,
+    putSecret: ownerWrite,
+    listSecrets: ["role:operator", "role:viewer", "owner:tenant"],
+    deleteSecret: ownerWrite,
+    bindSecret: ownerWrite,
     acquireInjectionLease: vm,
     injectSecrets: vm,
     issueGuestIdentity: vm,
@@ -18,7 +19,7 @@ export const access: readonly AccessRule[] = [
     createDataKey: vm,
     unwrapDataKey: vm,
     shredTenant: vm,
-    issueGatewayToken: write,
+    issueGatewayToken: ownerWrite,
     rotateRootKey: write,
   }),
 ];

@@ -448,7 +448,7 @@ const ablations: readonly Ablation[] = [
   },
   {
     control: "allow table",
-    removals: [secrets("access.ts", "putSecret: write,", 'putSecret: ["role:operator", "role:viewer"],')],
+    removals: [secrets("access.ts", "putSecret: ownerWrite,", 'putSecret: ["role:operator", "role:viewer"],')],
     test: ["rpc/secrets.test.ts", "every caller has the methods of the allow table and no other"],
   },
 ];

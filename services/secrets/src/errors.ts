@@ -26,6 +26,8 @@ export const fail = defineErrors("secrets.lobsterd", {
   TARGET_RESERVED: Code.InvalidArgument,
   TARGET_TAKEN: Code.FailedPrecondition,
   TENANT_KEY_DESTROYED: Code.FailedPrecondition,
+  // For owners alone: others may put secrets for a tenant to come.
+  TENANT_NOT_FOUND: Code.NotFound,
   TENANT_SHREDDED: Code.Aborted,
   VALUE_NOT_TEXT: Code.InvalidArgument,
   VM_OF_ANOTHER_TENANT: Code.FailedPrecondition,

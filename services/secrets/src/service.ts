@@ -25,6 +25,7 @@ import { rateAlarm } from "./injection/lease-alarm.ts";
 import { openRotation, type Rotation } from "./injection/rotation.ts";
 import { measuredDeliveries, measuredProvider } from "./measured.ts";
 import { secretsMetrics } from "./metrics.ts";
+import { tenantOwnership } from "./ownership.ts";
 import { openRootKey } from "./root-key/open-root-key.ts";
 import type { RootKeyProvider } from "./root-key/provider.ts";
 import { createRoutes } from "./routes.ts";
@@ -114,6 +115,7 @@ export async function startSecrets(
     routes: createRoutes(context),
     access,
     audit: { ...createAuditPolicy(sink, spool), openCalls },
+    ownership: tenantOwnership(context.identities),
   });
   scope.onClose(() => server.close());
   return server;

@@ -1,6 +1,11 @@
 import { Code } from "@connectrpc/connect";
 import { defineErrors } from "@lobsterd/chassis/errors.ts";
 
+/** What whoever names a tenant that does not exist is answered, and an owner who names one that is somebody else's. */
+export function tenantNotFound(name: string): Error {
+  return fail("TENANT_NOT_FOUND", `there is no tenant ${name}`, { metadata: { tenant: name } });
+}
+
 /** The closed set of failures of `vm`. A boot that failed is not UNAVAILABLE: a retry policy would boot it again and again. */
 export const fail = defineErrors("vm.lobsterd", {
   TENANT_EXISTS: Code.AlreadyExists,

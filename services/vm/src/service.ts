@@ -48,6 +48,7 @@ import { readHostFacts } from "./lifecycle/machine-facts.ts";
 import { measured, measuredJournal, measuredOperations } from "./lifecycle/measured.ts";
 import { createTenantOperations, type TenantOperations } from "./lifecycle/operations.ts";
 import { openSleepFiles, requireTmpfs } from "./lifecycle/sleep-files.ts";
+import { tenantOwnership } from "./ownership.ts";
 import { openPosture } from "./posture/open-posture.ts";
 import type { HostPosture } from "./posture/posture.ts";
 import { createWatchdog } from "./repair/watchdog.ts";
@@ -223,6 +224,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     routes: createRoutes(context),
     access,
     audit: { ...createAuditPolicy(sink, spool), openCalls },
+    ownership: tenantOwnership(tenants, journal),
     methodDeadlinesMs: {
       ...{ SpawnTenant: slowCallsMs, EvictTenant: slowCallsMs, SuspendTenant: slowCallsMs, ResumeTenant: slowCallsMs },
       ...{ CreateBackup: backupsMs, RestoreBackup: backupsMs, ExportBackup: backupsMs, ImportBackup: backupsMs },

@@ -47,5 +47,6 @@ export function toTenantMessage(
     ...(tenant.phase === "suspended" && tenant.wakeTimeMs !== undefined
       ? { nextWakeTime: timestampFromMs(tenant.wakeTimeMs) }
       : {}),
+    owner: tenant.owner,
   });
 }

@@ -6,7 +6,7 @@ import type { GuestAuthority, GuestLeaf } from "./guest-authority.ts";
  * Issues an identity to one generation of a microVM, which may then acquire its one injection lease. Issued again before that it makes
  * a fresh key under the same name; throws LEASE_USED, STALE_GENERATION or VM_OF_ANOTHER_TENANT otherwise.
  */
-export type IssueIdentity = (guest: GuestName) => Promise<GuestLeaf>;
+export type IssueIdentity = (guest: GuestName, owner: string) => Promise<GuestLeaf>;
 
 export function identityIssuer(parts: {
   authority: GuestAuthority;
@@ -14,7 +14,7 @@ export function identityIssuer(parts: {
   now: () => number;
 }): IssueIdentity {
   const { authority, identities, now } = parts;
-  return async (guest) => {
+  return async (guest, owner) => {
     refuseReissue(identities, guest);
     const issueTimeMs = now();
     const leaf = await authority.issue(guest, issueTimeMs);
@@ -23,7 +23,7 @@ export function identityIssuer(parts: {
       refuseReissue(identities, guest);
       const { serial, expireTimeMs } = leaf;
       const { tenant, vmId, generation } = guest;
-      identities.write({ tenant, vmId, generation, serial, issueTimeMs, expireTimeMs });
+      identities.write({ tenant, vmId, generation, serial, issueTimeMs, expireTimeMs, owner });
       return leaf;
     } catch (error) {
       leaf.privateKeyPem.destroy();

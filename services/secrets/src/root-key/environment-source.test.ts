@@ -82,6 +82,12 @@ test("production mode, which is the default, refuses a root key in the environme
 const minimal = {
   ...{ service: "secrets", hostId: "host-1", trustDomain: "dev.test", listen: { unixPath: "/run/rpc.sock" } },
   tls: { certificatePath: "/c.pem", keyPath: "/k.pem", platformCaPath: "/ca.pem" },
-  ...{ stateDir: "/state", rolesPath: "/roles.json", revocationsPath: "/revocations.json", guestCaCertificatePath: "/g.pem", guestCaKeyPath: "/gk.pem" },
+  ...{
+    stateDir: "/state",
+    rolesPath: "/roles.json",
+    revocationsPath: "/revocations.json",
+    guestCaCertificatePath: "/g.pem",
+    guestCaKeyPath: "/gk.pem",
+  },
   peers: { audit: "/audit.sock" },
 };

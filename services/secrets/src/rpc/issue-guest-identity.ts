@@ -14,9 +14,9 @@ import { claimRequestId } from "./request-claim.ts";
 export function issueGuestIdentity({ config, requests, issueIdentity, agentTokenDigest, events }: SecretsContext) {
   return async (request: IssueGuestIdentityRequest): Promise<IssueGuestIdentityResponse> => {
     await claimRequestId(requests, request.requestId, IssueGuestIdentityRequestSchema, request);
-    const { tenant, vmId, generation } = request;
+    const { tenant, vmId, generation, owner } = request;
     const guest = { tenant, vmId, generation };
-    const { certificatePem, privateKeyPem, serial, expireTimeMs } = await issueIdentity(guest);
+    const { certificatePem, privateKeyPem, serial, expireTimeMs } = await issueIdentity(guest, owner);
     using key = privateKeyPem;
     events.identityIssued(guest, serial, expireTimeMs);
     return create(IssueGuestIdentityResponseSchema, {

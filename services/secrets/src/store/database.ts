@@ -43,6 +43,8 @@ const migrations = [
      id INTEGER PRIMARY KEY CHECK (id = 1), previous_root_key_id TEXT NOT NULL, root_key_id TEXT NOT NULL,
      start_time_ms INTEGER NOT NULL
    ) STRICT;`,
+  // Whose tenant the guest is: a client's name, or nobody's.
+  `ALTER TABLE guest_identity ADD COLUMN tenant_owner TEXT NOT NULL DEFAULT '';`,
 ];
 
 /**

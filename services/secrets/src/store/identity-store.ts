@@ -29,8 +29,10 @@ export interface GuestSession extends GuestName {
 
 export interface IdentityStore {
   find(vmId: string): IssuedIdentity | undefined;
-  /** Replaces what was issued to this microVM before. */
-  write(identity: Omit<IssuedIdentity, "leaseExpireTimeMs" | "injectTimeMs">): void;
+  /** Replaces what was issued to this microVM before; without `owner` the tenant stays whose it was. */
+  write(identity: Omit<IssuedIdentity, "leaseExpireTimeMs" | "injectTimeMs"> & { readonly owner?: string }): void;
+  /** Whether a guest of this tenant was issued an identity for `owner`, who is somebody. Ends with the identity. */
+  isOwned(tenant: string, owner: string): boolean;
   /** Notes a new certificate; lease and session stay. False if the identity is gone or another one. */
   renew(name: GuestName, serial: string, expireTimeMs: number): boolean;
   /** Gives the identity its one lease. False if it has had one, or is gone or another one. */
@@ -48,7 +50,11 @@ export function openIdentityStore(database: DatabaseSync): IdentityStore {
   const find = database.prepare("SELECT * FROM guest_identity WHERE vm_id = ?");
   const write = database.prepare(
     `INSERT OR REPLACE INTO guest_identity (vm_id, tenant, generation, serial, issue_time_ms, expire_time_ms,
-       lease_expire_time_ms, inject_time_ms) VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)`,
+       tenant_owner, lease_expire_time_ms, inject_time_ms)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, (SELECT tenant_owner FROM guest_identity WHERE vm_id = ?1), ''), NULL, NULL)`,
+  );
+  const owned = database.prepare(
+    "SELECT 1 FROM guest_identity WHERE tenant = ? AND tenant_owner = ? AND tenant_owner <> ''",
   );
   const grantLease = database.prepare(
     `UPDATE guest_identity SET lease_expire_time_ms = ?
@@ -73,9 +79,10 @@ export function openIdentityStore(database: DatabaseSync): IdentityStore {
       return row === undefined ? undefined : issuedIdentity(row);
     },
     write(identity) {
-      const { vmId, tenant, generation, serial, issueTimeMs, expireTimeMs } = identity;
-      write.run(vmId, tenant, generation, serial, issueTimeMs, expireTimeMs);
+      const { vmId, tenant, generation, serial, issueTimeMs, expireTimeMs, owner } = identity;
+      write.run(vmId, tenant, generation, serial, issueTimeMs, expireTimeMs, owner ?? null);
     },
+    isOwned: (tenant, owner) => owned.get(tenant, owner) !== undefined,
     renew: (name, serial, expireTimeMs) =>
       renew.run(serial, expireTimeMs, name.vmId, name.tenant, name.generation).changes === 1,
     grantLease: ({ vmId, tenant, generation }, expireTimeMs) =>

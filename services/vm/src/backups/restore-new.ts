@@ -20,9 +20,20 @@ export async function restoreNew(
   { requestId, name, backup }: { readonly requestId: string; readonly name: string; readonly backup: BackupRecord },
 ): Promise<TenantRecord> {
   const source = requireSource(life, backup);
-  const { image, labels, egress, networkLimits, idlePolicy } = source;
+  const { image, labels, egress, networkLimits, idlePolicy, owner } = source;
   const resources = { ...source.resources, diskMib: backup.diskMib };
-  const wish = { requestId, name, image, labels, egress, networkLimits, idlePolicy, resources, extraHostNames: [] };
+  const wish = {
+    requestId,
+    name,
+    image,
+    labels,
+    egress,
+    networkLimits,
+    idlePolicy,
+    owner,
+    resources,
+    extraHostNames: [],
+  };
   const restored = await spawn(wish, fillFrom(life, backup));
   life.events.backupRestored(restored, backup);
   return restored;

@@ -48,6 +48,7 @@ const tenant = (name: string, address: string, generation = 1): TenantRecord => 
   ...{
     name,
     vmId: Buffer.from(name).toString("hex").padEnd(32, "0"),
+    owner: "",
     requestId: "",
     phase: "running",
     failureReason: "",

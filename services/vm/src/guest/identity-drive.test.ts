@@ -8,6 +8,7 @@ import { composeIdentityDrive } from "./identity-drive.ts";
 const tenant: TenantRecord = {
   name: "demo",
   vmId: "0".repeat(32),
+  owner: "",
   requestId: "",
   phase: "spawning",
   failureReason: "",

@@ -10,6 +10,7 @@ const tenant = (name: string, phase: TenantRecord["phase"] = "running"): TenantR
   ...{
     name,
     vmId: name.padEnd(32, "0"),
+    owner: "",
     requestId: "",
     phase,
     failureReason: "",

@@ -25,10 +25,10 @@ export async function attachNetwork(
 
 export async function issueIdentity(
   life: Lifecycle,
-  { name, vmId, generation }: TenantRecord,
+  { name, owner, vmId, generation }: TenantRecord,
   signal: AbortSignal,
 ): Promise<IssueGuestIdentityResponse> {
-  const request = { requestId: randomUUID(), tenant: name, vmId, generation };
+  const request = { requestId: randomUUID(), tenant: name, owner, vmId, generation };
   const identity = await life.parts.secrets.issueGuestIdentity(request, { signal });
   life.renewals.issued(vmId, identity.expireTime);
   return identity;

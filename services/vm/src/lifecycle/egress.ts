@@ -10,7 +10,7 @@ import { randomUUID } from "node:crypto";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { Network } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
-import { fail } from "../errors.ts";
+import { fail, tenantNotFound } from "../errors.ts";
 import { type Egress, sameEgress, toEgress, toEgressMessage } from "../network-policy.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -123,7 +123,7 @@ function isSettled({ phase }: TenantRecord): boolean {
 /** Throws TENANT_NOT_FOUND, or TENANT_BUSY while something is done to it. */
 export function requireSettled(tenant: TenantRecord | undefined, name: string): TenantRecord {
   const metadata = { tenant: name };
-  if (tenant === undefined) throw fail("TENANT_NOT_FOUND", `there is no tenant ${name}`, { metadata });
+  if (tenant === undefined) throw tenantNotFound(name);
   if (isSettled(tenant)) return tenant;
   throw fail("TENANT_BUSY", `tenant ${name} is ${tenant.phase}`, { metadata });
 }

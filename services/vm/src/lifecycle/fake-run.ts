@@ -187,6 +187,7 @@ export function wish(name: string): SpawnWish {
   return {
     requestId: randomUUID(),
     name,
+    owner: "",
     image: "base",
     resources: { vcpuCount: 0, memoryMib: 0, diskMib: 0 },
     labels: {},

@@ -101,6 +101,8 @@ export interface Journal {
   beginEvict(tenant: TenantRecord, requestId: string): void;
   /** The tenant that the eviction of this request was begun for, whether or not it is still there. */
   evictionOf(requestId: string): { readonly name: string; readonly vmId: string } | undefined;
+  /** Whether that request began an eviction of a tenant of this name that `owner`, who is somebody, owned. */
+  wasEvictedBy(requestId: string, name: string, owner: string): boolean;
   /** Marks a failed spawn as being unwound. */
   beginUnwind(tenant: TenantRecord): void;
   /** Rule 2 for steps that are about to run side by side, in one commit. */
@@ -165,10 +167,13 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
   );
 
   const remember = database.prepare(
-    "INSERT INTO eviction_request (request_id, name, vm_id) VALUES (?, ?, ?) ON CONFLICT (request_id) DO NOTHING",
+    "INSERT INTO eviction_request (request_id, name, vm_id, owner) VALUES (?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING",
   );
   const forgetOld = database.prepare(
     "DELETE FROM eviction_request WHERE sequence <= (SELECT max(sequence) FROM eviction_request) - ?",
+  );
+  const owned = database.prepare(
+    "SELECT 1 FROM eviction_request WHERE request_id = ? AND name = ? AND owner = ? AND owner <> ''",
   );
   const requested = database.prepare("SELECT name, vm_id FROM eviction_request WHERE request_id = ?");
 
@@ -207,13 +212,14 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
       transaction(database, () => {
         tenants.markEvicting(tenant.vmId);
         begin.run(tenant.vmId, "evict", now());
-        remember.run(requestId, tenant.name, tenant.vmId);
+        remember.run(requestId, tenant.name, tenant.vmId, tenant.owner);
         forgetOld.run(maxEvictionRequests);
       }),
     evictionOf: (requestId) => {
       const row = requested.get(requestId);
       return row === undefined ? undefined : { name: String(row["name"]), vmId: String(row["vm_id"]) };
     },
+    wasEvictedBy: (requestId, name, owner) => owned.get(requestId, name, owner) !== undefined,
     beginUnwind: (tenant) => tenants.markEvicting(tenant.vmId),
     startSteps: (tenant, started) =>
       transaction(database, () => {

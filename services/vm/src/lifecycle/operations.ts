@@ -1,6 +1,6 @@
 import { requestIdReused } from "@lobsterd/chassis/idempotency.ts";
 import { backupTurn } from "../backups/parts.ts";
-import { fail } from "../errors.ts";
+import { fail, tenantNotFound } from "../errors.ts";
 import type { Egress } from "../network-policy.ts";
 import { type RepairReport, repairTenant } from "../repair/repair.ts";
 import type { SleepCause, TenantRecord } from "../store/tenants.ts";
@@ -69,7 +69,7 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
     const tenant = earlier === undefined ? life.tenants.find(name) : life.tenants.findByVm(earlier.vmId);
     if (tenant === undefined) {
       if (earlier !== undefined) return;
-      throw fail("TENANT_NOT_FOUND", `there is no tenant ${name}`, { metadata: { tenant: name } });
+      throw tenantNotFound(name);
     }
     life.journal.beginEvict(tenant, requestId);
     const spawning = [...(spawns.get(name) ?? [])];

@@ -12,6 +12,8 @@ import { type HostCapacity, requireJailUid } from "./capacity.ts";
 export interface SpawnWish {
   readonly requestId: string;
   readonly name: string;
+  /** Client that will own it, or `""`. */
+  readonly owner: string;
   readonly image: string;
   readonly resources: Resources;
   readonly labels: Readonly<Record<string, string>>;
@@ -70,6 +72,7 @@ export function planTenant(
   requireJailUid(capacity, slot);
   return {
     name: wish.name,
+    owner: wish.owner,
     vmId: randomBytes(16).toString("hex"),
     requestId: wish.requestId,
     phase: "spawning",

@@ -8,7 +8,7 @@ import {
   GetTenantResponseSchema,
   WorkloadHealth,
 } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { fail } from "../errors.ts";
+import { tenantNotFound } from "../errors.ts";
 import type { VmContext } from "../service.ts";
 import { toTenantMessage } from "../tenant-message.ts";
 
@@ -34,9 +34,7 @@ export function getTenant({
     { signal }: Pick<HandlerContext, "signal">,
   ): Promise<GetTenantResponse> => {
     const tenant = tenants.find(name);
-    if (tenant === undefined) {
-      throw fail("TENANT_NOT_FOUND", `there is no tenant ${name}`, { metadata: { tenant: name } });
-    }
+    if (tenant === undefined) throw tenantNotFound(name);
     const message = toTenantMessage(tenant, config);
     if (tenant.phase !== "running") return create(GetTenantResponseSchema, { tenant: message });
     const state = await guests.workloadState(tenant, signal);

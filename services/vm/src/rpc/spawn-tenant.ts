@@ -28,6 +28,7 @@ export function spawnTenant({ config, requests, operations }: VmContext) {
         const tenant = await operations.spawn({
           requestId: request.requestId,
           name: request.name,
+          owner: request.owner,
           image: request.image || defaultImage,
           resources: {
             vcpuCount: request.resources?.vcpuCount ?? 0,

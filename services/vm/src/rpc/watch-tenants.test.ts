@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
+import { createContextValues } from "@connectrpc/connect";
+import { type Caller, callerKey } from "@lobsterd/chassis/caller.ts";
 import { openDatabase, transaction } from "@lobsterd/chassis/sqlite.ts";
 import { TenantState, type WatchTenantsResponse } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
@@ -13,8 +15,11 @@ function open(limit?: number) {
   const database = openDatabase(":memory:", migrations);
   const changes = openTenantChanges(database, limit);
   const run = startRun(createFakeHost(), database);
-  const watch = (startRevision = 0n, signal = new AbortController().signal) => {
-    const messages = watchTenants({ config, tenants: run.tenants, changes })({ startRevision }, { signal });
+  const watch = (startRevision = 0n, signal = new AbortController().signal, caller?: Caller) => {
+    const messages = watchTenants({ config, tenants: run.tenants, changes })(
+      { startRevision },
+      { signal, values: createContextValues().set(callerKey, caller) },
+    );
     return async (): Promise<WatchTenantsResponse> => {
       const { value, done } = await messages.next();
       assert.ok(done !== true);
@@ -90,4 +95,33 @@ test("a watch ends with its call", async () => {
   const waiting = next();
   call.abort();
   await assert.rejects(waiting);
+});
+
+test("an owner sees its tenants come and go, and nothing of the others", async () => {
+  const { operations, changes, watch } = open();
+  const owner = (name: string): Caller => ({
+    kind: "client",
+    name,
+    uri: `spiffe://test/client/${name}`,
+    role: "owner",
+  });
+  const spawn = (name: string, of: string) => operations.spawn({ ...wish(name), owner: of });
+  await spawn("mine", "anna");
+  await spawn("theirs", "bert");
+  const { signal } = new AbortController();
+  const next = watch(0n, signal, owner("anna"));
+  assert.deepEqual([show(await next()), show(await next())], ["mine RUNNING", "end"]);
+  const waiting = next();
+  await operations.evict(randomUUID(), "theirs");
+  await spawn("theirs", "anna");
+  assert.equal((await waiting).tenant?.name, "theirs");
+  // Its name goes to somebody else while it reads nothing.
+  const { revision } = await next();
+  await operations.evict(randomUUID(), "mine");
+  await spawn("mine", "bert");
+  const later = watch(revision, signal, owner("anna"));
+  assert.equal(show(await later()), "mine removed");
+  assert.ok(changes.revision() > revision);
+  const nobody = watch(0n, signal, owner("zoe"));
+  assert.equal(show(await nobody()), "end");
 });

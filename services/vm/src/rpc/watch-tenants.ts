@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
+import { ownerOf } from "@lobsterd/chassis/owners.ts";
 import {
   type WatchTenantsRequest,
   type WatchTenantsResponse,
@@ -17,21 +18,25 @@ export function watchTenants(context: WatchContext) {
   const { config, tenants, changes } = context;
   return async function* (
     { startRevision }: Pick<WatchTenantsRequest, "startRevision">,
-    { signal }: Pick<HandlerContext, "signal">,
+    { signal, values }: Pick<HandlerContext, "signal" | "values">,
   ): AsyncGenerator<WatchTenantsResponse> {
+    const owner = ownerOf({ values });
     let revision = startRevision;
     while (!signal.aborted) {
-      const found = changes.after(revision);
+      const head = changes.revision();
+      const found = changes.after(revision, owner);
       if (found === undefined) {
         // What changes during the snapshot is sent after it.
         revision = changes.revision();
-        yield* snapshot(context);
+        yield* snapshot(context, owner);
         yield create(WatchTenantsResponseSchema, { revision, snapshotEnd: true });
         continue;
       }
       for (const change of found) {
         revision = change.revision;
-        const tenant = tenants.find(change.name);
+        const named = tenants.find(change.name);
+        // A name that has another owner by now is gone for the one before.
+        const tenant = owner === undefined || named?.owner === owner ? named : undefined;
         yield create(
           WatchTenantsResponseSchema,
           tenant === undefined
@@ -39,14 +44,16 @@ export function watchTenants(context: WatchContext) {
             : { revision, tenant: toTenantMessage(tenant, config) },
         );
       }
+      // What happened to tenants that this caller may not see is passed over.
+      if (found.length === 0) revision = head;
       if (changes.revision() === revision) await changes.changed(signal);
     }
   };
 }
 
-function* snapshot({ config, tenants }: WatchContext): Generator<WatchTenantsResponse> {
+function* snapshot({ config, tenants }: WatchContext, owner: string | undefined): Generator<WatchTenantsResponse> {
   for (let afterName = ""; ; ) {
-    const page = tenants.page(afterName, pageSize);
+    const page = tenants.page(afterName, pageSize, owner);
     for (const tenant of page) yield create(WatchTenantsResponseSchema, { tenant: toTenantMessage(tenant, config) });
     const last = page.at(-1);
     if (last === undefined) return;

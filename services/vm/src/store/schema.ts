@@ -168,4 +168,8 @@ export const migrations: readonly string[] = [
      reason TEXT NOT NULL,
      start_time_ms INTEGER NOT NULL
    ) STRICT`,
+  // A client's name, or nobody's. An eviction keeps whose it was, so that its owner may repeat it.
+  `ALTER TABLE tenant ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+   CREATE INDEX tenant_owner ON tenant (owner, name);
+   ALTER TABLE eviction_request ADD COLUMN owner TEXT NOT NULL DEFAULT ''`,
 ];

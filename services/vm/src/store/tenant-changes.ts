@@ -15,8 +15,8 @@ export interface TenantChange {
 export interface TenantChanges {
   /** Of the last change. Greater than 0, and greater with each change of this run; of another run it says nothing. */
   revision(): bigint;
-  /** The changes after `revision`, oldest first, at most 100; `undefined` when it is not known any more, or never was, what they are. */
-  after(revision: bigint): readonly TenantChange[] | undefined;
+  /** The changes after `revision`, to tenants of `owner` if it is given, oldest first, at most 100; `undefined` when it is not known any more, or never was, what they are. */
+  after(revision: bigint, owner?: string): readonly TenantChange[] | undefined;
   /** Resolves at the next change; rejects when `signal` aborts. */
   changed(signal: AbortSignal): Promise<void>;
 }
@@ -31,19 +31,21 @@ const pageSize = 100;
 export function openTenantChanges(database: DatabaseSync, limit = maxNames): TenantChanges {
   // A number for the run above the count: a revision of another run is out of this one's range.
   const first = BigInt(randomInt(1, 2 ** 31)) << 32n;
-  const revisions = new Map<string, bigint>();
+  /** By name and owner, so that an owner hears that its tenant is gone when the name is somebody else's already. */
+  const revisions = new Map<string, TenantChange & { readonly owner: string }>();
   const changes = new EventEmitter();
   // Each call of WatchTenants that waits listens.
   changes.setMaxListeners(0);
   let last = first;
   let forgotten = first;
 
-  const note = (name: string) => {
+  const note = (name: string, owner: string) => {
+    const key = `${name} ${owner}`;
     last += 1n;
     // A Map keeps the order of insertion: taking the name out first moves it to the end.
-    revisions.delete(name);
-    revisions.set(name, last);
-    for (const [oldest, revision] of revisions) {
+    revisions.delete(key);
+    revisions.set(key, { revision: last, name, owner });
+    for (const [oldest, { revision }] of revisions) {
       if (revisions.size <= limit) break;
       revisions.delete(oldest);
       forgotten = revision;
@@ -51,8 +53,8 @@ export function openTenantChanges(database: DatabaseSync, limit = maxNames): Ten
     changes.emit("change");
   };
 
-  database.function("note_tenant_change", (name) => {
-    note(String(name));
+  database.function("note_tenant_change", (name, owner) => {
+    note(String(name), String(owner));
     return null;
   });
   for (const [write, row] of [
@@ -61,18 +63,18 @@ export function openTenantChanges(database: DatabaseSync, limit = maxNames): Ten
     ["DELETE", "old"],
   ]) {
     database.exec(
-      `CREATE TEMP TRIGGER tenant_${write} AFTER ${write} ON main.tenant BEGIN SELECT note_tenant_change(${row}.name); END`,
+      `CREATE TEMP TRIGGER tenant_${write} AFTER ${write} ON main.tenant BEGIN SELECT note_tenant_change(${row}.name, ${row}.owner); END`,
     );
   }
 
   return {
     revision: () => last,
-    after: (revision) => {
+    after: (revision, owner) => {
       if (revision < forgotten || revision > last) return undefined;
       const found: TenantChange[] = [];
-      for (const [name, at] of revisions) {
+      for (const change of revisions.values()) {
         if (found.length === pageSize) break;
-        if (at > revision) found.push({ revision: at, name });
+        if (change.revision > revision && (owner === undefined || change.owner === owner)) found.push(change);
       }
       return found;
     },

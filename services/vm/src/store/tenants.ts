@@ -23,6 +23,8 @@ export interface Resources {
 /** One tenant as `vm` knows it. `guestAddress` is empty until the network is attached. */
 export interface TenantRecord {
   readonly name: string;
+  /** Name of the client that owns it, or `""`. */
+  readonly owner: string;
   readonly vmId: string;
   readonly requestId: string;
   readonly phase: TenantPhase;
@@ -83,8 +85,10 @@ export interface TenantStore {
   findByVm(vmId: string): TenantRecord | undefined;
   /** The tenant that has an extra host name, in whatever phase it is. */
   findByExtraHostName(hostName: string): TenantRecord | undefined;
-  /** In the order of names, after `afterName`. */
-  page(afterName: string, limit: number): readonly TenantRecord[];
+  /** Whether there is a tenant of this name and `owner`, who is somebody, owns it. */
+  isOwned(name: string, owner: string): boolean;
+  /** In the order of names, after `afterName`; of one owner if it is given. */
+  page(afterName: string, limit: number, owner?: string): readonly TenantRecord[];
   all(): readonly TenantRecord[];
   /** What each tenant was promised, in no order, but for the one of `exceptVmId`. */
   resources(exceptVmId?: string): readonly Resources[];
@@ -125,6 +129,7 @@ export interface TenantStore {
 
 const rowSchema = z.object({
   name: z.string(),
+  owner: z.string(),
   vm_id: z.string(),
   request_id: z.string(),
   state: phaseSchema,
@@ -160,6 +165,7 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
   const columns = rowSchema.parse(row);
   return {
     name: columns.name,
+    owner: columns.owner,
     vmId: columns.vm_id,
     requestId: columns.request_id,
     phase: columns.state,
@@ -200,6 +206,8 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     "SELECT tenant.* FROM tenant, json_each(tenant.extra_host_names) AS host WHERE host.value = ?",
   );
   const after = database.prepare("SELECT * FROM tenant WHERE name > ? ORDER BY name LIMIT ?");
+  const afterOf = database.prepare("SELECT * FROM tenant WHERE owner = ? AND name > ? ORDER BY name LIMIT ?");
+  const owned = database.prepare("SELECT 1 FROM tenant WHERE owner = ? AND name = ? AND owner <> ''");
   const every = database.prepare("SELECT * FROM tenant ORDER BY name");
   const due = database.prepare(
     "SELECT * FROM tenant WHERE wake_time_ms <= ? AND state = 'suspended' ORDER BY wake_time_ms",
@@ -212,8 +220,8 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const states = database.prepare("SELECT state, count(*) AS tenants FROM tenant GROUP BY state");
   const add = database.prepare(
     `INSERT INTO tenant (name, vm_id, request_id, state, slot, generation, image, vcpu_count, memory_mib, disk_mib, labels,
-       egress, network_limits, extra_host_names, create_time_ms, settled_generation, idle_policy)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       egress, network_limits, extra_host_names, create_time_ms, settled_generation, idle_policy, owner)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const address = database.prepare("UPDATE tenant SET guest_address = ? WHERE vm_id = ?");
   const changeEgress = database.prepare(
@@ -261,7 +269,9 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     find: (name) => one(byName.get(name)),
     findByVm: (vmId) => one(byVm.get(vmId)),
     findByExtraHostName: (hostName) => one(byHostName.get(hostName)),
-    page: (afterName, limit) => after.all(afterName, limit).map(toRecord),
+    isOwned: (name, owner) => owned.get(owner, name) !== undefined,
+    page: (afterName, limit, owner) =>
+      (owner === undefined ? after.all(afterName, limit) : afterOf.all(owner, afterName, limit)).map(toRecord),
     all: () => every.all().map(toRecord),
     resources: (exceptVmId = "") =>
       promised.all(exceptVmId).map((row) => ({
@@ -292,6 +302,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
         tenant.createTimeMs,
         tenant.settledGeneration,
         JSON.stringify(tenant.idlePolicy),
+        tenant.owner,
       );
     },
     setGuestAddress: (vmId, guestAddress) => void address.run(guestAddress, vmId),

@@ -5,6 +5,7 @@ import { readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { connect } from "node:tls";
+import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { startAcmeAuthority } from "../testing/acme-authority.ts";
 import { ask, type Front } from "../testing/https-client.ts";
 import * as probes from "../testing/probes.ts";
@@ -19,6 +20,8 @@ import { createKeeper } from "./keeper.ts";
 const caddy = await findCaddy();
 const skip = "reason" in caddy && caddy.reason;
 const caddyPath = "path" in caddy ? caddy.path : "";
+
+const patience = { timeoutMs: 20_000, intervalMs: 50 };
 
 async function openWith(choose: (scene: Scene) => Promise<FrontCertificates>): Promise<BareStage> {
   const stage = await openBareStage(caddyPath);
@@ -37,6 +40,7 @@ describe("a front with certificate files", { skip }, () => {
   let stage: BareStage;
   before(async () => {
     stage = await openBareStage(caddyPath);
+    await stage.publish("foo");
   });
   after(() => stage.scene.close());
 
@@ -55,7 +59,6 @@ describe("a front with certificate files", { skip }, () => {
     const desired = () => caddyConfig({ ...sceneSettings(stage.paths, defaultLimits), certificatesStamp: stamp });
     const keeper = createKeeper(desired, stage.paths.adminSocket);
     await keeper.check();
-    await stage.publish("foo");
     const before = await shownSerial();
 
     const names = [{ type: "dns" as const, value: `*.${probes.hostOf("foo").split(".").slice(1).join(".")}` }];
@@ -70,6 +73,43 @@ describe("a front with certificate files", { skip }, () => {
     assert.equal(await shownSerial(), new X509Certificate(renewed.certificatePem).serialNumber);
     assert.equal((await ask(stage.front, probes.hostOf("foo"))).status, 200);
     assert.deepEqual(await keeper.check(), { kind: "equal" });
+  });
+
+  it("finishes the requests that run when it reads its files again", async (t) => {
+    let stamp = stampOf("c");
+    const desired = () => caddyConfig({ ...sceneSettings(stage.paths, defaultLimits), certificatesStamp: stamp });
+    const keeper = createKeeper(desired, stage.paths.adminSocket);
+    await waitFor(
+      "the first load",
+      async () => /loaded|equal/.test((await keeper.check()).kind) || undefined,
+      patience,
+    );
+    const answers: string[] = [];
+    let isOver = false;
+    t.after(() => {
+      isOver = true;
+    });
+    const load = Array.from({ length: 8 }, async () => {
+      while (!isOver) {
+        // A connection on which nothing was answered yet may be closed, and a request on it repeated, as browsers do.
+        const again = () => ask(stage.front, probes.hostOf("foo"));
+        const answer = again().catch(again);
+        answers.push(
+          await answer.then(
+            ({ status }) => String(status),
+            (error: unknown) => String(error),
+          ),
+        );
+      }
+    });
+    await waitFor("requests", async () => answers.length > 50 || undefined, patience);
+    stamp = stampOf("d");
+    await keeper.check();
+    const until = answers.length + 50;
+    await waitFor("more requests", async () => answers.length > until || undefined, patience);
+    isOver = true;
+    await Promise.all(load);
+    assert.deepEqual([...new Set(answers)], ["200"]);
   });
 });
 

@@ -61,6 +61,14 @@ down: $(MODULES) ## stop the development stack and remove every trace of it
 status: $(MODULES) ## what runs
 	$(RUN) node deploy/dev/main.ts status
 
+.PHONY: client
+client: $(MODULES) ## issue a client certificate of the development stack: NAME=..., ROLE=operator|viewer|owner
+	$(RUN) node deploy/dev/main.ts client "$(NAME)" --role "$(ROLE)"
+
+.PHONY: revoke
+revoke: $(MODULES) ## revoke every certificate of a client of the development stack: NAME=...
+	$(RUN) node deploy/dev/main.ts revoke "$(NAME)"
+
 .PHONY: rotate
 rotate: $(MODULES) ## make every certificate of the development stack anew, without a failed call
 	$(RUN) node deploy/dev/main.ts rotate

@@ -1,5 +1,7 @@
 import { createHash, X509Certificate } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
+import { uriNames } from "@lobsterd/chassis/caller.ts";
+import { z } from "zod";
 import { type Credential, isValidFor, type LeafRequest, makeAuthority, makeLeaf } from "./certificates.ts";
 import { ensureDirectory, writePrivate, writePrivateTogether, writePublic } from "./files.ts";
 import { hostInstanceName, type Instance, serviceNames } from "./instance.ts";
@@ -42,6 +44,10 @@ export function certificatePaths(instance: Instance) {
     platformCaPath: `${root}/platform-ca.pem`,
     platformCaKeyPath: `${root}/platform-ca-key.pem`,
     revocationsPath: `${root}/revocations.json`,
+    /** Every leaf that was signed and has not expired, by serial number. */
+    issuedPath: `${root}/issued.json`,
+    /** Roles of clients, where some were issued or revoked since the first start. */
+    clientRolesPath: `${root}/roles.json`,
     /** Digest of the certificate files of Caddy, which `proxy` cannot read: it changes when they do. */
     frontStampPath: `${root}/front.json`,
     guestCaPath: `${root}/guest-ca.pem`,
@@ -76,6 +82,12 @@ export function platformIdentities(domain: string, clients: readonly ClientName[
       owner: "lobsterd-caddy",
       isOnlyRead: true,
       request: { commonName: domain, dnsNames: [domain, `*.${domain}`, `*.${extraHostZone}`], usages: ["server"] },
+    },
+    {
+      // Root's own tools, for what they write to the audit log.
+      directory: "host",
+      owner: "root",
+      request: { commonName: "host", uri: `spiffe://${domain}/svc/host`, usages: ["client"] },
     },
     ...clients.map((name): Identity => {
       const request: LeafRequest = { commonName: name, uri: `spiffe://${domain}/client/${name}`, usages: ["client"] };
@@ -121,6 +133,7 @@ export async function ensureIdentities(
       { path: keyPath, content: leaf.keyPem },
       { path: certificatePath, content: leaf.certificatePem },
     ];
+    noteIssued(paths, leaf.certificatePem);
     writePrivateTogether(files, account, fileMode);
     made.push(directory);
   }
@@ -131,6 +144,18 @@ export async function ensureIdentities(
   if (guest.made) made.push("guest CA");
   stampFront(paths);
   return made;
+}
+
+export const issuedSchema = z.record(z.string(), z.object({ uri: z.string(), expireTime: z.iso.datetime() }));
+
+/** Notes a leaf before anybody has it, so that each one can be revoked; forgets what has expired. */
+export function noteIssued({ issuedPath }: ReturnType<typeof certificatePaths>, certificatePem: string): void {
+  const { serialNumber, subjectAltName = "", validToDate } = new X509Certificate(certificatePem);
+  const known = existsSync(issuedPath) ? issuedSchema.parse(JSON.parse(readFileSync(issuedPath, "utf8"))) : {};
+  const kept = Object.entries(known).filter(([, { expireTime }]) => new Date(expireTime) > new Date());
+  const leaf = { uri: uriNames(subjectAltName)[0] ?? "", expireTime: validToDate.toISOString() };
+  const all = { ...Object.fromEntries(kept), [serialNumber]: leaf };
+  writePrivate(issuedPath, `${JSON.stringify(all, undefined, 2)}\n`, { uid: 0, gid: 0 }, 0o600);
 }
 
 /** After the files, so that whoever sees a new stamp finds them whole. */

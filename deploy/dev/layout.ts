@@ -3,11 +3,12 @@ import { chmodSync, chownSync, closeSync, existsSync, mkdirSync, openSync, rmSyn
 import { hostname } from "node:os";
 import { makeSigningKey, originOf } from "@lobsterd/audit/signing-key.ts";
 import { brokerConfiguration } from "./broker.ts";
+import { keptRoles } from "./clients.ts";
 import { run } from "./command.ts";
 import { configurations, hostIdOf, instanceFiles } from "./configuration.ts";
 import { type Directory, groupId, runDirectories, runnerDirectories, stateDirectories } from "./directories.ts";
 import { ensureDirectory, writePrivate, writePublic } from "./files.ts";
-import { certificatePaths, ensureIdentities, rolesOf } from "./identities.ts";
+import { certificatePaths, ensureIdentities } from "./identities.ts";
 import { type Instance, runRoot, stateRoot } from "./instance.ts";
 import { requireClosedKey } from "./key-posture.ts";
 import { mountsBelow } from "./mounts.ts";
@@ -99,7 +100,7 @@ function writeConfigurations(instance: Instance, accounts: Accounts): void {
     write(name, `${JSON.stringify(configuration, undefined, 2)}\n`);
   }
   write("nats", brokerConfiguration(instance));
-  writePublic(instanceFiles(instance).rolesPath, `${JSON.stringify(rolesOf(instance.domain), undefined, 2)}\n`);
+  writePublic(instanceFiles(instance).rolesPath, `${JSON.stringify(keptRoles(instance), undefined, 2)}\n`);
 }
 
 function prepareLogs(instance: Instance, accounts: Accounts): void {

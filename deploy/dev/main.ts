@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { issueClient, revokeClient, roleSchema } from "./clients.ts";
 import { askSupervisor } from "./control.ts";
 import { fetchPrograms, refreshCommand, refreshLock } from "./debian-archive.ts";
 import { down } from "./down.ts";
@@ -18,6 +19,9 @@ const usage = `usage: node deploy/dev/main.ts <command> [--instance ${instanceNa
   status             one line for each process; exit status 1 unless all of them run and the outside is there
   restart <process>  end a process in an orderly way and start it again
   logs <process>     the end of its log
+  client <name> --role operator|viewer|owner
+                     issue a client certificate, for a year, and give the client that role
+  revoke <name>      take its role and every certificate from a client; its connections end within seconds
   rotate             make every certificate anew, under load if need be; whoever uses one takes the new one within seconds
   packages           install what up would install, and start nothing
   lock               lock the Debian packages that the archive has now (${refreshCommand})
@@ -41,10 +45,13 @@ async function main(): Promise<number> {
   const name = values.instance ?? "dev";
   if (!isInstanceName(name)) throw new UsageError(`no instance ${name}: ${instanceNames.join(", ")}`);
   const [command, subject, ...rest] = positionals;
-  const takesProcess = command === "restart" || command === "logs";
-  if (rest.length > 0 || (subject !== undefined) !== takesProcess) {
+  const takes = new Map([
+    ...["restart", "logs"].map((one) => [one, "process"] as const),
+    ...["client", "revoke"].map((one) => [one, "name"] as const),
+  ]).get(command ?? "");
+  if (rest.length > 0 || (subject !== undefined) !== (takes !== undefined)) {
     throw new UsageError(
-      takesProcess ? `${command} takes one process` : `${command ?? "a command"} takes nothing else`,
+      takes === undefined ? `${command ?? "a command"} takes nothing else` : `${command} takes one ${takes}`,
     );
   }
   const instance = describeInstance(name);
@@ -59,6 +66,10 @@ async function main(): Promise<number> {
       return restart(instance, subject ?? "");
     case "logs":
       return showLog(instance, subject ?? "");
+    case "client":
+      return giveClient(instance, subject ?? "", values.role);
+    case "revoke":
+      return takeClient(instance, subject ?? "");
     case "rotate":
       return rotateAll(instance);
     case "packages":
@@ -87,6 +98,7 @@ function parse() {
       options: {
         instance: { type: "string" },
         foreground: { type: "boolean" },
+        role: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     });
@@ -130,6 +142,23 @@ async function takeDown(instance: Instance): Promise<number> {
   }
   process.stderr.write(`left over:\n${left.map((line) => `  ${line}\n`).join("")}`);
   return 1;
+}
+
+async function giveClient(instance: Instance, name: string, role: string | undefined): Promise<number> {
+  requireRoot();
+  const parsed = roleSchema.safeParse(role);
+  if (!parsed.success) throw new UsageError(`--role is one of ${roleSchema.options.join(", ")}`);
+  const { certificatePath, keyPath } = await issueClient(instance, name, parsed.data);
+  say(`${name} is ${parsed.data}: ${certificatePath} ${keyPath}`);
+  return 0;
+}
+
+async function takeClient(instance: Instance, name: string): Promise<number> {
+  requireRoot();
+  const { serialNumbers, isRecorded } = await revokeClient(instance, name);
+  say(`revoked: ${serialNumbers.join(", ")}`);
+  if (!isRecorded) process.stderr.write("audit is away: the revocation is not recorded\n");
+  return isRecorded ? 0 : 1;
 }
 
 async function rotateAll(instance: Instance): Promise<number> {

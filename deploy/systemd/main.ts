@@ -1,6 +1,7 @@
 import { existsSync, rmSync, statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { parseArgs } from "node:util";
+import { issueClient, revokeClient, roleSchema } from "../dev/clients.ts";
 import { run } from "../dev/command.ts";
 import { fetchPrograms } from "../dev/debian-archive.ts";
 import { ensureIdentities } from "../dev/identities.ts";
@@ -20,6 +21,8 @@ const usage = `usage: node deploy/systemd/main.ts <command>
   install [--destdir DIR]              install or upgrade this checkout; guests stay
   configure --domain D --uplink LINK --resolver IP [--resolver IP] [--slots N] [--acme URL --email ADDRESS]
                                        certificates, keys and configurations of an installed host
+  client NAME --role ROLE              issue a client certificate: operator, viewer or owner
+  revoke NAME                          take its role and every certificate from a client, within seconds
   rotate                               make every certificate of a configured host anew, without a failed call
   uninstall [--destdir DIR] [--purge]  remove what was installed; --purge removes state, keys, configurations and users too
 `;
@@ -39,9 +42,11 @@ async function main(): Promise<void> {
   const { values, positionals } = parse();
   const [command, ...rest] = positionals;
   if (values.help === true) return say(usage);
-  if (command === undefined || rest.length > 0) throw new UsageError("one command is needed");
+  const isOfClient = command === "client" || command === "revoke";
+  if (command === undefined || rest.length !== (isOfClient ? 1 : 0)) throw new UsageError("one command is needed");
   if (process.getuid?.() !== 0) throw new UsageError("only root installs what root starts");
   if (command === "rotate") return rotateHost();
+  if (isOfClient) return changeClient(command, rest[0] ?? "", values.role);
   const root = rootOf(values.destdir);
   if (command === "install") return installRelease(root);
   if (command === "uninstall") return removeRelease(root, values.purge === true);
@@ -59,6 +64,20 @@ async function main(): Promise<void> {
   if (parsed.data.acmeDirectory !== undefined && parsed.data.acmeEmail === undefined)
     throw new UsageError("--email is missing");
   await configureHost(parsed.data, checkoutDir, say);
+}
+
+async function changeClient(command: "client" | "revoke", name: string, role: string | undefined): Promise<void> {
+  const instance = configuredHost();
+  if (command === "revoke") {
+    const { serialNumbers, isRecorded } = await revokeClient(instance, name);
+    say(`revoked: ${serialNumbers.join(", ")}`);
+    if (!isRecorded) throw new Error("audit is away: the revocation counts and is not recorded");
+    return;
+  }
+  const parsed = roleSchema.safeParse(role);
+  if (!parsed.success) throw new UsageError(`--role is one of ${roleSchema.options.join(", ")}`);
+  const { certificatePath, keyPath } = await issueClient(instance, name, parsed.data);
+  say(`${name} is ${parsed.data}: ${certificatePath} ${keyPath}`);
 }
 
 async function rotateHost(): Promise<void> {
@@ -138,7 +157,7 @@ function parse() {
     return parseArgs({
       allowPositionals: true,
       options: {
-        ...{ destdir: text, domain: text, uplink: text, slots: text, acme: text, email: text },
+        ...{ destdir: text, domain: text, uplink: text, slots: text, acme: text, email: text, role: text },
         resolver: { type: "string", multiple: true },
         purge: { type: "boolean" },
         help: { type: "boolean", short: "h" },

@@ -17,7 +17,7 @@ import { access as secretsAccess } from "@lobsterd/secrets/access.ts";
 import { access as vmAccess } from "@lobsterd/vm/access.ts";
 
 const identities: readonly TestCaller[] = [
-  ...(["vm", "net", "proxy", "secrets", "audit", "nats", "caddy", "vm-launcher"] as const).map(
+  ...(["vm", "net", "proxy", "secrets", "audit", "nats", "caddy", "host"] as const).map(
     (name) => `service:${name}` as const,
   ),
   ...["role:operator" as const, "role:viewer" as const, "owner:anna" as const, "stranger" as const, "nobody" as const],

@@ -55,7 +55,7 @@ test("host drain waits until every tenant is suspended, host get shows it, and h
 
 test("routes lists names and guests", async () => {
   const { stdout } = await runCommand(["routes"]);
-  assert.match(stdout, /^demo +demo\.lobsterd\.localhost +- +10\.0\.0\.1 +2 +-$/m);
+  assert.match(stdout, /^demo +demo\.lobsterd\.localhost +- +awake +10\.0\.0\.1 +2 +-$/m);
   const { routes } = JSON.parse((await runCommand(["routes", "--json"])).stdout);
   assert.partialDeepStrictEqual(routes, [{ tenant: "demo", extraHostNames: [] }]);
 });

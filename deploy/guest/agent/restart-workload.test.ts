@@ -13,6 +13,7 @@ async function restart(state: WorkloadState, isAsleep: boolean): Promise<readonl
     workload: { state, output: {}, restart: async () => void done.push("restart") },
     sleep: { isAsleep },
     account: {},
+    activity: {},
   } as unknown as AgentParts;
   const context = createHandlerContext({
     ...{ service: AgentService, method: AgentService.method.restartWorkload },

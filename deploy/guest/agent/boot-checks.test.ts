@@ -7,6 +7,7 @@ const mounts = [
   "run /run tmpfs rw,nosuid,nodev,noexec,relatime,size=16384k,mode=755 0 0",
   "tmp /tmp tmpfs rw,nosuid,nodev,relatime,size=65536k 0 0",
   "dev /dev devtmpfs rw,nosuid,noexec,relatime,size=108k 0 0",
+  "pts /dev/pts devpts rw,nosuid,noexec,relatime,mode=600,ptmxmode=000,max=8 0 0",
   "proc /proc proc rw,nosuid,nodev,noexec,relatime,hidepid=invisible 0 0",
   "sys /sys sysfs ro,nosuid,nodev,noexec,relatime 0 0",
 ].join("\n");
@@ -36,6 +37,9 @@ test("each thing that is not so is named", () => {
   assert.deepEqual(faultsWith({ mounts: mounts.replace("rw,nosuid,nodev,noatime", "rw,noatime") }), [
     "/ is not mounted nosuid",
     "/ is not mounted nodev",
+  ]);
+  assert.deepEqual(faultsWith({ mounts: mounts.replace("mode=600", "mode=620") }), [
+    "/dev/pts is not mounted mode=600",
   ]);
   assert.deepEqual(faultsWith({ mounts: mounts.replace("root / overlay", "root / ext4") }), ["/ is not an overlay"]);
   assert.deepEqual(faultsWith({ mounts: mounts.replace("hidepid=invisible", "hidepid=off") }), [

@@ -15,6 +15,7 @@ const hardenedMounts: readonly (readonly [path: string, ...options: string[]])[]
   ["/proc", "nosuid", "nodev", "noexec", "hidepid=invisible"],
   ["/sys", "nosuid", "nodev", "noexec", "ro"],
   ["/dev", "nosuid", "noexec"],
+  ["/dev/pts", "nosuid", "noexec", "mode=600", "ptmxmode=000", "max=8"],
 ];
 
 const sysctls: Readonly<Record<string, string>> = {

@@ -14,6 +14,7 @@ type Ablation = {
 
 const server = "grpc-server.test.ts";
 const attacks = "attacks.host.test.ts";
+const terminals = "terminals.test.ts";
 const early = "a certificate of the future is refused before a handler begins, even with the token";
 const forged =
   "a certificate of the future that the platform did not sign is refused before a handler begins, even with the token";
@@ -111,6 +112,25 @@ const ablations: readonly Ablation[] = [
     control: "only the certificate of the guest's own new key",
     removal: { file: "identity-renewal.ts", find: "if (!itsKey.equals(pending.publicKey))", replace: "if (false)" },
     test: ["identity-renewal.test.ts", "whatever is wrong with a new identity, the guest keeps the one it has"],
+  },
+  {
+    control: "the end of a terminal's session with its command",
+    removal: {
+      file: "terminal-command.ts",
+      find: "exitCodeOf(child, killRest)",
+      replace: "exitCodeOf(child, () => undefined)",
+    },
+    test: [terminals, "what a shell left in other groups of its session ends with it"],
+  },
+  {
+    control: "the end of what a hang-up does not end",
+    removal: { file: "terminal-command.ts", find: 'child.kill("SIGKILL");', replace: "return;" },
+    test: [terminals, "a call that is left hangs up, and kills what does not heed it"],
+  },
+  {
+    control: "the bound of commands",
+    removal: { file: "stream-places.ts", find: "if (this.#taken >= this.#limit)", replace: "if (false)" },
+    test: [terminals, "a size or a type that is none, and one command too many, are refused"],
   },
 ];
 

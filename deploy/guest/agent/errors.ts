@@ -14,7 +14,6 @@ const reasons = {
   CLOCK_BACKWARDS: Code.FailedPrecondition,
   CLOCK_NOT_SET: Code.Internal,
   KEY_MISSING: Code.FailedPrecondition,
-  TERMINAL_NOT_OFFERED: Code.Unimplemented,
   TOO_MANY_STREAMS: Code.ResourceExhausted,
   TOO_MANY_HOLDS: Code.ResourceExhausted,
   SHUTTING_DOWN: Code.Unavailable,

@@ -18,6 +18,7 @@ export const imagePackages = [
   "libstdc++6",
   "perl-base",
   "tini",
+  "util-linux",
 ] as const;
 
 /** The meta package that names the current security version of the cloud kernel. */

@@ -13,6 +13,7 @@ export const coreutils = {
     "rm",
     "rmdir",
     "sleep",
+    "stty",
     "sync",
     "touch",
     "uname",
@@ -31,7 +32,7 @@ const libcFiles = ["ld-linux-x86-64.so.2", "libc.so.6", "libdl.so.2", "libm.so.6
 
 /**
  * Every file of the root file system that comes from a Debian package. Only what is named here is copied, so a new version of a
- * package cannot bring a program along. dash and the coreutils above are the only tools: no package manager, no network tool,
+ * package cannot bring a program along. dash, setsid and the coreutils above are the only tools: no package manager, no network tool,
  * no compiler, nothing that needs setuid.
  */
 export const packageFiles: readonly PackageFile[] = [
@@ -44,6 +45,7 @@ export const packageFiles: readonly PackageFile[] = [
   library("libpcre2-8-0", "usr/lib", "libpcre2-8.so.0"),
   { package: "dash", from: "bin/dash", to: "usr/bin/dash" },
   { package: "tini", from: "usr/bin/tini", to: "usr/bin/tini" },
+  { package: "util-linux", from: "usr/bin/setsid", to: "usr/bin/setsid" },
   ...coreutils.bin.map((name) => ({ package: "coreutils", from: `bin/${name}`, to: `usr/bin/${name}` })),
   ...coreutils["usr/bin"].map((name) => ({ package: "coreutils", from: `usr/bin/${name}`, to: `usr/bin/${name}` })),
 ];

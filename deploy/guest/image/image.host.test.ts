@@ -11,11 +11,18 @@ import { runTool } from "./tool.ts";
 const repository = new URL("../../..", import.meta.url).pathname;
 
 /** Every executable that a guest may hold. A file that is not here fails the test: the list is not of bad names. */
-const allowedPrograms = [...coreutils.bin, ...coreutils["usr/bin"], "dash", "node", "tini"].map(
+const allowedPrograms = [...coreutils.bin, ...coreutils["usr/bin"], "dash", "node", "setsid", "tini"].map(
   (name) => `usr/bin/${name}`,
 );
-/** The loader is executable because the kernel runs it; a workload that calls it by hand gains nothing. */
-const allowedExecutables = new Set([...allowedPrograms, "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"]);
+/**
+ * The loader is executable because the kernel runs it; a workload that calls it by hand gains nothing. The program that unlocks terminals
+ * is in the agent's directory, which only root can enter.
+ */
+const allowedExecutables = new Set([
+  ...allowedPrograms,
+  "opt/agent/unlock-terminal",
+  "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+]);
 
 let work = "";
 before(async () => {
@@ -90,6 +97,7 @@ test("accounts have no password and the agent is root's own", async () => {
   assert.equal((await lstat(join(tree, "etc/shadow"))).mode & 0o777, 0o600);
   assert.equal((await lstat(join(tree, "opt/agent"))).mode & 0o777, 0o700);
   assert.equal((await lstat(join(tree, "opt/agent/agent.js"))).mode & 0o777, 0o400);
+  assert.equal((await lstat(join(tree, "opt/agent/unlock-terminal"))).mode & 0o777, 0o500);
 });
 
 test("what lets tests run commands is in the probe image only", async () => {

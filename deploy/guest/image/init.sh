@@ -8,6 +8,10 @@ umask 022
 $bb mount -t devtmpfs -o nosuid,noexec dev /dev
 # Without a serial port there is no console to open, and programs that start with closed descriptors misuse the first file they open.
 if echo -n 2>/dev/null >/dev/console; then exec </dev/null >/dev/console 2>&1; else exec </dev/null >/dev/null 2>&1; fi
+# Terminals are the agent's to make: their devices belong to root, and nobody else opens, makes or lists them. At most four are used at once.
+$bb mkdir -p /dev/pts
+$bb mount -t devpts -o nosuid,noexec,mode=600,ptmxmode=000,max=8 pts /dev/pts
+$bb chmod go-rw /dev/ptmx /dev/pts
 # hidepid=2: an ordinary user sees its own processes only.
 $bb mount -t proc -o nosuid,nodev,noexec,hidepid=2 proc /proc
 $bb mount -t sysfs -o nosuid,nodev,noexec sys /sys

@@ -31,7 +31,6 @@ export const fail = defineErrors("vm.lobsterd", {
   GUEST_UNREACHABLE: Code.Unavailable,
   GUEST_BUSY: Code.ResourceExhausted,
   EXEC_NOT_STARTED: Code.InvalidArgument,
-  TERMINAL_NOT_OFFERED: Code.Unimplemented,
   VMM_LOG_NOT_OFFERED: Code.Unimplemented,
   SUSPEND_REFUSED: Code.FailedPrecondition,
   SUSPEND_LIMIT_EXCEEDED: Code.DeadlineExceeded,

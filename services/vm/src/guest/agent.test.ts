@@ -285,7 +285,8 @@ test("a command's answers are passed on as they come, and a mistake in its input
   const exited = encode(ExecResponseSchema, { message: { case: "exitCode", value: 3 } });
   await start(guest, (stream) => answerWith(stream, exited));
   const guests = opened();
-  const run = (input: AsyncIterable<CommandInput>) => Array.fromAsync(guests.exec(guest, ["true"], input, signal));
+  const run = (input: AsyncIterable<CommandInput>) =>
+    Array.fromAsync(guests.exec(guest, { command: ["true"] }, input, signal));
   const nothing = (async function* (): AsyncGenerator<CommandInput> {})();
   assert.deepEqual(
     (await run(nothing)).map(({ message }) => message),

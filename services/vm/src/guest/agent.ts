@@ -19,6 +19,7 @@ import {
   type ExecRequest,
   ExecRequestSchema,
   type ExecResponse,
+  type ExecStartSchema,
   type FinishedSpan,
   HealthRequestSchema,
   type HealthResponse,
@@ -51,8 +52,10 @@ const lookLimitMs = 2_000;
 export type GuestKey = Pick<CreateIdentityKeyResponse, "publicKey" | "proof">;
 export type Certified = Pick<RenewGuestIdentityResponse, "certificatePem" | "platformCaPem" | "agentTokenDigest">;
 
-/** What a command reads. */
-export type CommandInput = Extract<ExecRequest["message"], { case: "stdin" }>;
+/** What a command is, and what it gets: pipes, or a terminal. */
+export type CommandStart = MessageInitShape<typeof ExecStartSchema>;
+/** What a command reads, and the sizes that its terminal takes. */
+export type CommandInput = Extract<ExecRequest["message"], { case: "stdin" | "resize" }>;
 
 export interface GuestAgents extends GuestSleep, GuestLook {
   /** Resolves when the agent of this VM and generation answers and has the host's time. Throws BOOT_FAILED after `limitMs`. */
@@ -92,7 +95,7 @@ export interface GuestAgents extends GuestSleep, GuestLook {
    */
   exec(
     tenant: TenantRecord,
-    command: readonly string[],
+    start: CommandStart,
     input: AsyncIterable<CommandInput>,
     signal: AbortSignal,
   ): AsyncIterable<ExecResponse>;
@@ -236,8 +239,8 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     },
     streamLogs: (tenant, request, signal) =>
       streamOf((ended) => clientOf(tenant).client.streamLogs(request, { signal: ended }), signal),
-    exec: (tenant, command, input, signal) =>
-      streamOf((ended) => clientOf(tenant).client.exec(execRequests(command, input), { signal: ended }), signal),
+    exec: (tenant, start, input, signal) =>
+      streamOf((ended) => clientOf(tenant).client.exec(execRequests(start, input), { signal: ended }), signal),
     ...openLook(clientOf),
     ...openSleepCalls({ guestOf, clientOf, renew, setClock, forget }),
     tokenDigest: (tenant) => tokens.digestFor(uriOf(tenant)),
@@ -248,8 +251,8 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
   };
 }
 
-async function* execRequests(command: readonly string[], input: AsyncIterable<CommandInput>) {
-  yield create(ExecRequestSchema, { message: { case: "start", value: { command: [...command] } } });
+async function* execRequests(start: CommandStart, input: AsyncIterable<CommandInput>) {
+  yield create(ExecRequestSchema, { message: { case: "start", value: start } });
   for await (const message of input) yield create(ExecRequestSchema, { message });
   yield create(ExecRequestSchema, { message: { case: "stdinEnd", value: true } });
 }

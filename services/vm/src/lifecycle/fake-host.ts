@@ -377,10 +377,14 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
           yield create(StreamLogsResponseSchema, { time: { seconds: 1n, nanos: -1 }, line });
         }
       },
-      exec: async function* (_tenant, command, input) {
+      exec: async function* (_tenant, { command = [], terminal, terminalType }, input) {
         attempt("exec");
-        yield create(ExecResponseSchema, { message: { case: "stdout", value: Buffer.from(command.join(" ")) } });
-        for await (const { value } of input) {
+        const size = terminal === undefined ? "" : ` on ${terminalType} ${terminal.columns}x${terminal.rows}`;
+        const words = Buffer.from(`${command.join(" ")}${size}`);
+        yield create(ExecResponseSchema, { message: { case: "stdout", value: words } });
+        for await (const message of input) {
+          const { columns, rows } = message.case === "resize" ? message.value : { columns: 0, rows: 0 };
+          const value = message.case === "stdin" ? message.value : Buffer.from(`${columns}x${rows}`);
           yield create(ExecResponseSchema, { message: { case: "stderr", value } });
         }
         yield create(ExecResponseSchema, { message: { case: "exitCode", value: 7 } });

@@ -61,6 +61,21 @@ test("a command gets its input, and its caller what it wrote and its exit code",
   );
 });
 
+test("a command on a terminal gets its size, the next one and its type, and no end of input", async () => {
+  const { operations, exec } = open();
+  await operations.spawn(wish("demo"));
+  const terminal = { columns: 80, rows: 24 };
+  const value = { name: "demo", command: ["sh"], terminal, terminalType: "xterm-256color" };
+  const messages: Message[] = [
+    { case: "start", value },
+    { case: "stdinEnd", value: true },
+    { case: "resize", value: { columns: 100, rows: 30 } },
+    { case: "stdin", value: Buffer.from("\x03") },
+  ];
+  const answers = ["stdout sh on xterm-256color 80x24", "stderr 100x30", "stderr \x03", 7];
+  assert.deepEqual(await exec(messages), answers);
+});
+
 test("what cannot be run says why", async () => {
   const { operations, tenants, refusal } = open();
   const { vmId } = await operations.spawn(wish("demo"));
@@ -70,10 +85,10 @@ test("what cannot be run says why", async () => {
   assert.equal(await refusal([]), "EXEC_NOT_STARTED");
   assert.equal(await refusal([start("demo"), { case: "resize", value: terminal }]), "EXEC_NOT_STARTED");
   assert.equal(await refusal([{ case: "start", value: { name: "demo", command: [] } }]), "INVALID_FIELD");
-  assert.equal(
-    await refusal([{ case: "start", value: { name: "demo", command: ["sh"], terminal } }]),
-    "TERMINAL_NOT_OFFERED",
-  );
+  const odd = { name: "demo", command: ["sh"], terminal, terminalType: "a b" };
+  assert.equal(await refusal([{ case: "start", value: odd }]), "INVALID_FIELD");
+  const huge = { ...odd, terminalType: "", terminal: { columns: 1001, rows: 24 } };
+  assert.equal(await refusal([{ case: "start", value: huge }]), "INVALID_FIELD");
   assert.equal(await refusal([start("demo")], "role:viewer"), "NOT_ALLOWED");
   tenants.markFailed(vmId, "VMM_EXITED");
   assert.equal(await refusal([start("demo")]), "TENANT_NOT_RUNNING");

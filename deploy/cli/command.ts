@@ -10,8 +10,9 @@ export interface Operand {
   readonly name: string;
   readonly help: string;
   readonly completion?: Completion;
-  /** Takes every word that is left, at least one. Only the last operand may. */
+  /** Takes every word that is left, at least one unless it is optional. Only the last operand may. */
   readonly isRest?: true;
+  readonly isOptional?: true;
 }
 
 /** An option. One without `value` is a switch. */
@@ -57,6 +58,7 @@ export interface Context {
   readonly clients: StackClients;
   readonly io: Io;
   readonly wantsJson: boolean;
+  readonly environment: Readonly<Record<string, string | undefined>>;
   /** Aborted when the user interrupts the command. */
   readonly signal: AbortSignal;
   readonly clock: Clock;

@@ -66,8 +66,9 @@ export function synopsis({ name, operands }: Command): string {
   return [name, ...operands.map(operandText)].join(" ");
 }
 
-function operandText({ name, isRest }: Operand): string {
-  return isRest ? `-- ${name}...` : name;
+function operandText({ name, isRest, isOptional }: Operand): string {
+  const text = isRest ? `-- ${name}...` : name;
+  return isOptional ? `[${text}]` : text;
 }
 
 function localOptions(options: Readonly<Record<string, Option>>): Readonly<Record<string, Option>> {

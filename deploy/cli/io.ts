@@ -16,7 +16,7 @@ export interface Output {
 export interface Input {
   readonly isTerminal: boolean;
   chunks(): AsyncIterable<Uint8Array>;
-  /** Gives every key to the program as it is typed; returns what ends that. */
+  /** Gives every key to the program as it is typed; returns what ends that, as does the end of the program, also by a signal. */
   makeRaw(): () => void;
 }
 
@@ -51,8 +51,18 @@ function inputOf(stream: ReadStream): Input {
     isTerminal: stream.isTTY === true,
     chunks: () => stream,
     makeRaw() {
+      const restore = () => void stream.setRawMode(false);
+      // Node itself gives the terminal back at every end of the program but this one.
+      const die = () => {
+        restore();
+        process.kill(process.pid, "SIGHUP");
+      };
+      process.once("SIGHUP", die);
       stream.setRawMode(true);
-      return () => void stream.setRawMode(false);
+      return () => {
+        process.off("SIGHUP", die);
+        restore();
+      };
     },
   };
 }

@@ -126,7 +126,7 @@ class GivenWords implements Words {
     const operands = this.#command?.operands ?? [];
     const hasRest = operands.at(-1)?.isRest === true;
     const missing = operands[this.#operands.length];
-    if (missing !== undefined) throw new UsageError(`${missing.name} is missing`);
+    if (missing !== undefined && !missing.isOptional) throw new UsageError(`${missing.name} is missing`);
     if (this.#operands.length > operands.length && !hasRest)
       throw new UsageError(`too many words: ${this.#operands.slice(operands.length).join(" ")}`);
     for (const [name, { choices }] of Object.entries(this.#options)) {

@@ -53,7 +53,7 @@ function contextOf(words: Words, { io, environment, signal, clock, connect }: Su
       clients ??= (connect ?? connectConfigured)();
       return clients;
     },
-    ...{ io, signal, clock, wantsJson: words.has("json") },
+    ...{ io, signal, clock, environment, wantsJson: words.has("json") },
   };
 }
 

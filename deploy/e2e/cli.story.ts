@@ -3,7 +3,7 @@ import { execFile, spawn as startProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { after, test } from "node:test";
+import { after, type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { checkout } from "../client/stack-env.ts";
 import { env, eventually, evict } from "./subject.ts";
@@ -56,21 +56,28 @@ test("a tenant is given a secret, spawned and seen by the command", async () => 
   assert.equal(typeof tenants[0].usage.receivedBytes, "string");
 });
 
-test("top in a terminal redraws in place, and ends with Ctrl-C", async (t) => {
+/** Runs a shell script in a terminal of its own; `undefined` where there is none to be had, and the test is skipped. */
+async function inTerminal(t: TestContext, script: string) {
+  if (!(await hasTmux())) {
+    t.skip("tmux is not installed");
+    return undefined;
+  }
   const socket = `lobster-story-${process.pid}`;
   const tmux = async (...parameters: string[]) =>
     (await run("tmux", ["-L", socket, ...parameters], { env: { ...process.env, ...env }, timeout: 10_000 })).stdout;
-  if (!(await hasTmux())) {
-    t.skip("tmux is not installed");
-    return;
-  }
-  // Ctrl-C reaches the shell as well, which is to show the status.
-  const top = `trap : INT; '${process.execPath}' '${main}' top; echo "status=$?"; exec sleep ${limitMs / 1000}`;
-  await tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "8", top);
+  await tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "8", `${script}; exec sleep ${limitMs / 1000}`);
   t.after(() => tmux("kill-server"));
   const screen = () => tmux("capture-pane", "-p");
   const shown = (pattern: RegExp) =>
     eventually(String(pattern), 20_000, async () => pattern.exec(await screen())?.[0] || undefined);
+  return { tmux, screen, shown };
+}
+
+test("top in a terminal redraws in place, and ends with Ctrl-C", async (t) => {
+  // Ctrl-C reaches the shell as well, which is to show the status.
+  const terminal = await inTerminal(t, `trap : INT; '${process.execPath}' '${main}' top; echo "status=$?"`);
+  if (terminal === undefined) return;
+  const { tmux, screen, shown } = terminal;
   await shown(/^NAME .*\ncli {3}running /m);
   const time = await shown(/^\S+Z(?= {2}1 tenants)/m);
   await eventually("another table", 20_000, async () => {
@@ -80,6 +87,47 @@ test("top in a terminal redraws in place, and ends with Ctrl-C", async (t) => {
   });
   await tmux("send-keys", "C-c");
   await shown(/status=0\b/);
+});
+
+/** `exec -it`, then its status, and whether the terminal is as it was before. */
+const execInTerminal = (
+  words: string,
+  wrapper = "",
+) => `state=$(stty -g); ${wrapper}'${process.execPath}' '${main}' exec -it ${tenant} ${words};
+  echo "status=$?"; test "$(stty -g)" = "$state" && echo restored`;
+
+test("exec in a terminal is a shell: its size follows, Ctrl-C is the command's, and its status comes back", async (t) => {
+  const terminal = await inTerminal(t, execInTerminal(""));
+  if (terminal === undefined) return;
+  const { tmux, shown } = terminal;
+  const type = (text: string) => tmux("send-keys", text, "Enter");
+  await shown(/^\$ ?$/m);
+  await tmux("resize-window", "-x", "70", "-y", "20");
+  await type("test -t 0 && echo $TERM; stty size");
+  await shown(/^(screen|tmux)\S*\n20 70$/m);
+  await type("sleep 1000");
+  await shown(/^\$ sleep 1000$/m);
+  await tmux("send-keys", "C-c");
+  await type("echo code=$?; exit 3");
+  await shown(/^code=130$/m);
+  await shown(/^status=3\nrestored$/m);
+});
+
+test("a terminal is as it was when exec is killed", async (t) => {
+  const terminal = await inTerminal(
+    t,
+    execInTerminal("-- sh -c 'echo ready; sleep 1000'", "sh -c 'echo pid=$$; exec \"$@\"' sh "),
+  );
+  if (terminal === undefined) return;
+  const pid = Number((await terminal.shown(/pid=\d+/)).slice(4));
+  await terminal.shown(/^ready$/m);
+  process.kill(pid, "SIGTERM");
+  await terminal.shown(/^restored$/m);
+  assert.match(await terminal.screen(), /^status=143$/m);
+});
+
+test("-t without a terminal says so", async () => {
+  assert.equal((await lobster(["exec", "-it", tenant])).status, 125);
 });
 
 test("its egress is changed, and the audit log has it", async () => {
@@ -92,8 +140,11 @@ test("a spawn of the same name again is a conflict", async () => {
   assert.equal((await lobster(["spawn", tenant])).status, 6);
 });
 
-test("after evict it is not found", async () => {
+test("after evict it is not found, and a terminal in it is cut and as it was", async (t) => {
+  const terminal = await inTerminal(t, execInTerminal(""));
+  await terminal?.shown(/^\$ ?$/m);
   assert.equal((await lobster(["evict", tenant])).status, 0);
+  await terminal?.shown(/^status=125\nrestored$/m);
   assert.equal((await lobster(["get", tenant])).status, 3);
   assert.equal((await lobster(["ls", "--quiet"])).out, "");
 });

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import {
   type ExecTenantRequestSchema,
   TenantLogSource,
@@ -78,15 +77,23 @@ test("a command runs as the workload's user, with its exit code", { timeout: lim
   assert.notEqual(Number(who.stdout), 0);
 });
 
-test("a terminal is refused with a stable reason", async () => {
-  const requests = async function* () {
-    const value = { name, command: ["sh"], terminal: { columns: 80, rows: 24 } };
-    yield { message: { case: "start" as const, value } };
+test("a command on a terminal has the size that was asked for, and Ctrl-C ends it", { timeout: limitMs }, async () => {
+  const terminal = { columns: 81, rows: 25 };
+  const sized = Promise.withResolvers<void>();
+  const requests = async function* (): AsyncGenerator<MessageInitShape<typeof ExecTenantRequestSchema>> {
+    yield {
+      message: { case: "start", value: { name, command: ["sh", "-c", "stty size; exec sleep 1000"], terminal } },
+    };
+    await sized.promise;
+    yield { message: { case: "stdin", value: Buffer.from("\x03") } };
   };
-  await assert.rejects(
-    Array.fromAsync(clients.tenants.execTenant(requests())),
-    (error) => reasonOf(error) === "TERMINAL_NOT_OFFERED",
-  );
+  let [text, exitCode] = ["", Number.NaN];
+  for await (const { message } of clients.tenants.execTenant(requests())) {
+    if (message.case === "exitCode") exitCode = message.value;
+    else if (message.case === "stdout") text += Buffer.from(message.value).toString();
+    if (text.includes("25 81\r\n")) sized.resolve();
+  }
+  assert.equal(exitCode, 130, text);
 });
 
 test("the lines that a guest keeps are shown, and who follows sees the next one", {

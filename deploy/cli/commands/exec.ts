@@ -1,28 +1,45 @@
 import type { ExecTenantResponse } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { type Command, type Context, UsageError } from "../command.ts";
+import { type Command, type Context, UsageError, type Words } from "../command.ts";
 import { type ExecRequests, openExecRequests } from "../exec-requests.ts";
 import type { Output } from "../io.ts";
 import { tenantOperand } from "../operands.ts";
 import { printableLines } from "../printable.ts";
 
+/** Every image has it. */
+const shell = "sh";
+/** What the server takes for a type; of a terminal without one it says xterm. */
+const terminalType = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
+
 export const exec: Command = {
   name: "exec",
   summary: "run a command in a tenant's guest",
-  operands: [tenantOperand, { name: "COMMAND", help: "the program and its arguments, after --", isRest: true }],
-  options: { "no-tty": { help: "pipes, even in a terminal" } },
-  notes: `In a terminal the command gets a terminal of the same size, and what it writes goes to yours as it is. Without one it gets pipes; what
-comes then is passed on byte for byte, except to a terminal, where control characters are spelled out.
+  operands: [
+    tenantOperand,
+    {
+      name: "COMMAND",
+      help: "the program and its arguments, after --; in a terminal a shell without it",
+      isRest: true,
+      isOptional: true,
+    },
+  ],
+  options: {
+    tty: { short: "t", help: "a terminal for the command; fails where there is none here" },
+    interactive: { short: "i", help: "pass input on, which exec always does: for hands that type -it" },
+    "no-tty": { help: "pipes, even in a terminal" },
+  },
+  notes: `In a terminal the command gets a terminal of the same size and type, every key is its own, and what it writes goes to yours as it is.
+Without one it gets pipes; what comes then is passed on byte for byte, except to a terminal, where control characters are spelled out.
 The exit status is the command's; 125 when the command could not be run. --json is not for exec.`,
   async run(words, context) {
     if (context.wantsJson) throw new UsageError("exec has no --json: its output is the command's");
     const { input, output } = context.io;
-    const wantsTerminal = !words.has("no-tty") && input.isTerminal && output.isTerminal;
+    const hasTerminal = wantsTerminal(words, context);
     const requests = openExecRequests(input, {
       name: words.operand("TENANT"),
-      command: [...words.rest()],
-      ...(wantsTerminal ? { terminal: output.size() } : {}),
+      command: commandOf(words, hasTerminal),
+      ...(hasTerminal ? { terminal: output.size(), terminalType: terminalTypeOf(context) } : {}),
     });
-    if (!wantsTerminal) return await runExec(context, requests, false);
+    if (!hasTerminal) return await runExec(context, requests, false);
     const endResize = output.onResize(() => requests.resize(output.size()));
     const endRaw = input.makeRaw();
     try {
@@ -33,6 +50,26 @@ The exit status is the command's; 125 when the command could not be run. --json 
     }
   },
 };
+
+function wantsTerminal(words: Words, { io: { input, output } }: Context): boolean {
+  const isTerminal = input.isTerminal && output.isTerminal;
+  if (!words.has("tty")) return isTerminal && !words.has("no-tty");
+  if (words.has("no-tty")) throw new UsageError("--tty and --no-tty exclude one another");
+  if (isTerminal) return true;
+  throw new UsageError(`--tty: standard ${input.isTerminal ? "output" : "input"} is not a terminal`);
+}
+
+function commandOf(words: Words, hasTerminal: boolean): string[] {
+  const command = [...words.rest()];
+  if (command.length > 0) return command;
+  if (!hasTerminal) throw new UsageError("COMMAND is missing: without a terminal there is no shell");
+  return [shell];
+}
+
+function terminalTypeOf({ environment }: Context): string {
+  const { TERM = "" } = environment;
+  return terminalType.test(TERM) ? TERM : "";
+}
 
 async function runExec({ clients, io, signal }: Context, requests: ExecRequests, isRaw: boolean): Promise<number> {
   const streams = { stdout: passOn(io.output, isRaw), stderr: passOn(io.errors, isRaw) };

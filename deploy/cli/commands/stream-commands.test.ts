@@ -39,10 +39,27 @@ test("in a terminal exec asks for one of its size; without one the command's con
   const [start] = stack.execRequests;
   assert.ok(start?.case === "start");
   assert.partialDeepStrictEqual(start.value.terminal, { columns: 120, rows: 10 });
+  assert.equal(start.value.terminalType, "");
   const piped = await runCommand(["exec", "demo", "--no-tty", "--", "top"], {
     ...{ stack, isTerminal: true, input: "a\x1b[1m\n" },
   });
   assert.equal(piped.stdout, "a\\x1b[1m\n");
+});
+
+test("exec -it is a shell with the terminal's type, and says where there is no terminal", async () => {
+  const stack = withDemo();
+  const environment = { TERM: "xterm-256color" };
+  await runCommand(["exec", "-it", "demo"], { stack, isTerminal: true, input: "exit\r", environment });
+  const [start] = stack.execRequests;
+  assert.ok(start?.case === "start");
+  assert.deepEqual([start.value.command, start.value.terminalType], [["sh"], "xterm-256color"]);
+  const piped = await runCommand(["exec", "-it", "demo", "--", "sh"], { stack, environment });
+  assert.equal(piped.status, 125);
+  assert.match(piped.stderr, /^lobster: --tty: standard input is not a terminal \(USAGE\)/);
+  const both = await runCommand(["exec", "-t", "--no-tty", "demo"], { stack, isTerminal: true });
+  assert.match(both.stderr, /exclude one another/);
+  const odd = await runCommand(["exec", "demo"], { ...{ stack, isTerminal: true }, environment: { TERM: "a b\n" } });
+  assert.equal(odd.status, 7);
 });
 
 test("exec that could not run a command is status 125, whatever was wrong", async () => {

@@ -22,6 +22,7 @@ export function terminalContext(pattern: RegExp) {
       ...{ output: output(true), errors: output(true) },
     },
     wantsJson: false,
+    environment: {},
     signal: new AbortController().signal,
     clock: { now: () => 0, sleep: () => new Promise((resolve) => setImmediate(resolve)) },
   };

@@ -74,6 +74,12 @@ test("resumed it has its memory, the next generation, its secrets and the host's
   assert.equal(refusal, "TENANT_NOT_SUSPENDED");
 });
 
+test("a request to the suspended tenant wakes it, and is answered by what was in its memory", async () => {
+  await sleeper.suspend();
+  await sleeper.requireMemory();
+  assert.equal(await sleeper.settled(), TenantState.RUNNING);
+});
+
 test("kill -9 of vm in a suspend leaves one guest with its memory before the seal, and a sealed file after it", async () => {
   await killAt("vm", "save-state", "started", sleeper.suspend);
   if ((await sleeper.settled()) === TenantState.SUSPENDED) await sleeper.resume();

@@ -1,6 +1,6 @@
 /**
  * Fifty sleeping tenants and a client that nobody knows, with real Caddy, the real `proxy`, and `vm`'s lifecycle and budgets over a host in memory: fifty real guests
- * are more than a machine of tests has. `wake.story.ts` is the same with one real guest.
+ * are more than a machine of tests has. `wake.nightly.ts` is the same with one real guest.
  */
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";

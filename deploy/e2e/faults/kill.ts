@@ -1,9 +1,10 @@
-/** Kills a process of the stack in the middle of a spawn, and checks that nothing is left in the end. */
+/** Has a spawn fail, or kills a process of the stack in the middle of one, and checks that nothing is left in the end. */
+import assert from "node:assert/strict";
 import type { SpawnStep } from "@lobsterd/vm/lifecycle/journal.ts";
 import type { ProcessName } from "../../dev/processes.ts";
 import type { Stack } from "../../dev/stack.ts";
 import { assertUnchangedSince, clients, eventually, evict, spawn } from "../subject.ts";
-import { clearFault, faultReached, setFault } from "./control.ts";
+import { clearFault, type Fault, faultReached, setFault } from "./control.ts";
 
 /** The processes that a spawn needs. */
 export const victims = ["vm", "vm-launcher", "net", "proxy", "secrets", "audit"] as const;
@@ -50,5 +51,20 @@ export async function killDuring(
   await evict(faultyTenant).catch(() => undefined);
   await spawning;
   await evict(faultyTenant).catch(() => undefined);
+  await assertNothingLeft(inventory);
+}
+
+/** Has a spawn fail at a step, which has begun or has had its effect. */
+export async function failSpawn(
+  runDir: string,
+  step: SpawnStep,
+  moment: Fault["moment"],
+  inventory: readonly string[],
+): Promise<void> {
+  setFault(runDir, { step, moment, action: "fail" });
+  await assert.rejects(spawn(faultyTenant));
+  // It failed there, and not somewhere before.
+  await faultReached(runDir, 1000);
+  clearFault(runDir);
   await assertNothingLeft(inventory);
 }

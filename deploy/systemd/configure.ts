@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { writePrivate } from "../dev/files.ts";
 import { ensureIdentities } from "../dev/identities.ts";
 import { installImages } from "../dev/images.ts";
@@ -6,6 +6,7 @@ import { ensureCheckpointKey, requireClosedKeys } from "../dev/layout.ts";
 import { readAccounts } from "../dev/users.ts";
 import { type HostSettings, hostConfigurations } from "./configuration.ts";
 import { configDir, describeHost } from "./host-instance.ts";
+import { completeKeys } from "./missing-keys.ts";
 import { rootKeyCredential, rootKeyPath } from "./units.ts";
 
 /** One has a workload that attacks its host, for tests; the other is for guests that are emulated. */
@@ -13,7 +14,8 @@ const developmentImages = ["probe", "openclaw-emulated"];
 
 /**
  * Makes what an installed host needs before its first start: certificates, the audit log's signing key, configurations, and the guest
- * images that `checkout` has built. Safe to repeat; a key or configuration that exists is kept, a certificate is made anew when it has
+ * images that `checkout` has built. Safe to repeat; a key or configuration that exists is kept, with what a newer release needs
+ * added to the latter; a certificate is made anew when it has
  * less than 30 days left. Throws when the host is not installed.
  */
 export async function configureHost(
@@ -29,12 +31,15 @@ export async function configureHost(
   ensureCheckpointKey(instance, accounts);
   for (const { name, user, mode, text } of hostConfigurations(settings, accounts)) {
     const path = `${configDir}/${name}`;
-    if (existsSync(path)) {
+    const kept = existsSync(path) ? readFileSync(path, "utf8") : undefined;
+    // Roles are people's: one that was taken out is not put in again.
+    const completed = kept === undefined || name === "roles.json" ? undefined : completeKeys(kept, text);
+    if (kept !== undefined && (completed === undefined || completed.added.length === 0)) {
       progress(`kept: ${path}`);
       continue;
     }
-    writePrivate(path, text, accounts.account(user), mode);
-    progress(`written: ${path}`);
+    writePrivate(path, completed?.text ?? text, accounts.account(user), mode);
+    progress(completed === undefined ? `written: ${path}` : `kept: ${path}, with ${completed.added.join(", ")} added`);
   }
   for (const image of await installImages({ ...instance, checkout }, developmentImages))
     progress(`guest image installed: ${image}`);

@@ -28,6 +28,7 @@ test("a scan of fifty sleeping tenants by an unauthenticated client wakes as man
   const names = Array.from({ length: count }, (_, index) => `t-${index}`);
   const guests = ["worker", ...names].map((name, slot) => ({ name, address: `10.201.0.${2 * slot + 1}` }));
   const stage = await openServiceStage("path" in caddy ? caddy.path : "", { guests, fixture: plainGuests });
+  context.after(() => stage.scene.close());
   const host = createFakeHost();
   const go = Promise.withResolvers<void>();
   const seen = { loading: 0, most: 0, resumed: 0 };
@@ -51,10 +52,7 @@ test("a scan of fifty sleeping tenants by an unauthenticated client wakes as man
   const waker = await startWaker(stage.paths, async ({ requestId, name, vmId }) => {
     await run.wakes.wake({ requestId, name, vmId, cause: "request" });
   });
-  context.after(async () => {
-    await waker.close();
-    await stage.scene.close();
-  });
+  context.after(() => waker.close());
 
   await run.operations.spawn(wish("worker"));
   for (const name of names) {

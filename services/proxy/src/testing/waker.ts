@@ -19,6 +19,7 @@ export async function startWaker(
     JSON.stringify({
       ...{ service: "vm", hostId: "scene", trustDomain, listen: { unixPath: paths.vmSocket } },
       ...{ tls: { ...paths.vmLeaf, platformCaPath: paths.platformCa }, rolesPath: paths.roles },
+      revocationsPath: paths.revocations,
       ...{ stateDir: dirname(paths.vmSocket), shutdownGraceMs: 200 },
     }),
   );

@@ -83,7 +83,7 @@ export async function swapWithoutVerification(
 /** Whoever owns `proxy` makes Caddy dial beta for everybody: verified and by its right name, but the host is alpha's. */
 export async function swapByDial(stage: BareStage, settings: CaddySettings, total: number): Promise<Tally> {
   const beta = JSON.stringify(caddyConfig(settings))
-    .replace(/"dial":"[^"]*"/, `"dial":"${swapped.alpha}:9000"`)
+    .replace(/"dial":"[^"]*:9000"/, `"dial":"${swapped.alpha}:9000"`)
     .replace('"root_ca_pem_files"', '"server_name":"beta.guest.internal","root_ca_pem_files"');
   await stage.configure(JSON.parse(beta) as Json);
   return await tally(stage, total, 8);

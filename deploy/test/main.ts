@@ -22,7 +22,7 @@ const tiers: Readonly<Record<string, Tier>> = {
   unit: {
     patterns: ["services/**/*.test.ts", "deploy/**/*.test.ts"],
     exclude: /node_modules|\.host\.test\.ts$/,
-    concurrency: 2,
+    concurrency: 3,
     needsStack: false,
   },
   host: {

@@ -199,7 +199,10 @@ async function load(host: QemuHost, start: VmStart, state: Readable, stallMs?: n
       signal: flow.signal,
     });
     // The channel stays open until then: what is still on its way to QEMU would be lost with it.
-    await withMonitor(host, vmId, requireLoaded);
+    await withMonitor(host, vmId, requireLoaded).catch((cause: unknown) => {
+      if (reasonOf(cause) !== "NOT_FOUND") throw cause;
+      throw vmmFail("VMM_FAILED", "the VMM ended of the state", { cause });
+    });
   } catch (error) {
     const failure = source.failure() ?? portFailure(flow.cause(error));
     await host.stop(vmId).catch((cause: unknown) => {

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -51,6 +52,17 @@ export async function runWithout(removals: readonly Removal[], { service, file, 
   } finally {
     rmSync(copy, { recursive: true });
   }
+}
+
+/**
+ * Fails unless the test passes on the sources as they are, and fails once the control is gone. One that fails, or does not exist, with the control in place
+ * shows nothing when it fails without.
+ */
+export async function requireNoticed(removals: readonly Removal[], noticing: ControlTest): Promise<void> {
+  const intact = await runWithout([], noticing);
+  assert.deepEqual([intact.passed, intact.count], [true, 1], intact.output);
+  const removed = await runWithout(removals, noticing);
+  assert.deepEqual([removed.passed, removed.count], [false, 1], "not noticed");
 }
 
 function apply(copy: string, { file, find, replace }: Removal): void {

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -42,6 +43,14 @@ export async function runAltered(alterations: readonly Alteration[], testFile: s
   } finally {
     rmSync(copy, { recursive: true });
   }
+}
+
+/** Fails unless the one test of that name passes on the sources as they are, and fails once the alteration is made. */
+export async function requireNoticed(alteration: Alteration, testFile: string, name: string): Promise<void> {
+  const intact = await runAltered([], testFile, name);
+  assert.deepEqual([intact.passed, intact.count], [true, 1], intact.output);
+  const altered = await runAltered([alteration], testFile, name);
+  assert.deepEqual([altered.passed, altered.count], [false, 1], "not noticed");
 }
 
 function runTests(path: string, name: string): Promise<TestRun> {

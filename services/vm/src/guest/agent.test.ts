@@ -25,6 +25,7 @@ import {
   WorkloadState,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { fail } from "../errors.ts";
+import { exampleTenant } from "../store/example-tenant.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import { type CommandInput, openGuestAgents } from "./agent.ts";
 import { type Answer, answerWith, type HostileAgent, hostileAgent } from "./hostile-agent.ts";
@@ -44,36 +45,8 @@ after(() => {
   rmSync(directory, { recursive: true });
 });
 
-const tenant = (name: string, address: string, generation = 1): TenantRecord => ({
-  ...{
-    name,
-    vmId: Buffer.from(name).toString("hex").padEnd(32, "0"),
-    owner: "",
-    requestId: "",
-    phase: "running",
-    failureReason: "",
-    slot: 3,
-    generation,
-  },
-  ...{ image: "base", resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 }, labels: {} },
-  ...{ egress: { mode: "internet" as const }, replacedEgress: undefined, guestAddress: address },
-  ...{
-    createTimeMs: 0,
-    readyTimeMs: undefined,
-    settledGeneration: generation,
-    sealCounter: 0,
-    sleepRequestId: "",
-    sleepCause: "",
-    idlePolicy: { mode: "manual" },
-    runTimeMs: 0,
-    wakeTimeMs: undefined,
-    servedThroughMs: 0,
-    nextResources: undefined,
-    areLimitsPending: false,
-  },
-  networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
-  extraHostNames: [],
-});
+const tenant = (name: string, guestAddress: string, generation = 1): TenantRecord =>
+  exampleTenant({ name, vmId: Buffer.from(name).toString("hex").padEnd(32, "0"), generation, guestAddress });
 
 const uriOf = ({ name, vmId, generation }: TenantRecord) => `spiffe://dev.test/guest/${name}/${vmId}/${generation}`;
 

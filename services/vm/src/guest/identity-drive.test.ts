@@ -2,39 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { IssueGuestIdentityResponseSchema } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import { exampleTenant } from "../store/example-tenant.ts";
 import { composeIdentityDrive } from "./identity-drive.ts";
 
-const tenant: TenantRecord = {
-  name: "demo",
-  vmId: "0".repeat(32),
-  owner: "",
-  requestId: "",
-  phase: "spawning",
-  failureReason: "",
-  slot: 3,
-  generation: 2,
-  image: "base",
-  resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 },
-  labels: {},
-  egress: { mode: "internet" },
-  replacedEgress: undefined,
-  networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
-  extraHostNames: [],
-  guestAddress: "10.201.0.7",
-  createTimeMs: 0,
-  readyTimeMs: undefined,
-  settledGeneration: 2,
-  sealCounter: 0,
-  sleepRequestId: "",
-  sleepCause: "",
-  idlePolicy: { mode: "manual" },
-  runTimeMs: 0,
-  wakeTimeMs: undefined,
-  servedThroughMs: 0,
-  nextResources: undefined,
-  areLimitsPending: false,
-};
+const tenant = exampleTenant({ name: "demo", vmId: "0".repeat(32), phase: "spawning" });
 
 const identity = (certificatePem: string) =>
   create(IssueGuestIdentityResponseSchema, {

@@ -3,38 +3,12 @@ import { test } from "node:test";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { captureLogs } from "@lobsterd/chassis/testing.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
+import { exampleTenant } from "../store/example-tenant.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import { createRenewals } from "./renewals.ts";
 
-const tenant = (name: string, phase: TenantRecord["phase"] = "running"): TenantRecord => ({
-  ...{
-    name,
-    vmId: name.padEnd(32, "0"),
-    owner: "",
-    requestId: "",
-    phase,
-    failureReason: "",
-    slot: 3,
-    generation: 2,
-    image: "base",
-  },
-  ...{ resources: { vcpuCount: 1, memoryMib: 256, diskMib: 64 }, labels: {}, egress: { mode: "internet" as const } },
-  ...{ replacedEgress: undefined, guestAddress: "10.201.0.7", createTimeMs: 0, readyTimeMs: undefined },
-  ...{
-    settledGeneration: 2,
-    sealCounter: 0,
-    sleepRequestId: "",
-    sleepCause: "",
-    idlePolicy: { mode: "manual" },
-    runTimeMs: 0,
-    wakeTimeMs: undefined,
-    servedThroughMs: 0,
-    nextResources: undefined,
-    areLimitsPending: false,
-  },
-  networkLimits: { sentKbits: 0, receivedKbits: 0, sentPackets: 0, receivedPackets: 0 },
-  extraHostNames: [],
-});
+const tenant = (name: string, phase: TenantRecord["phase"] = "running"): TenantRecord =>
+  exampleTenant({ name, vmId: name.padEnd(32, "0"), phase });
 const minuteMs = 60_000;
 
 function subject() {

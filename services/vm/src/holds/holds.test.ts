@@ -7,35 +7,21 @@ import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import { ExecTenantRequestSchema, TenantLogSource, TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { access } from "../access.ts";
-import { createAuditPolicy } from "../audit-policy.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
-import { config, startRun } from "../lifecycle/fake-run.ts";
-import { createRoutes } from "../routes.ts";
+import { startRun } from "../lifecycle/fake-run.ts";
 import { execTenant } from "../rpc/exec-tenant.ts";
+import { serveRun } from "../rpc/fake-service.ts";
 import { streamTenantLogs } from "../rpc/stream-tenant-logs.ts";
 import { migrations } from "../store/schema.ts";
-import { openTenantChanges } from "../store/tenant-changes.ts";
 
 const minuteMs = 60_000;
 
 function open(database = openDatabase(":memory:", migrations)) {
   const host = createFakeHost();
   const run = startRun(host, database);
-  const { vmm, guests } = host.parts;
-  const shared = { config, requests: openRequestLog(database), changes: openTenantChanges(database) };
-  const records = fakeAuditSink();
-  const audit = createAuditPolicy(records, records);
-  const harness = testHarness({
-    routes: createRoutes({ ...run, ...shared, vmm, guests }),
-    access,
-    service: "vm",
-    audit,
-  });
+  const { harness } = serveRun(host, database, run);
   const tenants = harness.as("role:operator", TenantService);
   const acquire = (durationMs: number, more: { name?: string; holdId?: string; requestId?: string } = {}) =>
     tenants.acquireHold({ requestId: randomUUID(), name: "demo", duration: durationFromMs(durationMs), ...more });

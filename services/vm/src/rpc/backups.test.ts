@@ -4,29 +4,18 @@ import { test } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
-import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import {
   BackupWorkKind,
   type ImportBackupRequestSchema,
   TenantService,
   TenantState,
 } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { access } from "../access.ts";
-import { createAuditPolicy } from "../audit-policy.ts";
 import { holdingAt, openSubject } from "../backups/testing.ts";
-import { config } from "../lifecycle/fake-run.ts";
-import { createRoutes } from "../routes.ts";
-import { openTenantChanges } from "../store/tenant-changes.ts";
+import { serveRun } from "./fake-service.ts";
 
 async function open(options: Parameters<typeof openSubject>[0] = {}) {
   const { host, database, run, vmId } = await openSubject(options);
-  const { vmm, guests } = host.parts;
-  const shared = { config, requests: openRequestLog(database), changes: openTenantChanges(database) };
-  const records = fakeAuditSink();
-  const audit = createAuditPolicy(records, records);
-  const routes = createRoutes({ ...run, ...shared, vmm, guests });
-  const harness = testHarness({ routes, access, service: "vm", audit });
+  const { harness, records } = serveRun(host, database, run);
   return { harness, host, run, vmId, records, tenants: harness.as("role:operator", TenantService) };
 }
 

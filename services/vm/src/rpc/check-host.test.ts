@@ -2,24 +2,19 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts";
 import { ControlVerdict, HostMode, HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { access } from "../access.ts";
-import { createAuditPolicy } from "../audit-policy.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
-import { config, startRun } from "../lifecycle/fake-run.ts";
+import { startRun } from "../lifecycle/fake-run.ts";
 import { controls } from "../posture/controls.ts";
 import { createPosture, type HostMode as Mode } from "../posture/posture.ts";
 import { checkControls } from "../posture/report.ts";
 import type { Tree } from "../posture/testing/host-tree.ts";
 import { nowMs, viewOf } from "../posture/testing/sound-host.ts";
-import { createRoutes } from "../routes.ts";
 import { migrations } from "../store/schema.ts";
-import { openTenantChanges } from "../store/tenant-changes.ts";
+import { serveRun } from "./fake-service.ts";
 
 const waiver = { control: "HOST-10", reason: "zram until the next window", owner: "ann", expires: "2026-12-01" };
 const bad: Tree = {
@@ -40,17 +35,7 @@ function open(mode: Mode, tree: Tree = bad) {
     maxAgeMs: 1000,
   });
   const run = startRun(host, database, { posture });
-  const context = {
-    ...run,
-    config,
-    requests: openRequestLog(database),
-    changes: openTenantChanges(database),
-    vmm: host.parts.vmm,
-    guests: host.parts.guests,
-  };
-  const records = fakeAuditSink();
-  const audit = createAuditPolicy(records, records);
-  const harness = testHarness({ routes: createRoutes(context), access, service: "vm", audit });
+  const { harness, records } = serveRun(host, database, run);
   return {
     ...{ ...run, host, harness, records },
     hosts: harness.as("role:viewer", HostService),

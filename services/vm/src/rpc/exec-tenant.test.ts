@@ -2,17 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import { type ExecTenantRequestSchema, TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { access } from "../access.ts";
-import { createAuditPolicy } from "../audit-policy.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
-import { config, startRun, wish } from "../lifecycle/fake-run.ts";
-import { createRoutes } from "../routes.ts";
+import { startRun, wish } from "../lifecycle/fake-run.ts";
 import { migrations } from "../store/schema.ts";
-import { openTenantChanges } from "../store/tenant-changes.ts";
+import { serveRun } from "./fake-service.ts";
 
 type Message = NonNullable<MessageInitShape<typeof ExecTenantRequestSchema>["message"]>;
 
@@ -20,17 +15,7 @@ function open() {
   const host = createFakeHost();
   const database = openDatabase(":memory:", migrations);
   const run = startRun(host, database);
-  const context = {
-    ...run,
-    config,
-    requests: openRequestLog(database),
-    changes: openTenantChanges(database),
-    vmm: host.parts.vmm,
-    guests: host.parts.guests,
-  };
-  const records = fakeAuditSink();
-  const audit = createAuditPolicy(records, records);
-  const harness = testHarness({ routes: createRoutes(context), access, service: "vm", audit });
+  const { harness, records } = serveRun(host, database, run);
   const exec = async (messages: readonly Message[], caller: "role:operator" | "role:viewer" = "role:operator") => {
     const requests = async function* () {
       for (const message of messages) yield { message };

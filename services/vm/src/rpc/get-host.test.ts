@@ -2,34 +2,19 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import { HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { access } from "../access.ts";
-import { createAuditPolicy } from "../audit-policy.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
-import { config, startRun } from "../lifecycle/fake-run.ts";
-import { createRoutes } from "../routes.ts";
+import { startRun } from "../lifecycle/fake-run.ts";
 import { migrations } from "../store/schema.ts";
-import { openTenantChanges } from "../store/tenant-changes.ts";
+import { serveRun } from "./fake-service.ts";
 
 function open() {
   const description = { reason: "QEMU emulates, as configured", cores: 2, memoryMib: 3072, overlayCapacityMib: 4096 };
   const host = createFakeHost({ description });
   const database = openDatabase(":memory:", migrations);
-  const context = {
-    ...startRun(host, database),
-    config,
-    requests: openRequestLog(database),
-    changes: openTenantChanges(database),
-    vmm: host.parts.vmm,
-    guests: host.parts.guests,
-  };
-  const records = fakeAuditSink();
-  const audit = createAuditPolicy(records, records);
-  const harness = testHarness({ routes: createRoutes(context), access, service: "vm", audit });
+  const { harness } = serveRun(host, database, startRun(host, database));
   return { tenants: harness.as("role:operator", TenantService), hosts: harness.as("role:viewer", HostService) };
 }
 

@@ -3,32 +3,18 @@ import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import { IdleMode, TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { access } from "../access.ts";
-import { createAuditPolicy } from "../audit-policy.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
-import { config, startRun } from "../lifecycle/fake-run.ts";
-import { createRoutes } from "../routes.ts";
+import { startRun } from "../lifecycle/fake-run.ts";
 import { migrations } from "../store/schema.ts";
-import { openTenantChanges } from "../store/tenant-changes.ts";
+import { serveRun } from "./fake-service.ts";
 
 function open() {
   const host = createFakeHost();
   const database = openDatabase(":memory:", migrations);
   const run = startRun(host, database);
-  const { vmm, guests } = host.parts;
-  const shared = { config, requests: openRequestLog(database), changes: openTenantChanges(database) };
-  const records = fakeAuditSink();
-  const audit = createAuditPolicy(records, records);
-  const harness = testHarness({
-    routes: createRoutes({ ...run, ...shared, vmm, guests }),
-    access,
-    service: "vm",
-    audit,
-  });
+  const { harness } = serveRun(host, database, run);
   return { run, tenants: harness.as("role:operator", TenantService) };
 }
 

@@ -2,28 +2,18 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import { TenantService, TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { access } from "../access.ts";
-import { createAuditPolicy } from "../audit-policy.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
-import { config, startRun } from "../lifecycle/fake-run.ts";
-import { createRoutes } from "../routes.ts";
+import { startRun } from "../lifecycle/fake-run.ts";
 import { migrations } from "../store/schema.ts";
-import { openTenantChanges } from "../store/tenant-changes.ts";
+import { serveRun } from "./fake-service.ts";
 
 function open() {
   const host = createFakeHost();
   const database = openDatabase(":memory:", migrations);
   const run = startRun(host, database);
-  const { vmm, guests } = host.parts;
-  const shared = { config, requests: openRequestLog(database), changes: openTenantChanges(database) };
-  const records = fakeAuditSink();
-  const audit = createAuditPolicy(records, records);
-  const routes = createRoutes({ ...run, ...shared, vmm, guests });
-  const harness = testHarness({ routes, access, service: "vm", audit });
+  const { harness, records } = serveRun(host, database, run);
   return { harness, host, records, tenants: harness.as("role:operator", TenantService) };
 }
 

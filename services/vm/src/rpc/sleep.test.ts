@@ -2,29 +2,19 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
-import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import { TenantService, TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { access } from "../access.ts";
-import { createAuditPolicy } from "../audit-policy.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
-import { config, startRun } from "../lifecycle/fake-run.ts";
+import { startRun } from "../lifecycle/fake-run.ts";
 import type { Step } from "../lifecycle/journal.ts";
-import { createRoutes } from "../routes.ts";
 import { migrations } from "../store/schema.ts";
-import { openTenantChanges } from "../store/tenant-changes.ts";
+import { serveRun } from "./fake-service.ts";
 
 function open(observe: (moment: string, step: Step) => Promise<void> = async () => undefined) {
   const host = createFakeHost();
   const database = openDatabase(":memory:", migrations);
   const run = startRun(host, database, { observe });
-  const { vmm, guests } = host.parts;
-  const shared = { config, requests: openRequestLog(database), changes: openTenantChanges(database) };
-  const context = { ...run, ...shared, vmm, guests };
-  const records = fakeAuditSink();
-  const audit = createAuditPolicy(records, records);
-  const harness = testHarness({ routes: createRoutes(context), access, service: "vm", audit });
+  const { harness, records } = serveRun(host, database, run);
   return { harness, host, records, tenants: harness.as("role:operator", TenantService) };
 }
 

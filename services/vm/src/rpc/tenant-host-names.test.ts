@@ -3,20 +3,15 @@ import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { defineErrors, reasonOf } from "@lobsterd/chassis/errors.ts";
-import { openRequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
-import { fakeAuditSink, testHarness } from "@lobsterd/chassis/testing.ts";
 import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts";
 import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { access } from "../access.ts";
-import { createAuditPolicy } from "../audit-policy.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
-import { config, startRun } from "../lifecycle/fake-run.ts";
-import { createRoutes } from "../routes.ts";
+import { startRun } from "../lifecycle/fake-run.ts";
 import { migrations } from "../store/schema.ts";
-import { openTenantChanges } from "../store/tenant-changes.ts";
 import type { VmStart } from "../vmm/port.ts";
+import { serveRun } from "./fake-service.ts";
 
 const proxyFail = defineErrors("proxy.lobsterd", {
   HOST_NAME_TAKEN: Code.FailedPrecondition,
@@ -38,17 +33,7 @@ function open() {
   });
   const database = openDatabase(":memory:", migrations);
   const run = startRun(host, database);
-  const context = {
-    ...run,
-    config,
-    requests: openRequestLog(database),
-    changes: openTenantChanges(database),
-    vmm: host.parts.vmm,
-    guests: host.parts.guests,
-  };
-  const records = fakeAuditSink();
-  const audit = createAuditPolicy(records, records);
-  const harness = testHarness({ routes: createRoutes(context), access, service: "vm", audit });
+  const { harness } = serveRun(host, database, run);
   return { ...run, host, drives, tenants: harness.as("role:operator", TenantService) };
 }
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { OtlpError } from "./trace-otlp.ts";
+import { OtlpError, parseOtlp } from "./otlp.ts";
 
 const maxSeriesPerRequest = 20_000;
 const maxBuckets = 256;
@@ -69,18 +69,8 @@ const requestSchema = z.object({
 
 /** The exports in the JSON body of `POST /v1/metrics`, at most 20,000 series. Throws `OtlpError`. */
 export function parseOtlpMetrics(body: string): readonly MetricExport[] {
-  let json: unknown;
-  try {
-    json = JSON.parse(body);
-  } catch {
-    throw new OtlpError("body is not JSON");
-  }
-  const request = requestSchema.safeParse(json);
-  if (!request.success) {
-    const [issue] = request.error.issues;
-    throw new OtlpError(`${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid"}`);
-  }
-  const exports = request.data.resourceMetrics.map(({ resource, scopeMetrics }) => {
+  const { resourceMetrics } = parseOtlp(requestSchema, body);
+  const exports = resourceMetrics.map(({ resource, scopeMetrics }) => {
     const of = textsOf(resource?.attributes ?? []);
     const job = [of["service.namespace"], of["service.name"] ?? "unknown"]
       .filter((part) => part !== undefined)

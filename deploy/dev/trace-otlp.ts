@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { TraceSpan } from "../client/trace.ts";
+import { OtlpError, parseOtlp } from "./otlp.ts";
 
 const maxSpansPerRequest = 10_000;
 const maxAttributes = 64;
@@ -35,25 +36,10 @@ const requestSchema = z.object({
     .default([]),
 });
 
-/** Why a body is not an OTLP export request. */
-export class OtlpError extends Error {
-  override readonly name = "OtlpError";
-}
-
 /** The spans in the JSON body of `POST /v1/traces`, at most 10,000. Throws `OtlpError`. */
 export function parseOtlpSpans(body: string): readonly TraceSpan[] {
-  let json: unknown;
-  try {
-    json = JSON.parse(body);
-  } catch {
-    throw new OtlpError("body is not JSON");
-  }
-  const request = requestSchema.safeParse(json);
-  if (!request.success) {
-    const [issue] = request.error.issues;
-    throw new OtlpError(`${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid"}`);
-  }
-  const spans = request.data.resourceSpans.flatMap(({ resource, scopeSpans }) => {
+  const { resourceSpans } = parseOtlp(requestSchema, body);
+  const spans = resourceSpans.flatMap(({ resource, scopeSpans }) => {
     const name = attributesOf(resource?.attributes ?? [])["service.name"];
     const service = typeof name === "string" ? name : "unknown";
     return scopeSpans.flatMap((scope) => scope.spans.map((span) => traceSpanOf(span, service)));

@@ -6,7 +6,8 @@ import { gunzipSync } from "node:zlib";
 import { ExportRing } from "./export-ring.ts";
 import { parseOtlpMetrics } from "./metric-otlp.ts";
 import { MetricStore } from "./metric-store.ts";
-import { OtlpError, parseOtlpSpans } from "./trace-otlp.ts";
+import { OtlpError } from "./otlp.ts";
+import { parseOtlpSpans } from "./trace-otlp.ts";
 import { TraceStore } from "./trace-store.ts";
 
 const maxBodyBytes = 4 * 1024 * 1024;

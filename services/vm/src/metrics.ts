@@ -61,7 +61,7 @@ export const vmMetrics = defineMetrics({
     name: "lobsterd.vm.wakes",
     kind: "counter",
     unit: "{wake}",
-    description: "Wakes of tenants for requests, by how they ended",
+    description: "Wakes of tenants for requests and schedules, by how they ended",
     attributes: { outcome: ["woken", "refused-by-host-budget", "refused-by-tenant-budget", "failed"] },
   },
   tenantsFailed: {

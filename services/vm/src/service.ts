@@ -153,7 +153,9 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
   const operations = measuredOperations(createTenantOperations(life));
   const backups = createBackupOperations(life, operations.spawn);
   const holds = createHolds(openHoldStore(database), Date.now);
-  const wakes = createTenantWakes(life, openWakeStore(database));
+  const anyWakes = createTenantWakes(life, openWakeStore(database));
+  // Once for all who wake: requests and schedules.
+  const wakes = { ...anyWakes, wake: measured("wake", anyWakes.wake) };
   const idle = openIdle({
     ...{ config, tenants, holds, parts, operations, record, logger },
     now: () => performance.now(),
@@ -177,7 +179,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
       create: measured("backup", backups.create),
       restore: measured("restore", backups.restore),
     },
-    wakes: { ...wakes, wake: measured("wake", wakes.wake) },
+    wakes,
     requests,
     bootQueue,
     images,

@@ -75,12 +75,7 @@ async function loadState(life: Lifecycle, tenant: TenantRecord, signal: AbortSig
   const { vmId, slot, image, generation, resources } = tenant;
   const sealed = life.sealedStates.find(vmId);
   if (sealed === undefined) throw new Error(`suspended tenant ${tenant.name} has no sealed state`);
-  await journal.step(tenant, "open-state", async () => {
-    await refuseOlderThanAudit(life, tenant, sealed, signal).catch((error: unknown) => {
-      throw reasonOf(error) === "ROLLBACK" ? refused(life, tenant, sealed, error as ServiceError) : error;
-    });
-    await openState(life, tenant, sealed, signal);
-  });
+  await journal.step(tenant, "open-state", () => openState(life, tenant, sealed, signal));
   await journal.step(tenant, "join-network", () => attachNetwork(life, tenant, signal));
   signal.throwIfAborted();
   const { vcpuCount, memoryMib } = resources;
@@ -114,6 +109,7 @@ async function openState(
   // A spool that fails is told by the write that meets it.
   spool.on("error", () => undefined);
   try {
+    await refuseOlderThanAudit(life, tenant, sealed, signal);
     await openSet(
       life.files.sealedPath(sealed),
       async (header) => {

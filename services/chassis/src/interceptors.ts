@@ -11,11 +11,11 @@ import { hookMessages } from "./streams.ts";
 
 type Request = Parameters<ReturnType<Interceptor>>[0];
 
-/** One line per call when it ended: method, caller, code, reason, duration. The cause of an internal failure is in it. */
-export function logCalls(logger: Logger): Interceptor {
+/** Tells once of each call that it ended, a stream with its last message: how long it took, and what it failed with. */
+function whenEnded(tell: (request: Request, durationMs: number, error: unknown) => void): Interceptor {
   return (next) => async (request) => {
     const startMs = performance.now();
-    const done = (error: unknown) => logCall(logger, request, performance.now() - startMs, error);
+    const done = (error: unknown) => tell(request, performance.now() - startMs, error);
     try {
       const response = await next(request);
       if (response.stream) return { ...response, message: hookMessages(response.message, { end: done }) };
@@ -28,24 +28,18 @@ export function logCalls(logger: Logger): Interceptor {
   };
 }
 
+/** One line per call when it ended: method, caller, code, reason, duration. The cause of an internal failure is in it. */
+export function logCalls(logger: Logger): Interceptor {
+  return whenEnded((request, durationMs, error) => logCall(logger, request, durationMs, error));
+}
+
 /** Counts each call when it ended, by method and code. */
-export const measureCalls: Interceptor = (next) => async (request) => {
-  const startMs = performance.now();
-  const done = (error: unknown) =>
-    chassisMetrics.calls.record((performance.now() - startMs) / 1000, {
-      "rpc.method": `${request.service.typeName}/${request.method.name}`,
-      "rpc.response.status_code": error === undefined ? "OK" : codeName(ConnectError.from(error).code),
-    });
-  try {
-    const response = await next(request);
-    if (response.stream) return { ...response, message: hookMessages(response.message, { end: done }) };
-    done(undefined);
-    return response;
-  } catch (error) {
-    done(error);
-    throw error;
-  }
-};
+export const measureCalls: Interceptor = whenEnded((request, durationMs, error) =>
+  chassisMetrics.calls.record(durationMs / 1000, {
+    "rpc.method": `${request.service.typeName}/${request.method.name}`,
+    "rpc.response.status_code": error === undefined ? "OK" : codeName(ConnectError.from(error).code),
+  }),
+);
 
 /** Turns every failure into its wire form with ErrorInfo; `domain` names this service in failures that have no own one. */
 export function translateErrors(domain: string): Interceptor {

@@ -2,12 +2,13 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createConnection, createServer } from "node:net";
+import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as secure } from "node:tls";
 import { findBroker } from "@lobsterd/chassis/broker-fixture.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import { freePort } from "@lobsterd/chassis/testing-free-port.ts";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { brokerConfiguration } from "./broker.ts";
 import { type Credential, type LeafRequest, makeAuthority, makeLeaf } from "./certificates.ts";
@@ -130,14 +131,4 @@ async function shownSerial(port: number): Promise<string | undefined> {
   } finally {
     plain.destroy();
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (typeof address !== "object" || address === null) throw new Error("no port");
-  return address.port;
 }

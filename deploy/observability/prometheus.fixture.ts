@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import { freePort } from "@lobsterd/chassis/testing-free-port.ts";
 import { parse, stringify } from "yaml";
 import { programPath } from "../dev/debian-archive.ts";
 import { checkoutDir } from "../dev/instance.ts";
@@ -81,13 +81,4 @@ export async function startPrometheus(context: TestContext, target: string) {
       return data.alerts.map(({ labels }) => labels.alertname);
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : assert.fail("no port");
 }

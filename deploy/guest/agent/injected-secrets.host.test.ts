@@ -13,11 +13,11 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import { freePort } from "@lobsterd/chassis/testing-free-port.ts";
 import { type Injected, InjectedSecrets } from "./injected-secrets.ts";
 import { SecretFiles } from "./secret-files.ts";
 import { Tracer } from "./tracer.ts";
@@ -183,12 +183,3 @@ test("a workload that was stopped is not started again", async () => {
   await workload.restart(1000, undefined);
   assert.equal(workload.state, "failed");
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
-}

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { waitFor } from "./lifecycle.ts";
 import type { Ground } from "./server-fixture.ts";
+import { freePort } from "./testing-free-port.ts";
 
 const checkout = fileURLToPath(new URL("../../..", import.meta.url));
 
@@ -82,14 +82,4 @@ function permissions(service: string, consumes: string): string {
   ];
   const list = publish.map((subject) => `"${subject}"`).join(", ");
   return `{ user: "spiffe://test/svc/${service}", permissions: { publish: { allow: [ ${list} ] }, subscribe: { allow: ["_INBOX_${service}.>"] } } }`;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (typeof address !== "object" || address === null) throw new Error("no port");
-  return address.port;
 }

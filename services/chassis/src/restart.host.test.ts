@@ -13,6 +13,7 @@ import { createServiceClient } from "./client.ts";
 import { defineErrors } from "./errors.ts";
 import { startProcess } from "./process-fixture.ts";
 import { clientFor, configFor, type Ground, makeGround, serve } from "./server-fixture.ts";
+import { freePort } from "./testing-free-port.ts";
 
 let ground: Ground;
 before(() => {
@@ -178,15 +179,6 @@ function grpcJsClient(t: TestContext, port: number): { query(): Promise<void> } 
         );
       }),
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : assert.fail("no port");
 }
 
 async function codeOf(call: Promise<unknown>): Promise<Code> {

@@ -1,5 +1,4 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Client } from "@connectrpc/connect";
@@ -9,6 +8,7 @@ import type { OutgoingEvent } from "@lobsterd/chassis/events.ts";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { fakeAuditSink } from "@lobsterd/chassis/testing.ts";
 import { type TestAuthority, testCertificates } from "@lobsterd/chassis/testing-certificates.ts";
+import { freePort } from "@lobsterd/chassis/testing-free-port.ts";
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { type Config, checkedConfigSchema } from "../config.ts";
 import { makeRootKey } from "../root-key/make-root-key.ts";
@@ -158,14 +158,4 @@ function clientUri(name: string): string {
 
 function callerUri(caller: CallerName): string {
   return caller === "vm" || caller === "net" ? `spiffe://${trustDomain}/svc/${caller}` : clientUri(caller);
-}
-
-/** A port that is free on every loopback address now. Agents of different guests listen on different addresses. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
 }

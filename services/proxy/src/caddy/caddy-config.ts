@@ -212,12 +212,12 @@ function wake({ wakeSocketPath, limits }: CaddySettings): Json {
   };
 }
 
+/** Without `flush_interval: -1`, with which 2.6.2 ends requests that run when a configuration is loaded: streams are flushed anyway. */
 function guestProxy(settings: CaddySettings): Json {
   const { limits } = settings;
   return {
     handler: "reverse_proxy",
     upstreams: [{ dial: `{http.regexp.tenant.1}.${guestZone}:${settings.guestPort}` }],
-    flush_interval: -1,
     headers: {
       request: { set: { "X-Forwarded-Proto": ["https"], "X-Forwarded-Host": ["{http.request.host}"] } },
     },

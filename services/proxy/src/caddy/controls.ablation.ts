@@ -78,6 +78,12 @@ const ablations: readonly Ablation[] = [
     '"max_header_bytes":100000',
   ),
   byText(
+    "requests are not tied to their configuration",
+    probes.anAnswerOutlivesALoad,
+    /"handler":"reverse_proxy","upstreams":\[\{"dial":"\{http/,
+    '"flush_interval":-1,$&',
+  ),
+  byText(
     "limit of an answer's headers",
     requestProbes.anAnswerWithEndlessHeadersIsRefused,
     /"max_response_header_size":\d+,/,

@@ -44,6 +44,20 @@ describe("a front with certificate files", { skip }, () => {
   });
   after(() => stage.scene.close());
 
+  /**
+   * A connection on which nothing was answered yet may be closed at a load, and its request is repeated, as browsers do; with little luck the
+   * repeated one still meets the listener that ends. An answer that was begun is never asked for again.
+   */
+  async function askUntilAnswered(attempts = 5): Promise<{ readonly status: number }> {
+    try {
+      return await ask(stage.front, probes.hostOf("foo"));
+    } catch (error) {
+      const wasBegun = error instanceof Error && error.message === "aborted";
+      if (wasBegun || attempts === 1) throw error;
+      return await askUntilAnswered(attempts - 1);
+    }
+  }
+
   async function shownSerial(): Promise<string | undefined> {
     const socket = connect({ path: stage.front.socketPath, servername: probes.hostOf("foo"), ca: stage.front.caPem });
     try {
@@ -70,10 +84,14 @@ describe("a front with certificate files", { skip }, () => {
 
     stamp = stampOf("b");
     assert.deepEqual(await keeper.check(), { kind: "loaded", cause: "renewed", paths: ["/apps/http/@id"] });
-    assert.equal(await shownSerial(), new X509Certificate(renewed.certificatePem).serialNumber);
+    const { serialNumber } = new X509Certificate(renewed.certificatePem);
+    // The listener that ends may still take a connection that begins.
+    await waitFor("the renewed one", async () => (await shownSerial()) === serialNumber || undefined, patience);
     assert.equal((await ask(stage.front, probes.hostOf("foo"))).status, 200);
     assert.deepEqual(await keeper.check(), { kind: "equal" });
   });
+
+  it("finishes an answer that was begun when a configuration is loaded", () => probes.anAnswerOutlivesALoad(stage));
 
   it("finishes the requests that run when it reads its files again", async (t) => {
     let stamp = stampOf("c");
@@ -91,9 +109,7 @@ describe("a front with certificate files", { skip }, () => {
     });
     const load = Array.from({ length: 8 }, async () => {
       while (!isOver) {
-        // A connection on which nothing was answered yet may be closed, and a request on it repeated, as browsers do.
-        const again = () => ask(stage.front, probes.hostOf("foo"));
-        const answer = again().catch(again);
+        const answer = askUntilAnswered();
         answers.push(
           await answer.then(
             ({ status }) => String(status),

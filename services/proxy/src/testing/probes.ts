@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { performance } from "node:perf_hooks";
 import { connect } from "node:tls";
+import { loadConfig, readConfig } from "../caddy/admin.ts";
 import { type Answer, ask, echo, type Front, keptAgent, openWebSocket } from "./https-client.ts";
 import { run } from "./programs.ts";
 import type { SceneGuest } from "./scene.ts";
@@ -130,6 +131,27 @@ export async function webSocketsPassThrough({ front, publish }: Stage): Promise<
   const socket = await openWebSocket(front, hostOf("foo-ws"));
   assert.equal(await echo(socket, "hello"), "foo-ws:hello");
   socket.terminate();
+}
+
+/** An answer that was begun is flushed as it comes and finished under the next configuration. */
+export async function anAnswerOutlivesALoad({ front, publish, paths }: Stage): Promise<void> {
+  await publish("alpha");
+  const socket = connect({ path: front.socketPath, servername: hostOf("alpha"), ca: front.caPem });
+  try {
+    socket.write(`GET /stream/2 HTTP/1.1\r\nHost: ${hostOf("alpha")}\r\nConnection: close\r\n\r\n`);
+    let answer = "";
+    for await (const chunk of socket.setEncoding("utf8")) {
+      const isFirst = !answer.includes("data:");
+      answer += chunk;
+      if (!isFirst || !answer.includes("data:")) continue;
+      assert.ok(!answer.includes("data: 1\n"), "all of it came at once");
+      const admin = { socketPath: paths.adminSocket };
+      await loadConfig(admin, await readConfig(admin));
+    }
+    assert.match(answer, /^HTTP\/1\.1 200 .*data: 20\n.*data: 1\n/s);
+  } finally {
+    socket.destroy();
+  }
 }
 
 export async function anExtraHostNameLeadsToItsTenantAlone({ front, publish, withdraw }: Stage): Promise<void> {

@@ -31,7 +31,7 @@ import { ask, assertUnchangedSince, evict, settledInventory, spawn } from "./sub
 const portScan = fileURLToPath(new URL("../dev/port-scan.fixture.ts", import.meta.url));
 /** The last slot: warm, and no tenant's as long as there are fewer than slots. */
 const emptySlot = planSlot(63);
-const churn = ["passer-by-1", "passer-by-2"] as const;
+const churn = ["passer-by"] as const;
 let inventory: readonly string[] = [];
 let field: Field;
 

@@ -3,6 +3,7 @@
  * by name with its reason; a tier that ran no test fails.
  */
 import { globSync } from "node:fs";
+import { resolve } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { parseArgs } from "node:util";
@@ -47,6 +48,8 @@ const tiers: Readonly<Record<string, Tier>> = {
 };
 
 const testLimitMs = 900_000;
+/** Every test file is a process: what they all import is stripped and compiled once. */
+const compileCache = ".cache/compiled";
 
 const usage = `usage: main.ts [--only TEXT] <tier>...
 
@@ -72,6 +75,7 @@ async function main(parameters: readonly string[]): Promise<number> {
     options: { only: { type: "string", default: "" }, help: { type: "boolean", short: "h", default: false } },
     allowPositionals: true,
   });
+  process.env.NODE_COMPILE_CACHE ??= resolve(compileCache);
   const unknown = names.filter((name) => !(name in tiers));
   if (values.help || names.length === 0 || unknown.length > 0) {
     (values.help ? process.stdout : process.stderr).write(usage);

@@ -10,6 +10,16 @@ import { clearFault, type Fault, faultReached, setFault } from "./control.ts";
 export const victims = ["vm", "vm-launcher", "net", "proxy", "secrets", "audit"] as const;
 export type Victim = (typeof victims)[number];
 
+/** Where in a spawn each process is killed: while it, or what it made, is needed. */
+export const moments: Readonly<Record<Victim, SpawnStep>> = {
+  vm: "boot-guest",
+  "vm-launcher": "boot-guest",
+  net: "boot-guest",
+  audit: "boot-guest",
+  secrets: "inject-secrets",
+  proxy: "publish-route",
+};
+
 /** Name of the tenant that faults happen to. */
 export const faultyTenant = "faulty";
 

@@ -31,8 +31,22 @@ export interface CanaryRun {
   readonly hits: readonly string[];
   /** What was searched, by kind, so that nobody takes an empty search for a clean one. */
   readonly searched: Readonly<Record<string, number>>;
-  /** From the answer of PutSecret until the guest's workload had the new version, for each that was put into the running guest. */
-  readonly rotationMs: readonly number[];
+  readonly rotations: readonly Rotation[];
+}
+
+/** From the answer of PutSecret until the guest's workload had the new version; for all places but files it is started anew for it. */
+interface Rotation {
+  readonly place: Canary["place"]["kind"];
+  readonly ms: number;
+}
+
+/** How long rotations took, for each place: least, median and most in milliseconds. */
+export function summarize(rotations: readonly Rotation[]): string {
+  const lines = Object.entries(Object.groupBy(rotations, ({ place }) => place)).map(([place, of = []]) => {
+    const ms = of.map((rotation) => Math.round(rotation.ms)).sort((a, b) => a - b);
+    return `${place} ${ms[0]}, ${ms[Math.floor(ms.length / 2)]}, ${ms.at(-1)}`;
+  });
+  return `least, median and most ms until the workload had a new version: ${lines.join("; ")}`;
 }
 
 /** Runs `count` canaries through put, bind, inject, rotate, delete and evict. With `kills`, `secrets` is killed in the middle of each. */
@@ -44,7 +58,7 @@ export async function runCanaries(stack: Stack, count: number, options: { kills:
   assert.equal(search.proves(newValue()), true, "the search finds what is there to find");
   const captures = await startCaptures();
   const kill = async () => (options.kills ? await killAndReplace(stack, "secrets") : undefined);
-  const rotationMs: number[] = [];
+  const rotations: Rotation[] = [];
   try {
     for (const canary of canaries) await put(canary);
     await refusals(newValue());
@@ -56,9 +70,9 @@ export async function runCanaries(stack: Stack, count: number, options: { kills:
       canary.value = newValue();
       await put(canary, { isBound: true });
       const since = performance.now();
-      if (options.kills && rotationMs.length === 0) await kill();
+      if (options.kills && rotations.length === 0) await kill();
       await untilGuestHas([canary]);
-      rotationMs.push(performance.now() - since);
+      rotations.push({ place: canary.place.kind, ms: performance.now() - since });
     }
     await untilGuestHas(canaries);
     search.look();
@@ -73,7 +87,7 @@ export async function runCanaries(stack: Stack, count: number, options: { kills:
     for (const capture of captures) search.lookInto(`capture ${capture.path}`, await capture.stop());
   }
   search.look();
-  return { ...search.report(), rotationMs: options.kills ? rotationMs.slice(1) : rotationMs };
+  return { ...search.report(), rotations: options.kills ? rotations.slice(1) : rotations };
 }
 
 /** A quarter are shared; of each kind of place there is a third. */

@@ -10,10 +10,13 @@ export const resume: Command = {
   name: "resume",
   summary: "wake a suspended tenant",
   operands: [tenantOperand],
-  options: { "request-id": requestIdOption },
+  options: {
+    "discard-memory": { help: "boot its disk, and destroy what was saved of its memory" },
+    "request-id": requestIdOption,
+  },
   async run(words, context) {
     const requestId = words.text("request-id") ?? randomUUID();
-    const request = { requestId, name: words.operand("TENANT") };
+    const request = { requestId, name: words.operand("TENANT"), discardMemory: words.has("discard-memory") };
     const answer = await context.clients.tenants.resumeTenant(request, { signal: context.signal });
     await show(context, ResumeTenantResponseSchema, answer, () => tenantText(answer.tenant));
     return exitStatus.ok;

@@ -3,12 +3,12 @@ import { backupTurn } from "../backups/parts.ts";
 import { fail, tenantNotFound } from "../errors.ts";
 import type { Egress } from "../network-policy.ts";
 import { type RepairReport, repairTenant } from "../repair/repair.ts";
-import type { SleepCause, TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenants.ts";
 import { updateEgress } from "./egress.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { SpawnWish } from "./plan.ts";
 import { reconcile } from "./reconcile.ts";
-import { resumeTenant } from "./resume.ts";
+import { type ResumeOptions, resumeTenant } from "./resume.ts";
 import { type DiskFill, spawnTenant } from "./spawn.ts";
 import { type SuspendReason, suspendTenant } from "./suspend.ts";
 import { type TenantUpdate, updateTenant } from "./update.ts";
@@ -29,7 +29,7 @@ export interface TenantOperations {
   /** Resolves with the suspended tenant; see `suspend.ts`. */
   suspend(requestId: string, name: string, by?: SuspendReason): Promise<TenantRecord>;
   /** Resolves with the running tenant; see `resume.ts`. */
-  resume(requestId: string, name: string, cause?: SleepCause): Promise<TenantRecord>;
+  resume(requestId: string, name: string, options?: ResumeOptions): Promise<TenantRecord>;
   /** Resolves with what was found, done and found again; see `repair.ts`. */
   repair(name: string): Promise<RepairReport>;
   /** Compares what should be with what is, and makes it so. */
@@ -94,7 +94,7 @@ export function createTenantOperations(life: Lifecycle): TenantOperations {
     update: (name, update) => updateTenant(life, name, update),
     evict,
     suspend: (requestId, name, by) => suspendTenant(life, requestId, name, by),
-    resume: (requestId, name, cause) => resumeTenant(life, requestId, name, cause),
+    resume: (requestId, name, options) => resumeTenant(life, requestId, name, options),
     repair: (name) => repairTenant(life, name),
     reconcile: () => reconcile(life, (name) => spawns.has(name)),
   };

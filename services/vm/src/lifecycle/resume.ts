@@ -20,7 +20,14 @@ import { describeMachine, refuseOtherMachine } from "./machine-facts.ts";
 import { recordSeal, refuseOlderThanAudit } from "./rollback.ts";
 import { limited, requirePhase } from "./sleep-calls.ts";
 import { settleSuspended } from "./suspend.ts";
-import { wakeOrBoot } from "./wake.ts";
+import { bootAnew, wakeOrBoot } from "./wake.ts";
+
+export interface ResumeOptions {
+  /** `request` by default. */
+  readonly cause?: SleepCause;
+  /** Destroys the saved memory, unread, and boots the disk. */
+  readonly discardsMemory?: boolean;
+}
 
 /**
  * Returns the running tenant. Throws TENANT_NOT_FOUND, TENANT_BUSY, TENANT_NOT_SUSPENDED; HOST_POSTURE and HOST_DRAINING as a spawn does; ROLLBACK, STATE_BROKEN or MACHINE_DIFFERS when the sealed
@@ -31,7 +38,7 @@ export async function resumeTenant(
   life: Lifecycle,
   requestId: string,
   name: string,
-  cause: SleepCause = "request",
+  { cause = "request", discardsMemory = false }: ResumeOptions = {},
 ): Promise<TenantRecord> {
   const known = life.tenants.find(name);
   if (known?.phase === "running" && known.sleepRequestId === requestId) return known;
@@ -46,9 +53,19 @@ export async function resumeTenant(
       ...{ requestId, cause },
       servesThroughMs: cause === "schedule" ? life.now() + life.config.wakeLeadMs : 0,
     });
+    if (discardsMemory) return await bootWithoutMemory(life, resuming, evicted);
     await loadOrStaySuspended(life, resuming, evicted);
     return await wakeOrBoot(life, resuming, evicted);
   });
+}
+
+/** A state that was not loaded is as used up as one that was: it is durable before anything else has an effect. */
+async function bootWithoutMemory(life: Lifecycle, tenant: TenantRecord, evicted: AbortSignal): Promise<TenantRecord> {
+  const sealed = life.sealedStates.find(tenant.vmId);
+  if (sealed === undefined) throw new Error(`suspended tenant ${tenant.name} has no sealed state`);
+  life.journal.consume(tenant, () => recordSeal(life, "ConsumeState", tenant, sealed));
+  await life.files.remove(tenant.vmId);
+  return await bootAnew(life, tenant, evicted);
 }
 
 async function loadOrStaySuspended(life: Lifecycle, tenant: TenantRecord, evicted: AbortSignal): Promise<void> {

@@ -393,6 +393,25 @@ test("on another machine a state is not loaded, and on its own again it is", asy
   assert.equal(await requireOneOfTwo(host, run, vmId), "running");
 });
 
+test("a state that cannot be loaded is given up when somebody says so, and its disk boots", async () => {
+  const host = createFakeHost();
+  const { run, vmId } = await running(host, memory());
+  const { generation } = await suspend(run);
+  host.facts.hostKernel = "other";
+  await assert.rejects(resume(run), withReason("MACHINE_DIFFERS"));
+  copySealed(host, "kept");
+  const booted = await run.operations.resume(randomUUID(), "demo", { discardsMemory: true });
+  assert.deepEqual([booted.phase, booted.vmId], ["running", vmId]);
+  assert.ok(booted.generation > generation);
+  assert.notEqual(host.vmm.memory(vmId), "canary-in-memory");
+  assert.deepEqual(readdirSync(sealedDir(host)), []);
+  assert.ok(run.told.includes("record ConsumeState outcome success  demo"));
+  await assert.rejects(
+    run.operations.resume(randomUUID(), "demo", { discardsMemory: true }),
+    withReason("TENANT_NOT_SUSPENDED"),
+  );
+});
+
 test("an eviction of a suspended tenant leaves no file, and a copy of it opens for nobody", async () => {
   const host = createFakeHost();
   const { run, vmId } = await running(host, memory());

@@ -17,7 +17,8 @@ export function resumeTenant({ config, requests, operations }: VmContext) {
       toBinary(ResumeTenantRequestSchema, request),
       ResumeTenantResponseSchema,
       async () => {
-        const tenant = await operations.resume(request.requestId, request.name);
+        const { requestId, name, discardMemory } = request;
+        const tenant = await operations.resume(requestId, name, { discardsMemory: discardMemory });
         return create(ResumeTenantResponseSchema, { tenant: toTenantMessage(tenant, config) });
       },
     );

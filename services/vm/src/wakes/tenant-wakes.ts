@@ -41,7 +41,7 @@ export function createTenantWakes(life: Lifecycle, store: WakeStore): TenantWake
   async function resume({ requestId, name, vmId, cause }: WakeWish): Promise<TenantRecord> {
     const beginMs = life.now();
     using _place = await budget.enter(name, vmId);
-    const tenant = await resumeTenant(life, requestId, name, cause);
+    const tenant = await resumeTenant(life, requestId, name, { cause });
     store.end(vmId, life.now());
     life.events.tenantWoken(tenant, cause, life.now() - beginMs);
     return tenant;

@@ -36,6 +36,23 @@ test("lines come from the source that was asked for, printable, and without a ti
   assert.equal((await lines("demo", TenantLogSource.AGENT))[0]?.line, "source 1 tail 7");
 });
 
+test("a tenant that is spawned has a log as soon as it has a guest", async () => {
+  const { host, operations, lines } = open();
+  const reached = Promise.withResolvers<void>();
+  const { awaitWorkload } = host.parts.guests;
+  const ready = Promise.withResolvers<void>();
+  host.parts.guests.awaitWorkload = async (...parameters) => {
+    reached.resolve();
+    await ready.promise;
+    return await awaitWorkload(...parameters);
+  };
+  const spawning = operations.spawn(wish("demo"));
+  await reached.promise;
+  assert.equal((await lines("demo"))[0]?.line, "source 2 tail 7");
+  ready.resolve();
+  await spawning;
+});
+
 test("what has no log says why", async () => {
   const { operations, tenants, lines } = open();
   const { vmId } = await operations.spawn(wish("demo"));

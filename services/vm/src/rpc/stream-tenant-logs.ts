@@ -10,7 +10,7 @@ import {
 import { fail } from "../errors.ts";
 import { printable, timeOf } from "../guest/log-text.ts";
 import type { VmContext } from "../service.ts";
-import { runningTenant } from "./running-tenant.ts";
+import { tenantWithGuest } from "./running-tenant.ts";
 
 /** What a guest says of itself: a line is bounded by the contract and made printable, and a line is all that it is. */
 export function streamTenantLogs({ tenants, guests, holds }: Pick<VmContext, "tenants" | "guests" | "holds">) {
@@ -18,7 +18,7 @@ export function streamTenantLogs({ tenants, guests, holds }: Pick<VmContext, "te
     request: Pick<StreamTenantLogsRequest, "name" | "source" | "follow" | "tailLines">,
     { signal }: Pick<HandlerContext, "signal">,
   ): AsyncGenerator<StreamTenantLogsResponse> {
-    const tenant = runningTenant(tenants, request.name);
+    const tenant = tenantWithGuest(tenants, request.name);
     if (request.source === TenantLogSource.VMM) {
       throw fail("VMM_LOG_NOT_OFFERED", "what a VMM writes is in the log of vm, when the VMM ends");
     }

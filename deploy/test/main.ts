@@ -8,13 +8,15 @@ import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { parseArgs } from "node:util";
 import { withTestStack } from "./stack.ts";
-import { countEvents, type TierCounts } from "./tier-counts.ts";
+import { addCounts, countEvents, type TierCounts } from "./tier-counts.ts";
 
 interface Tier {
   readonly patterns: readonly string[];
   readonly exclude: RegExp;
   /** Files at once: tests that share the machine's cores with guests run one after the other. */
   readonly concurrency: number;
+  /** Files that run beside the others, one after the other: they start no guest and look at nothing that is the whole machine's. */
+  readonly beside?: RegExp;
   readonly needsStack: boolean;
 }
 
@@ -30,6 +32,7 @@ const tiers: Readonly<Record<string, Tier>> = {
     patterns: ["{services,deploy}/**/*.host.test.ts"],
     exclude: inDependencies,
     concurrency: 1,
+    beside: /^services\/(audit|chassis|proxy|secrets)\//,
     needsStack: false,
   },
   e2e: { patterns: ["deploy/e2e/*.story.ts"], exclude: inDependencies, concurrency: 1, needsStack: true },
@@ -63,7 +66,13 @@ async function runTier(name: string, tier: Tier, only: string): Promise<TierCoun
     .filter((file) => !tier.exclude.test(file) && file.includes(only))
     .sort();
   process.stdout.write(`\n== ${name}: ${files.length} files\n`);
-  const stream = run({ files, concurrency: tier.concurrency, timeout: testLimitMs });
+  const lanes = [files.filter((file) => !tier.beside?.test(file)), files.filter((file) => tier.beside?.test(file))];
+  const counts = await Promise.all(lanes.filter((lane) => lane.length > 0).map((lane) => runFiles(lane, tier)));
+  return addCounts(counts);
+}
+
+async function runFiles(files: readonly string[], { concurrency }: Tier): Promise<TierCounts> {
+  const stream = run({ files, concurrency, timeout: testLimitMs });
   const counts = countEvents(stream);
   stream.compose(spec).pipe(process.stdout, { end: false });
   return await counts;

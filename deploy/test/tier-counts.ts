@@ -26,3 +26,12 @@ export function countEvents(stream: ReturnType<typeof run>): Promise<TierCounts>
     stream.once("error", reject);
   });
 }
+
+export function addCounts(all: readonly TierCounts[]): TierCounts {
+  const sum = (of: (counts: TierCounts) => number) => all.reduce((total, counts) => total + of(counts), 0);
+  return {
+    passed: sum(({ passed }) => passed),
+    failed: sum(({ failed }) => failed),
+    skipped: all.flatMap(({ skipped }) => skipped),
+  };
+}

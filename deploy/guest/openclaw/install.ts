@@ -10,6 +10,11 @@ const here = new URL(".", import.meta.url).pathname;
  */
 const unusedPackages = ["@trycua", "chrome-devtools-mcp", "clawpdf", "playwright-core", "typescript"];
 const unusedDirectories = ["openclaw/docs", "openclaw/dist/control-ui"];
+/**
+ * Says that the package's own install scripts have not run. They remove what an update in place left and fetch a native package that npm lost, neither of
+ * which a fresh install from a lock file has; as long as the file is there the gateway runs them itself, in a file system that it cannot write to.
+ */
+const pendingScriptsMarker = "openclaw/.openclaw-lifecycle-pending";
 const unusedFiles = /(\.map|\.d\.[cm]?ts|^CHANGELOG.*)$/;
 
 /** Emulated guests need minutes where OpenClaw allows its helper 5 s, with no setting for it. */
@@ -31,7 +36,7 @@ export async function installOpenClaw(target: string, options: OpenClawOptions):
   // The caller's npm with the caller's settings: where the registry is, and whose certificates it has. The lock file says what comes of it.
   await runTool(["npm", "ci", ...flags], { cwd: target, timeoutMs: 600_000, environment: process.env });
   const modules = join(target, "node_modules");
-  for (const name of [".package-lock.json", ...unusedDirectories]) await remove(join(modules, name));
+  for (const name of [".package-lock.json", pendingScriptsMarker, ...unusedDirectories]) await remove(join(modules, name));
   for (const root of ["", "openclaw/node_modules"]) {
     for (const name of unusedPackages) await remove(join(modules, root, name));
   }

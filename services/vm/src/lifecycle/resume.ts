@@ -136,8 +136,7 @@ async function openState(
       },
       async (_part, plain) => {
         signal.throwIfAborted();
-        // The chunk is the reader's again when this returns.
-        if (!spool.write(Buffer.from(plain))) await once(spool, "drain", { signal });
+        if (!spool.write(plain)) await once(spool, "drain", { signal });
       },
     );
     spool.end();

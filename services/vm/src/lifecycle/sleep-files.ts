@@ -17,6 +17,9 @@ export interface SleepFiles {
   sweep(isWanted: (file: { readonly vmId: string; readonly name: string }) => boolean): Promise<void>;
 }
 
+/** What is written meanwhile goes in one call, and so does what is read ahead. */
+const spoolBufferBytes = 1024 * 1024;
+
 /** Makes both directories, 0700. */
 export function openSleepFiles(sealedDir: string, spoolDir: string): SleepFiles {
   for (const directory of [sealedDir, spoolDir]) mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -26,8 +29,9 @@ export function openSleepFiles(sealedDir: string, spoolDir: string): SleepFiles 
   const everyFile = async () => [...(await filesOf(sealedDir)), ...(await filesOf(spoolDir))];
   return {
     sealedPath: (sealed) => join(sealedDir, sealedFileName(sealed)),
-    writeSpool: (vmId, signal) => createWriteStream(spoolPath(vmId), { flags: "w", mode: 0o600, signal }),
-    readSpool: (vmId) => createReadStream(spoolPath(vmId), { highWaterMark: 1 << 20 }),
+    writeSpool: (vmId, signal) =>
+      createWriteStream(spoolPath(vmId), { flags: "w", mode: 0o600, highWaterMark: spoolBufferBytes, signal }),
+    readSpool: (vmId) => createReadStream(spoolPath(vmId), { highWaterMark: spoolBufferBytes }),
     dropSpool: (vmId) => rm(spoolPath(vmId), { force: true }),
     async remove(vmId) {
       let isChanged = false;

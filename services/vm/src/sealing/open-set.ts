@@ -1,3 +1,4 @@
+import type { KeyObject } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { maxRecordBytes, minRecordBytes, openChunk, partKey } from "./chunk.ts";
@@ -12,7 +13,7 @@ import {
 } from "./header.ts";
 
 /** At least a record and its length. */
-const readBytes = 128 * 1024;
+const readBytes = 512 * 1024;
 
 /** Why a file is not opened. None of them says anything about what is sealed. */
 export type SealFault =
@@ -33,7 +34,7 @@ export class SealBrokenError extends Error {
   }
 }
 
-/** Takes plain text in order. What it was given is of a whole and true set only once `openSet` has resolved. */
+/** Takes plain text in order, to be read only; it stays as it is when the sink has returned. What it was given is of a whole and true set only once `openSet` has resolved. */
 export type PartSink = (part: SealedPart, plain: Uint8Array) => Promise<void>;
 
 /** The header alone, without a key: what the file says of itself, which nothing has proved. Throws SealBrokenError. */
@@ -45,7 +46,7 @@ export async function inspectSet(path: string): Promise<SealedHeader> {
 /**
  * Opens every chunk of every part, in order, and gives it to `sink`. Resolves when the last tag has passed and the file ended there; until then
  * nothing that `sink` was given may be used. `dataKeyFor` sees the header first and may refuse it by throwing; its key is cleared
- * here. Holds 256 KiB, whatever the size. Throws SealBrokenError, and what `dataKeyFor`, `sink` and the file system throw.
+ * here. Holds less than 1 MiB, whatever the size. Throws SealBrokenError, and what `dataKeyFor`, `sink` and the file system throw.
  */
 export async function openSet(
   path: string,
@@ -65,24 +66,20 @@ export async function openSet(
   return header;
 }
 
-async function openPart(reader: Reader, part: SealedPart, key: Buffer, sink: PartSink): Promise<void> {
+async function openPart(reader: Reader, part: SealedPart, key: KeyObject, sink: PartSink): Promise<void> {
   const last = part.chunkCount - 1;
-  try {
-    for (let index = 0; index <= last; index += 1) {
-      const recordBytes = (await reader.take(4)).readUInt32BE();
-      if (recordBytes < minRecordBytes || recordBytes > maxRecordBytes) {
-        throw new SealBrokenError("RECORD_INVALID", `chunk ${index} of ${part.name} has no length of a record`);
-      }
-      const record = await reader.take(recordBytes);
-      const plainBytes = index === last ? part.plainBytes - last * chunkBytes : chunkBytes;
-      const plain = openChunk(key, index, index === last, record, plainBytes);
-      if (plain === undefined) {
-        throw new SealBrokenError("CHUNK_REFUSED", `chunk ${index} of ${part.name} does not open`);
-      }
-      await sink(part, plain);
+  for (let index = 0; index <= last; index += 1) {
+    const recordBytes = (await reader.take(4)).readUInt32BE();
+    if (recordBytes < minRecordBytes || recordBytes > maxRecordBytes) {
+      throw new SealBrokenError("RECORD_INVALID", `chunk ${index} of ${part.name} has no length of a record`);
     }
-  } finally {
-    key.fill(0);
+    const record = await reader.take(recordBytes);
+    const plainBytes = index === last ? part.plainBytes - last * chunkBytes : chunkBytes;
+    const plain = openChunk(key, index, index === last, record, plainBytes);
+    if (plain === undefined) {
+      throw new SealBrokenError("CHUNK_REFUSED", `chunk ${index} of ${part.name} does not open`);
+    }
+    await sink(part, plain);
   }
 }
 

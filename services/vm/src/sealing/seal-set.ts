@@ -1,3 +1,4 @@
+import type { KeyObject } from "node:crypto";
 import { type FileHandle, link, open, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type Compression, partKey, sealChunk } from "./chunk.ts";
@@ -5,6 +6,7 @@ import { chunkBytes, chunkCountOf, encodeHeader, headerDigest, type SealedHeader
 
 /** Records are written together: one of zeros is 21 bytes. */
 const batchBytes = 512 * 1024;
+const batchPieces = 1024;
 const lengthBytes = 4;
 
 /** One part as it is before it is sealed: exactly `plainBytes`, in pieces of any size. */
@@ -54,39 +56,43 @@ export async function sealSet({ path, header, dataKey, parts, compression }: Sea
   return whole;
 }
 
-async function sealPart(file: FileHandle, part: PartSource, key: Buffer, compression: Compression): Promise<void> {
+async function sealPart(file: FileHandle, part: PartSource, key: KeyObject, compression: Compression): Promise<void> {
   const last = chunkCountOf(part.plainBytes) - 1;
   const writer = createBatchWriter(file);
   let index = 0;
   try {
     for await (const plain of chunksOf(part)) {
-      await writer.add(sealChunk(key, index, index === last, plain, compression));
+      if (writer.add(sealChunk(key, index, index === last, plain, compression))) await writer.flush();
       index += 1;
     }
     await writer.end();
   } finally {
-    key.fill(0);
     await writer.settled();
   }
 }
 
 /** A write costs as much as sealing a chunk: records are written together, and the next ones sealed meanwhile. */
 function createBatchWriter(file: FileHandle) {
-  let [batch, spare] = [Buffer.alloc(batchBytes), Buffer.alloc(batchBytes)];
+  let batch: Buffer[] = [];
   let filled = 0;
   let writing = Promise.resolve();
   async function flush(): Promise<void> {
+    const pieces = batch;
+    [batch, filled] = [[], 0];
     await writing;
-    writing = writeAll(file, batch.subarray(0, filled));
+    writing = writeAll(file, pieces);
     writing.catch(() => undefined); // thrown by whoever waits for it next
-    [batch, spare, filled] = [spare, batch, 0];
   }
   return {
-    async add(record: Buffer): Promise<void> {
-      if (filled + lengthBytes + record.length > batchBytes) await flush();
-      batch.writeUInt32BE(record.length, filled);
-      filled += lengthBytes + record.copy(batch, filled + lengthBytes);
+    /** Takes a record. Returns whether what it has should be flushed before it takes another. */
+    add(record: readonly Buffer[]): boolean {
+      const bytes = bytesOf(record);
+      batch.push(lengthOf(bytes), ...record);
+      filled += lengthBytes + bytes;
+      return filled >= batchBytes || batch.length >= batchPieces;
     },
+    /** Returns when what was flushed before is written. */
+    flush,
     /** Returns when everything is written. */
     async end(): Promise<void> {
       await flush();
@@ -97,8 +103,21 @@ function createBatchWriter(file: FileHandle) {
   };
 }
 
-async function writeAll(file: FileHandle, bytes: Buffer): Promise<void> {
-  for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done)).bytesWritten;
+function bytesOf(pieces: readonly Buffer[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, 0);
+}
+
+function lengthOf(bytes: number): Buffer {
+  const length = Buffer.allocUnsafe(lengthBytes);
+  length.writeUInt32BE(bytes);
+  return length;
+}
+
+async function writeAll(file: FileHandle, pieces: readonly Buffer[]): Promise<void> {
+  const { bytesWritten } = await file.writev(pieces);
+  if (bytesWritten === bytesOf(pieces)) return;
+  const rest = Buffer.concat(pieces).subarray(bytesWritten);
+  for (let done = 0; done < rest.length; ) done += (await file.write(rest, done, rest.length - done)).bytesWritten;
 }
 
 /** The part in chunks of 64 KiB, the last of them shorter; one empty chunk for an empty part. A chunk is valid until the next one. */
@@ -110,6 +129,11 @@ async function* chunksOf({ name, plainBytes, read }: PartSource): AsyncGenerator
       total += piece.length;
       if (total > plainBytes) break;
       for (let offset = 0; offset < piece.length; ) {
+        if (filled === 0 && piece.length - offset >= chunkBytes) {
+          yield piece.subarray(offset, offset + chunkBytes);
+          offset += chunkBytes;
+          continue;
+        }
         const taken = Math.min(chunkBytes - filled, piece.length - offset);
         chunk.set(piece.subarray(offset, offset + taken), filled);
         filled += taken;

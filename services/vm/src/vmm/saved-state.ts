@@ -26,14 +26,8 @@ export async function* frameState(
   complete: () => Promise<void>,
 ): AsyncGenerator<Buffer> {
   const header = Buffer.from(JSON.stringify(headerOf(description)));
-  yield Buffer.concat([magic, lengthOf(header), header]);
-  for await (const chunk of state) {
-    for (let at = 0; at < chunk.length; at += maxFrameBytes) {
-      const frame = chunk.subarray(at, at + maxFrameBytes);
-      yield lengthOf(frame);
-      yield frame;
-    }
-  }
+  yield Buffer.concat([magic, lengthOf([header]), header]);
+  for await (const pieces of byFrame(state)) yield Buffer.concat([lengthOf(pieces), ...pieces]);
   await complete();
   yield endFrame;
 }
@@ -106,9 +100,26 @@ async function lengthIn(reader: StateReader, limit: number): Promise<number> {
   return length;
 }
 
-function lengthOf(bytes: Uint8Array): Buffer {
+/** What comes in the pieces of a socket, gathered: each piece costs every stage behind this one the same, however long it is. */
+async function* byFrame(state: AsyncIterable<Buffer>): AsyncGenerator<readonly Buffer[]> {
+  let [pieces, room]: [Buffer[], number] = [[], maxFrameBytes];
+  for await (const chunk of state) {
+    for (let at = 0; at < chunk.length; ) {
+      const piece = chunk.subarray(at, at + room);
+      pieces.push(piece);
+      at += piece.length;
+      room -= piece.length;
+      if (room > 0) continue;
+      yield pieces;
+      [pieces, room] = [[], maxFrameBytes];
+    }
+  }
+  if (pieces.length > 0) yield pieces;
+}
+
+function lengthOf(pieces: readonly Uint8Array[]): Buffer {
   const length = Buffer.alloc(4);
-  length.writeUInt32BE(bytes.length);
+  length.writeUInt32BE(pieces.reduce((bytes, piece) => bytes + piece.length, 0));
   return length;
 }
 

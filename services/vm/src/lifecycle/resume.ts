@@ -4,16 +4,17 @@
  * fails after it wakes the guest that is there, or boots its disk.
  */
 import { once } from "node:events";
+import { Readable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { ownOutcome } from "@lobsterd/chassis/audit.ts";
 import { reasonOf, type ServiceError } from "@lobsterd/chassis/errors.ts";
-import { inSpan } from "@lobsterd/chassis/tracing.ts";
+import { inSpan, reportStages } from "@lobsterd/chassis/tracing.ts";
 import { fail } from "../errors.ts";
 import type { SealedHeader } from "../sealing/header.ts";
 import { openSet, SealBrokenError } from "../sealing/open-set.ts";
 import { type SealedState, sealedObjectId } from "../store/sealed-states.ts";
 import type { SleepCause, TenantRecord } from "../store/tenants.ts";
-import { attachNetwork } from "./boot.ts";
+import { attachNetwork, together } from "./boot.ts";
 import { admitResume } from "./drain.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { describeMachine, refuseOtherMachine } from "./machine-facts.ts";
@@ -88,37 +89,61 @@ async function loadOrStaySuspended(life: Lifecycle, tenant: TenantRecord, evicte
 
 /** Returns with the guest loaded and paused, and its state used up. */
 async function loadState(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
-  const { journal, parts, files } = life;
-  const { vmId, slot, image, generation, resources } = tenant;
+  const { journal, files } = life;
+  const { vmId } = tenant;
   const sealed = life.sealedStates.find(vmId);
   if (sealed === undefined) throw new Error(`suspended tenant ${tenant.name} has no sealed state`);
-  await journal.step(tenant, "open-state", () => openState(life, tenant, sealed, signal));
-  await journal.step(tenant, "join-network", () => attachNetwork(life, tenant, signal));
-  signal.throwIfAborted();
-  const { vcpuCount, memoryMib } = resources;
-  // The guest has read its drive long ago, and its next identity is made in its memory.
-  const start = { vmId, slot, image, vcpuCount, memoryMib, generation, identityDrive: new Uint8Array() };
-  await journal.step(tenant, "load-state", async () => {
-    try {
-      await parts.vmm.load(start, files.readSpool(vmId));
-    } catch (cause) {
-      // The launcher has seen a later generation than this store knows: the store is a copy of before.
-      if (reasonOf(cause) === "STALE_GENERATION")
-        throw refused(life, tenant, sealed, fail("ROLLBACK", "a later generation was started already", { cause }));
-      throw cause;
-    }
+  journal.startSteps(tenant, ["open-state", "join-network"]);
+  const judged = Promise.withResolvers<void>();
+  const opening = journal.step(tenant, "open-state", () => openState(life, tenant, sealed, judged.resolve, signal));
+  opening.catch(judged.reject);
+  const joining = journal.step(tenant, "join-network", () => attachNetwork(life, tenant, signal));
+  const loading = together([judged.promise, joining]).then(() => {
+    signal.throwIfAborted();
+    return journal.step(tenant, "load-state", () => loadOpened(life, tenant, sealed, opening));
   });
+  await together([opening, loading]);
   await files.dropSpool(vmId);
   signal.throwIfAborted();
   journal.consume(tenant, () => recordSeal(life, "ConsumeState", tenant, sealed));
   await files.remove(vmId);
 }
 
-/** Opens the sealed file into the spool, once its header says that it is this tenant's last state, saved on this machine. */
+/** Starts the VMM while the state is still being opened. It gets no byte of it before `opening`, and with it the last tag, has passed. */
+async function loadOpened(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  sealed: SealedState,
+  opening: Promise<void>,
+): Promise<void> {
+  const { vmId, slot, image, generation, resources } = tenant;
+  const { vcpuCount, memoryMib } = resources;
+  // The guest has read its drive long ago, and its next identity is made in its memory.
+  const start = { vmId, slot, image, vcpuCount, memoryMib, generation, identityDrive: new Uint8Array() };
+  const opened = async function* () {
+    await opening;
+    yield* life.files.readSpool(vmId);
+  };
+  try {
+    const { stagesMs } = await life.parts.vmm.load(start, Readable.from(opened(), { objectMode: false }));
+    reportStages(Object.entries(stagesMs).map(([stage, durationMs]) => ({ name: `launcher ${stage}`, durationMs })));
+  } catch (cause) {
+    // The launcher has seen a later generation than this store knows: the store is a copy of before.
+    if (reasonOf(cause) === "STALE_GENERATION")
+      throw refused(life, tenant, sealed, fail("ROLLBACK", "a later generation was started already", { cause }));
+    throw cause;
+  }
+}
+
+/**
+ * Opens the sealed file into the spool, once its header says that it is this tenant's last state, saved on this machine: `judged` is called then. The
+ * spool is a whole and true state once this has resolved.
+ */
 async function openState(
   life: Lifecycle,
   tenant: TenantRecord,
   sealed: SealedState,
+  judged: () => void,
   signal: AbortSignal,
 ): Promise<void> {
   const machine = await describeMachine(life, tenant);
@@ -132,7 +157,9 @@ async function openState(
       async (header) => {
         if (!isLast(header, tenant, sealed)) throw fail("ROLLBACK", "the file is not the tenant's last state");
         refuseOtherMachine(header.machine, machine);
-        return await unwrapDataKey(life, tenant, sealed, signal);
+        const key = await unwrapDataKey(life, tenant, sealed, signal);
+        judged();
+        return key;
       },
       async (_part, plain) => {
         signal.throwIfAborted();

@@ -52,6 +52,11 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
     "on another machine a state is not loaded",
   ],
   [
+    "the wait of a VMM for the last tag",
+    { file: "../lifecycle/resume.ts", find: "    await opening;\n", replace: "" },
+    "a VMM starts while the state is opened",
+  ],
+  [
     "the alarm for a file that is not whole",
     { file: "../lifecycle/resume.ts", find: "error instanceof SealBrokenError || isAbsence(error)", replace: "false" },
     "a sealed file with a bit changed",

@@ -3,10 +3,13 @@ import { randomUUID } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
+import { Readable } from "node:stream";
 import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
 import { migrations } from "../store/schema.ts";
+import type { VmStart } from "../vmm/port.ts";
 import { createFakeHost, type Failure, type FakeHost } from "./fake-host.ts";
 import { config, startRun, wish } from "./fake-run.ts";
 import { resumeSteps, type Step, suspendSteps } from "./journal.ts";
@@ -378,6 +381,38 @@ for (const [what, change] of [
     assert.equal(await requireOneOfTwo(host, run, vmId), "suspended");
   });
 }
+
+test("a VMM starts while the state is opened, and gets none of it before the last tag has passed", async () => {
+  const host = createFakeHost();
+  const [started, read] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let taken = 0;
+  const { load } = host.parts.vmm;
+  const counted = async function* (state: Readable) {
+    for await (const piece of state) {
+      taken += piece.length;
+      yield piece;
+    }
+    read.resolve();
+  };
+  Object.assign(host.parts.vmm, {
+    load: (start: VmStart, state: Readable) => {
+      started.resolve();
+      return load(start, Readable.from(counted(state)));
+    },
+  });
+  const seen: number[] = [];
+  const { run } = await running(host, memory(), {
+    observe: async (moment, step) => {
+      if (moment !== "done" || step !== "open-state") return;
+      await Promise.all([started.promise, Promise.race([read.promise, delay(200)])]);
+      seen.push(taken);
+    },
+  });
+  await suspend(run);
+  await resume(run);
+  assert.deepEqual(seen, [0]);
+  assert.ok(taken > 0);
+});
 
 test("on another machine a state is not loaded, and on its own again it is", async () => {
   const host = createFakeHost();

@@ -5,8 +5,10 @@ import { type Compression, partKey, sealChunk } from "./chunk.ts";
 import { chunkBytes, chunkCountOf, encodeHeader, headerDigest, type SealedHeader } from "./header.ts";
 
 /** Records are written together: one of zeros is 21 bytes. */
-const batchBytes = 512 * 1024;
+const batchBytes = 1024 * 1024;
 const batchPieces = 1024;
+/** So many may wait to be written: a disk that hesitates does not hold up the cipher at once. */
+const waitingBatches = 4;
 const lengthBytes = 4;
 
 /** One part as it is before it is sealed: exactly `plainBytes`, in pieces of any size. */
@@ -27,7 +29,7 @@ export interface SealOrder {
 }
 
 /**
- * Seals the parts into one file, 0600, durable on return under its name and not before. Holds less than 2 MiB, whatever the size. A failed
+ * Seals the parts into one file, 0600, durable on return under its name and not before. Holds less than 8 MiB, whatever the size. A failed
  * call leaves nothing. Throws RangeError when a source is not as long as it says, and what the file system throws.
  */
 export async function sealSet({ path, header, dataKey, parts, compression }: SealOrder): Promise<SealedHeader> {
@@ -75,13 +77,15 @@ async function sealPart(file: FileHandle, part: PartSource, key: KeyObject, comp
 function createBatchWriter(file: FileHandle) {
   let batch: Buffer[] = [];
   let filled = 0;
-  let writing = Promise.resolve();
+  let written = Promise.resolve();
+  const waiting: Promise<void>[] = [];
   async function flush(): Promise<void> {
     const pieces = batch;
     [batch, filled] = [[], 0];
-    await writing;
-    writing = writeAll(file, pieces);
-    writing.catch(() => undefined); // thrown by whoever waits for it next
+    written = written.then(() => writeAll(file, pieces));
+    written.catch(() => undefined); // thrown by whoever waits for it
+    waiting.push(written);
+    if (waiting.length > waitingBatches) await waiting.shift();
   }
   return {
     /** Takes a record. Returns whether what it has should be flushed before it takes another. */
@@ -91,15 +95,15 @@ function createBatchWriter(file: FileHandle) {
       filled += lengthBytes + bytes;
       return filled >= batchBytes || batch.length >= batchPieces;
     },
-    /** Returns when what was flushed before is written. */
+    /** Returns when few enough wait to be written. */
     flush,
     /** Returns when everything is written. */
     async end(): Promise<void> {
       await flush();
-      await writing;
+      await written;
     },
     /** Returns when nothing is being written, whatever came of it. */
-    settled: () => writing.catch(() => undefined),
+    settled: () => written.catch(() => undefined),
   };
 }
 

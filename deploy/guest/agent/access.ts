@@ -29,7 +29,7 @@ export const agentAccess: Readonly<Record<Method, readonly CallingService[]>> = 
 };
 
 /** What a certificate that is not valid yet may call: a guest whose clock is behind cannot tell it from the host's. */
-const beforeTheClockIsSet: ReadonlySet<string> = new Set<Method>(["setClock"]);
+const beforeTheClockIsSet: ReadonlySet<string> = new Set<Method>(["setClock", "createIdentityKey"]);
 
 const pathPrefix = "/lobsterd.agent.v1.AgentService/";
 

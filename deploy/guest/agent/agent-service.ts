@@ -133,6 +133,15 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
   };
   // Two injections at once must not mix their sets: each waits for the one before, whatever became of it.
   let injecting: Promise<unknown> = Promise.resolve();
+  const takeClock = async (request: SetClockRequest): Promise<void> => {
+    const { hostMs, entropy } = checkedClock(request);
+    try {
+      parts.mixEntropy(entropy);
+    } finally {
+      entropy.fill(0);
+    }
+    await parts.clock.setTo(hostMs);
+  };
   return {
     async health(request, context) {
       const waitMs = checkedWaitMs(request);
@@ -181,13 +190,7 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       return create(ShutdownResponseSchema);
     },
     async setClock(request) {
-      const { hostMs, entropy } = checkedClock(request);
-      try {
-        parts.mixEntropy(entropy);
-      } finally {
-        entropy.fill(0);
-      }
-      await parts.clock.setTo(hostMs);
+      await takeClock(request);
       return create(SetClockResponseSchema, { guestTime: toTimestamp(Date.now()) });
     },
     async prepareSuspend({ diskOnly }) {
@@ -201,7 +204,9 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       await parts.sleep.complete(generation);
       return create(CompleteResumeResponseSchema);
     },
-    async createIdentityKey({ generation }) {
+    async createIdentityKey({ generation, clock }) {
+      if (clock === undefined) throw invalid("clock", "missing");
+      await takeClock(clock);
       return create(CreateIdentityKeyResponseSchema, parts.renewal.createKey(generation));
     },
     async installIdentity(request) {

@@ -31,6 +31,11 @@ const ablations: readonly Ablation[] = [
     test: [server, early],
   },
   {
+    control: "the host's bytes and time before a key",
+    removal: { file: "agent-service.ts", find: "      await takeClock(clock);\n", replace: "" },
+    test: ["identity-key.test.ts", "a key is made after the host's bytes were mixed and its time was taken"],
+  },
+  {
     control: "the signature apart from OpenSSL's verdict",
     removal: { file: "caller.ts", find: "certificate.verify(authority.publicKey) &&", replace: "" },
     test: [server, forged],

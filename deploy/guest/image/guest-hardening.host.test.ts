@@ -133,7 +133,7 @@ test("a renewed certificate is used at once, and the connection before it ends w
   old.resume();
   const ended = once(old, "close");
   await withAgent(async (client) => {
-    const { publicKey } = await client.createIdentityKey({ generation: 1 });
+    const { publicKey } = await client.createIdentityKey({ generation: 1, clock: clockRequest(Date.now()) });
     const algorithm = { name: "ECDSA", namedCurve: "P-256" };
     const key = await webcrypto.subtle.importKey("spki", Uint8Array.from(publicKey), algorithm, true, ["verify"]);
     const { tenant, vmId } = guest.identity;

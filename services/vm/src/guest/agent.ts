@@ -24,6 +24,7 @@ import {
   HealthRequestSchema,
   type HealthResponse,
   InstallIdentityRequestSchema,
+  type SetClockRequest,
   SetClockRequestSchema,
   type StreamLogsRequestSchema,
   type StreamLogsResponse,
@@ -167,8 +168,7 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     const { generation } = tenant;
     const call = <T>(run: () => Promise<T>) => reachable(() => withinContract(run));
     try {
-      await call(() => setClock(guest, signal));
-      const key = await call(() => guest.client.createIdentityKey({ generation }, { signal }));
+      const key = await call(() => guest.client.createIdentityKey({ generation, clock: clockNow() }, { signal }));
       const { certificatePem, platformCaPem, agentTokenDigest } = await certify(key);
       const tokenDigests = { vm: tokens.digestFor(uriOf(tenant)), secrets: agentTokenDigest };
       const certificate = { generation, certificatePem, platformCaPem, tokenDigests };
@@ -258,8 +258,13 @@ async function* execRequests(start: CommandStart, input: AsyncIterable<CommandIn
 }
 
 async function setClock({ client }: GuestAgentClient, signal: AbortSignal): Promise<void> {
+  await client.setClock(clockNow(), { signal });
+}
+
+/** The host's time, and random bytes that nobody else is given. */
+function clockNow(): SetClockRequest {
   const entropy = { value: randomBytes(entropyBytes) };
-  await client.setClock(create(SetClockRequestSchema, { hostTime: timestampFromMs(Date.now()), entropy }), { signal });
+  return create(SetClockRequestSchema, { hostTime: timestampFromMs(Date.now()), entropy });
 }
 
 async function untilListening(address: { host: string; port: number }, signal: AbortSignal): Promise<void> {

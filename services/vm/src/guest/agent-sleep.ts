@@ -101,7 +101,6 @@ export function openSleepCalls({ guestOf, clientOf, renew, setClock, forget }: S
       forget(tenant.vmId);
     },
     prepareSuspend: async (tenant, signal) => {
-      forget(tenant.vmId);
       try {
         await prepare(tenant, false, signal);
       } finally {

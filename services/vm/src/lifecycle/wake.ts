@@ -3,6 +3,7 @@
  * given up only for its own faults; while a service is away the tenant waits for it, within a bound.
  */
 import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
@@ -28,6 +29,8 @@ const guestFaults: ReadonlySet<string> = new Set([
   "JAIL_MISMATCH",
   "MACHINE_MISMATCH",
 ]);
+
+const spansAfterMs = 1_000;
 
 /** Generations that a guest may have taken without `vm` having heard of it, looked for from the newest on. */
 const maxCandidates = 8;
@@ -123,12 +126,20 @@ async function wakeGuest(life: Lifecycle, tenant: TenantRecord, signal: AbortSig
   await journal.step(tenant, "run-guest", () => runGuest(life, tenant.vmId));
   await journal.step(tenant, "renew-identity", () => renewIdentity(life, tenant, signal));
   await journal.step(tenant, "return-secrets", () => injectSecrets(life, tenant, signal));
-  await journal.step(tenant, "wake-workload", async () => {
-    await parts.guests.completeResume(tenant, signal);
-    life.reportGuestSpans(await parts.guests.finishedSpans(tenant, signal));
-  });
+  await journal.step(tenant, "wake-workload", () => parts.guests.completeResume(tenant, signal));
   signal.throwIfAborted();
+  void reportLater(life, tenant, signal);
   await journal.step(tenant, "return-route", () => publishTenantRoute(parts, tenant, { signal }));
+}
+
+/** Nobody waits for a trace, and the guest has its first answers to give meanwhile. */
+async function reportLater(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(spansAfterMs, undefined, { signal, ref: false });
+    life.reportGuestSpans(await life.parts.guests.finishedSpans(tenant, signal));
+  } catch {
+    // it was evicted
+  }
 }
 
 /** Lets the one guest that is there go on, whether it was loaded, saved or never paused. */

@@ -7,11 +7,14 @@ import { type Monitor, openMonitor } from "@lobsterd/vm/vmm/qemu/monitor.ts";
 import { z } from "zod";
 import { checkout } from "../../client/stack-env.ts";
 import { firstHttpAnswerMs, startBareGuest } from "../../guest/image/bare-boot.ts";
+import { wakeByHand } from "./bare-wake.ts";
 
-/** What QEMU alone takes: to write a guest's memory into a tmpfs, and from its start with that memory to the guest's first answer. */
+/** What QEMU alone takes: to write a guest's memory into a tmpfs, and from its start with that memory to the guest's first answer. Milliseconds. */
 export interface BareSleep {
   readonly saveMs: number;
   readonly restoreMs: number;
+  /** The restore with a wake's calls to the guest before its first answer. */
+  readonly wakeMs: number;
   readonly stateBytes: number;
 }
 
@@ -36,13 +39,19 @@ export async function measureBareSleep(memoryMib: number, directory: string): Pr
       await untilSent(monitor);
       return performance.now() - start;
     });
-    await guest.startAgain([...monitorArguments, "-incoming", `exec:cat ${state}`, "-S"]);
-    await withMonitor(monitorPath, async (monitor) => {
-      await untilLoaded(monitor);
-      await monitor.execute("cont", anything);
-    });
+    const restore = async (): Promise<void> => {
+      await guest.startAgain([...monitorArguments, "-incoming", `exec:cat ${state}`, "-S"]);
+      await withMonitor(monitorPath, async (monitor) => {
+        await untilLoaded(monitor);
+        await monitor.execute("cont", anything);
+      });
+    };
+    await restore();
     const restoreMs = await firstHttpAnswerMs(guest, 60_000);
-    return { saveMs, restoreMs, stateBytes: (await stat(state)).size };
+    await restore();
+    await wakeByHand(guest);
+    const wakeMs = await firstHttpAnswerMs(guest, 60_000);
+    return { saveMs, restoreMs, wakeMs, stateBytes: (await stat(state)).size };
   } finally {
     await guest.stop();
   }

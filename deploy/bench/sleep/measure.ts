@@ -1,6 +1,7 @@
 /**
  * What sleep costs, side by side: the sealed format beside the cipher that it is made of, SuspendTenant beside QEMU's own save and that cipher, and a
- * resume to its first HTTPS answer beside QEMU's own restore to the guest's first HTTP answer. Rounds alternate.
+ * resume to its first HTTPS answer beside QEMU's own restore to the guest's first HTTP answer. Rounds alternate. Where the time goes is said beside it: by step, and
+ * by a bare restore after which the guest is asked what a wake asks it.
  */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -12,6 +13,7 @@ import { type Goal, report } from "../report.ts";
 import { median } from "../statistics.ts";
 import { measureBareSleep } from "./bare-sleep.ts";
 import { measureSealing } from "./sealing.ts";
+import { reportSteps } from "./steps.ts";
 
 /** The least that the image boots with; a guest of 128 MiB is refused. */
 const memoryMib = 192;
@@ -42,18 +44,22 @@ export async function measureSleep(rounds: number, progress: (line: string) => v
         ours.push(await measureOneSleep(env, clients, tenant));
         progress(`sleep: round ${round + 1} of ${rounds}`);
       }
+      await reportSteps(env, clients, tenant);
       await clients.tenants.evictTenant({ requestId: randomUUID(), name: tenant });
     } finally {
       await stack.down();
     }
     const saves = bare.map(({ saveMs, stateBytes }) => saveMs + (stateBytes / median(cipher)) * 1000);
     const restores = bare.map(({ restoreMs }) => restoreMs);
+    const wakes = bare.map(({ wakeMs }) => wakeMs);
     const suspends = ours.map(({ suspendMs }) => suspendMs);
     const resumes = ours.map(({ resumeMs }) => resumeMs);
     report(`bare QEMU save of ${memoryMib} MiB, and AES-256-GCM over it`, saves);
     report("SuspendTenant", suspends);
     report("bare QEMU restore to first HTTP answer", restores);
+    report("bare QEMU restore and a wake's calls to the guest", wakes);
     report("ResumeTenant to first HTTPS answer", resumes);
+    report("ResumeTenant : bare restore and a wake's calls", [median(resumes) / median(wakes)], ": 1", 2);
     return [
       {
         what: "sealed set : AES-256-GCM",

@@ -109,6 +109,14 @@ test("a guest that keeps its contract is told apart by its name and called with 
   assert.equal(await reasonFrom(opened().awaitAgent(wrongGeneration, 300, signal)), "BOOT_FAILED");
 });
 
+test("a guest that refuses is given up before one that is silent", async () => {
+  const refusing = tenant("refusing", "127.0.3.91");
+  const failure = await opened()
+    .awaitAgent(refusing, 3_000, signal, 100)
+    .catch((error: Error) => error);
+  assert.match(String((failure as Error).cause), /refused connections for 100 ms/);
+});
+
 const mebibyte = 1024 * 1024;
 const hostile: Readonly<Record<string, (stream: ServerHttp2Stream, guest: TenantRecord) => void>> = {
   "another VM's id": (stream, guest) => answerWith(stream, healthOf({ ...guest, vmId: "f".repeat(32) })),

@@ -59,8 +59,11 @@ export type CommandStart = MessageInitShape<typeof ExecStartSchema>;
 export type CommandInput = Extract<ExecRequest["message"], { case: "stdin" | "resize" }>;
 
 export interface GuestAgents extends GuestSleep, GuestLook {
-  /** Resolves when the agent of this VM and generation answers and has the host's time. Throws BOOT_FAILED after `limitMs`. */
-  awaitAgent(tenant: TenantRecord, limitMs: number, signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves when the agent of this VM and generation answers and has the host's time. Throws BOOT_FAILED after `limitMs`, or when the guest
+   * has refused connections for `refusedLimitMs` on end, as one does that is still booting.
+   */
+  awaitAgent(tenant: TenantRecord, limitMs: number, signal: AbortSignal, refusedLimitMs?: number): Promise<void>;
   /**
    * Resolves when the workload is healthy, with the guest's finished spans of the active trace. Throws WORKLOAD_FAILED when the
    * workload ended, or after `limitMs`.
@@ -179,10 +182,10 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
   }
 
   return {
-    awaitAgent: async (tenant, limitMs, signal) => {
+    awaitAgent: async (tenant, limitMs, signal, refusedLimitMs = limitMs) => {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);
       try {
-        await untilListening({ host: tenant.guestAddress, port }, limit);
+        await untilListening({ host: tenant.guestAddress, port }, refusedLimitMs, limit);
         await untilAnswered(() => setClock(clientOf(tenant), limit), limit);
         await untilAnswered(() => health(tenant, { waitSeconds: 0n, traceId: "" }, limit), limit);
       } catch (cause) {
@@ -267,10 +270,19 @@ function clockNow(): SetClockRequest {
   return create(SetClockRequestSchema, { hostTime: timestampFromMs(Date.now()), entropy });
 }
 
-async function untilListening(address: { host: string; port: number }, signal: AbortSignal): Promise<void> {
+async function untilListening(
+  address: { host: string; port: number },
+  refusedLimitMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  let refusedSinceMs: number | undefined;
   for (;;) {
     signal.throwIfAborted();
-    if (await accepts(address)) return;
+    const answer = await dial(address);
+    if (answer === "accepted") return;
+    refusedSinceMs = answer === "refused" ? (refusedSinceMs ?? performance.now()) : undefined;
+    if (refusedSinceMs !== undefined && performance.now() - refusedSinceMs > refusedLimitMs)
+      throw new Error(`the guest refused connections for ${refusedLimitMs} ms`);
     await delay(retryMs, undefined, { signal });
   }
 }
@@ -290,15 +302,17 @@ async function untilAnswered<T>(call: () => Promise<T>, signal: AbortSignal): Pr
   }
 }
 
-function accepts(address: { host: string; port: number }): Promise<boolean> {
+function dial(address: { host: string; port: number }): Promise<"accepted" | "refused" | "silent"> {
   return new Promise((resolve) => {
     const socket = connect(address);
-    const settle = (accepted: boolean) => {
+    const settle = (answer: "accepted" | "refused" | "silent") => {
       socket.destroy();
-      resolve(accepted);
+      resolve(answer);
     };
-    socket.setTimeout(connectLimitMs, () => settle(false));
-    socket.once("connect", () => settle(true));
-    socket.once("error", () => settle(false));
+    socket.setTimeout(connectLimitMs, () => settle("silent"));
+    socket.once("connect", () => settle("accepted"));
+    socket.once("error", (error: NodeJS.ErrnoException) =>
+      settle(error.code === "ECONNREFUSED" ? "refused" : "silent"),
+    );
   });
 }

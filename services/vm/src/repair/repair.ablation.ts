@@ -59,6 +59,24 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
     "a guest is not ended because the launcher",
   ],
   [
+    "the end of waiting for a guest that refuses",
+    { file: "../guest/agent.ts", find: "performance.now() - refusedSinceMs > refusedLimitMs", replace: "false" },
+    "a guest that refuses is given up before one that is silent",
+    "../guest/agent.test.ts",
+  ],
+  [
+    "the patience on a busy host",
+    { file: "../repair/patience.ts", find: "quietMs * Math.max(1, wanting / cores)", replace: "quietMs" },
+    "a guest has five seconds on a quiet host",
+    "../repair/patience.test.ts",
+  ],
+  [
+    "the end of all patience",
+    { file: "../repair/patience.ts", find: "Math.min(longestMs, quietMs", replace: "Math.min(1e9, quietMs" },
+    "a guest has five seconds on a quiet host",
+    "../repair/patience.test.ts",
+  ],
+  [
     "the end of a boot that failed",
     { file: "../lifecycle/wake.ts", find: "    life.journal.endUnrepaired(tenant);\n", replace: "" },
     "a repair that fails is told",

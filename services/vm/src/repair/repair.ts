@@ -20,6 +20,7 @@ import { settleSleep } from "../lifecycle/settle-sleep.ts";
 import { bootAgain } from "../lifecycle/wake.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import { type Check, checkTenant, type Findings, hasFailed, isUnknown, passes } from "./checks.ts";
+import { patienceMs } from "./patience.ts";
 
 /** As in the proto's TenantRepair. */
 export type RepairAction =
@@ -72,10 +73,11 @@ export async function mendTenant(
 ): Promise<RepairReport> {
   const { name, vmId } = tenant;
   return await inSpan("repair-tenant", { "lobsterd.tenant": name, "lobsterd.vm_id": vmId }, async () => {
+    const askedMs = performance.now();
     const before = await checkTenant(life, tenant, evicted);
     let after = before;
     if (!passes(before)) {
-      await mend(life, tenant, before, evicted, steps);
+      await mend(life, tenant, { ...before, askedMs }, evicted, steps);
       evicted.throwIfAborted();
       after = await checkTenant(life, life.tenants.findByVm(vmId) ?? tenant, evicted);
     }
@@ -95,7 +97,7 @@ function heal(life: Lifecycle, before: TenantRecord): void {
 async function mend(
   life: Lifecycle,
   tenant: TenantRecord,
-  found: Findings,
+  found: Findings & { readonly askedMs: number },
   evicted: AbortSignal,
   steps: RepairStep[],
 ): Promise<void> {
@@ -107,7 +109,10 @@ async function mend(
   // A boot brings network and route along.
   if (tenant.phase === "failed" || hasFailed(found, "vm.process")) return void (await boot());
   if (hasFailed(found, "net.attached")) await attempt("reattach-network", () => restoreNetwork(life, tenant));
-  const workload = found.workload ?? (await askAgain(life, tenant, evicted));
+  // One that was cut off could not answer, and has all of its time from now on.
+  const wasCutOff = found.drifts.length > 0 || hasFailed(found, "net.attached");
+  const askedMs = wasCutOff ? performance.now() : found.askedMs;
+  const workload = found.workload ?? (await askAgain(life, tenant, askedMs, evicted));
   if (workload === undefined && isUnknown(found, "net.attached", "net.rules")) return;
   if (workload === undefined || workload === WorkloadState.WAITING_FOR_SECRETS) return void (await boot());
   if (hasFailed(found, "route.published")) await attempt("publish-route", () => restoreRoute(life, tenant));
@@ -141,16 +146,19 @@ async function take(
   return true;
 }
 
-/** How long a guest, or a workload that answered before, may take to answer before it is given up: it may have been cut off, or its host be busy. */
-const answerLimitMs = 10_000;
+/** A guest's kernel that refuses connections for so long is there, and its agent is not: there is nothing to wait for. */
+const refusedLimitMs = 2_000;
 
+/** `askedMs`: since when it is asked, of `performance.now()`. */
 async function askAgain(
   { parts: { guests } }: Lifecycle,
   tenant: TenantRecord,
+  askedMs: number,
   signal: AbortSignal,
 ): Promise<WorkloadState | undefined> {
+  const limitMs = Math.max(0, patienceMs() - (performance.now() - askedMs));
   try {
-    await guests.awaitAgent(tenant, answerLimitMs, signal);
+    await guests.awaitAgent(tenant, limitMs, signal, refusedLimitMs);
   } catch {
     signal.throwIfAborted();
     return undefined; // that it does not answer is the answer
@@ -171,7 +179,7 @@ async function isHealthyInTime(
   signal: AbortSignal,
 ): Promise<boolean> {
   try {
-    await awaitWorkload(life, tenant, signal, state === WorkloadState.STARTING ? undefined : answerLimitMs);
+    await awaitWorkload(life, tenant, signal, state === WorkloadState.STARTING ? undefined : patienceMs());
     return true;
   } catch {
     signal.throwIfAborted();

@@ -23,6 +23,27 @@ test("the file is private, durable and migrated step by step", (t) => {
   assert.throws(() => openDatabase(path, [first]), /version 2, this program knows 1/);
 });
 
+test("the log has its length before the first commit, and nothing of what gave it that is in the store", (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "lobsterd-sqlite-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, "store.sqlite");
+  const database = openDatabase(path, [first]);
+  t.after(() => database.close());
+  const { size } = statSync(`${path}-wal`);
+  for (let id = 0; id < 100; id++) database.exec(`INSERT INTO a VALUES (${id})`);
+  assert.equal(statSync(`${path}-wal`).size, size);
+  assert.ok(size > 1000 * 4096);
+  database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  assert.ok(statSync(path).size < 64 * 1024);
+  assert.deepEqual(
+    database
+      .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+      .all()
+      .map(({ name }) => name),
+    ["a"],
+  );
+});
+
 test("a failed migration leaves the version before it", () => {
   assert.throws(() => openDatabase(":memory:", [first, "CREATE TABLE c (id INTEGER); BROKEN"]), /syntax/);
 });

@@ -34,6 +34,10 @@ export function nodeListener(options: AdapterOptions): (request: NodeRequest, re
     }
     const values = createContextValues().set(peerKey, peer);
     const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, values));
+    if (handler.method.methodKind === "unary" && "stream" in response && isGrpcAnswer(answer)) {
+      await sendWhole(answer, response);
+      return;
+    }
     const rest = await sendTrailersOnly(answer, response);
     if (rest !== undefined) await universalResponseToNodeResponse(rest, response);
   };
@@ -50,6 +54,33 @@ export function nodeListener(options: AdapterOptions): (request: NodeRequest, re
   };
 }
 
+/** An answer of gRPC proper: its status is in its trailers. */
+type GrpcAnswer = UniversalServerResponse & Required<Pick<UniversalServerResponse, "header" | "body" | "trailer">>;
+
+function isGrpcAnswer(answer: UniversalServerResponse): answer is GrpcAnswer {
+  const { body, trailer, header } = answer;
+  return body !== undefined && trailer !== undefined && isGrpc(new Headers(header).get("content-type"));
+}
+
+/**
+ * A unary answer, whole: Node sends the trailers as soon as the message is out. Left to the RPC library, the end of the message is only said
+ * when its write was reported done, and the trailers follow two turns of the event loop later.
+ */
+async function sendWhole(
+  { status, header, body, trailer }: GrpcAnswer,
+  response: http2.Http2ServerResponse,
+): Promise<void> {
+  // At most one message, which the handler has bounded.
+  const chunks = await Array.fromAsync(body);
+  if (chunks.length === 0 && trailer.get("grpc-status") !== "0") {
+    endWithHeaders(response, [...new Headers(header), ...trailer]);
+    return;
+  }
+  response.writeHead(status, Object.fromEntries(new Headers(header)));
+  response.addTrailers(Object.fromEntries(trailer));
+  response.end(Buffer.concat(chunks));
+}
+
 /**
  * A gRPC answer that is only an error goes out as one HEADERS frame that ends the stream. gRPC clients count an answer
  * whose headers arrived separately as begun, and never apply their retry policy to it.
@@ -58,13 +89,12 @@ async function sendTrailersOnly(
   answer: UniversalServerResponse,
   response: NodeResponse,
 ): Promise<UniversalServerResponse | undefined> {
-  const header = new Headers(answer.header);
-  const { body, trailer } = answer;
-  if (body === undefined || trailer === undefined || !isGrpc(header.get("content-type"))) return answer;
+  if (!isGrpcAnswer(answer)) return answer;
+  const { header, body, trailer } = answer;
   const iterator = body[Symbol.asyncIterator]();
   const first = await iterator.next();
   if (first.done === true && trailer.get("grpc-status") !== "0") {
-    endWithHeaders(response, [...header, ...trailer]);
+    endWithHeaders(response, [...new Headers(header), ...trailer]);
     return undefined;
   }
   let pending: IteratorResult<Uint8Array> | undefined = first;

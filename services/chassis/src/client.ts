@@ -7,6 +7,7 @@ import { lostServerIsUnavailable, onlyCodeOfAnswer, retryIdempotent, withBearer 
 import type { TlsFiles } from "./listener.ts";
 import { namePerson } from "./on-behalf-of.ts";
 import { connectEvenExpired, connectPeer, type PeerAddress } from "./peer-connection.ts";
+import { endWithMessage } from "./request-end.ts";
 import { currentStamp, followCredential } from "./tls-credential.ts";
 import { clientTracing } from "./trace-interceptors.ts";
 import { onlyValidAnswers } from "./valid-answers.ts";
@@ -191,9 +192,8 @@ function openTransport(address: PeerAddress, options: PeerTransportOptions, conn
       settings: { enablePush: false, maxHeaderListSize: 16 * 1024 },
     },
   );
-  const transport = createGrpcTransport({
+  const settings = {
     baseUrl,
-    sessionManager: sessions,
     readMaxBytes: options.maxReplyBytes,
     writeMaxBytes: maxMessageBytes,
     interceptors: [
@@ -203,15 +203,15 @@ function openTransport(address: PeerAddress, options: PeerTransportOptions, conn
       ...(options.hostile === true ? [onlyCodeOfAnswer, onlyValidAnswers] : [namePerson]),
       lostServerIsUnavailable,
     ],
-  });
-  return { transport: withUnaryTimeout(transport, options.timeoutMs), sessions };
-}
-
-/** Gives unary calls a deadline; the transport's own default would cut streams as well. */
-function withUnaryTimeout(transport: Transport, timeoutMs: number): Transport {
-  return {
-    unary: (method, signal, asked, header, message, values) =>
-      transport.unary(method, signal, asked ?? timeoutMs, header, message, values),
-    stream: transport.stream.bind(transport),
   };
+  const unary = createGrpcTransport({ ...settings, sessionManager: endWithMessage(sessions) });
+  const streams = createGrpcTransport({ ...settings, sessionManager: sessions });
+  const { timeoutMs } = options;
+  const transport: Transport = {
+    // The library's own default deadline would cut streams as well.
+    unary: (method, signal, asked, header, message, values) =>
+      unary.unary(method, signal, asked ?? timeoutMs, header, message, values),
+    stream: streams.stream.bind(streams),
+  };
+  return { transport, sessions };
 }

@@ -68,11 +68,10 @@ export async function openFirewall(parts: FirewallParts): Promise<Firewall> {
   /** Whether the kernel may have something that was to be gone: then a change says the whole, and not only what it changes. */
   let uncertain = false;
 
-  /** Runs one transaction of ours; if it was the only one, what was known before is known after. */
+  /** Runs one transaction of ours; if it was the only one since, what was known before is known after. */
   async function transact(commit: () => Promise<void>): Promise<void> {
-    const before = elements.generation();
     await commit();
-    if (before !== undefined && before === known && elements.generation() === before + 1) known = before + 1;
+    if (known !== undefined && elements.generation() === known + 1) known += 1;
   }
 
   async function install(unknownTables: readonly string[] = []): Promise<void> {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { MalformedMessage } from "./message.ts";
-import { decodeElements, encodeElement } from "./nft-element.ts";
+import { decodeElements, encodeElements } from "./nft-element.ts";
 import { decodeKey, decodeKeyTypes, encodeKey, type Key, type KeyType, keyText } from "./nft-key.ts";
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(/\s/g, ""), "hex");
@@ -83,7 +83,7 @@ describe("an element", () => {
   const table = "0d00 0100 6c6f6273 74657264 00 000000";
 
   it("is table, set and a list of one key", () => {
-    const bytes = encodeElement("lobsterd", { set: "ports", key: [{ type: "inet_service", value: 80 }] });
+    const bytes = encodeElements("lobsterd", [{ set: "ports", key: [{ type: "inet_service", value: 80 }] }]);
     assert.deepEqual(
       bytes,
       hex(`${table} 0a00 0200 706f7274 7300 0000 1400 0380 1000 0180 0c00 0180 0600 0100 0050 0000`),
@@ -91,12 +91,14 @@ describe("an element", () => {
   });
 
   it("carries the end of its range and its own limit", () => {
-    const bytes = encodeElement("t", {
-      set: "s",
-      key: [{ type: "inet_proto", value: 1 }],
-      keyEnd: [{ type: "inet_proto", value: 2 }],
-      limit: { ratePerSecond: 500, burst: 50 },
-    });
+    const bytes = encodeElements("t", [
+      {
+        set: "s",
+        key: [{ type: "inet_proto", value: 1 }],
+        keyEnd: [{ type: "inet_proto", value: 2 }],
+        limit: { ratePerSecond: 500, burst: 50 },
+      },
+    ]);
     const limit = `4400 0780  0a00 0100 6c696d69 7400 0000
       3400 0280  0c00 0100 00000000 000001f4  0c00 0200 00000000 00000001  0800 0300 00000032  0800 0400 00000000  0800 0500 00000000`;
     const element = `0c00 0180 0500 0100 01000000  0c00 0a80 0500 0100 02000000  ${limit}`;
@@ -119,11 +121,11 @@ describe("an element", () => {
       { ratePerSecond: 1, burst: -1 },
       { ratePerSecond: 1, burst: 2 ** 32 },
     ])
-      assert.throws(() => encodeElement("t", { set: "s", key: [link], limit }), RangeError);
+      assert.throws(() => encodeElements("t", [{ set: "s", key: [link], limit }]), RangeError);
   });
 
   it("never makes its reader read outside", () => {
-    const bytes = encodeElement("t", { set: "s", key: [link], limit: { ratePerSecond: 1, burst: 1 } });
+    const bytes = encodeElements("t", [{ set: "s", key: [link], limit: { ratePerSecond: 1, burst: 1 } }]);
     for (let length = 0; length < bytes.length; length += 1) attempt(bytes.subarray(0, length));
     for (let at = 0; at < bytes.length; at += 1) {
       for (const value of [0, 1, 3, 0x7f, 0xff]) {

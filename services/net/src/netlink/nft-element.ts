@@ -56,12 +56,18 @@ const elementExpressions = 11;
 const dataValue = 1;
 const flagIntervalEnd = 1;
 
-/** Attributes of NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM and NFT_MSG_GETSETELEM with one element. */
-export function encodeElement(table: string, { set, key, keyEnd, limit }: SetElement): Buffer {
+/** Attributes of NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM and NFT_MSG_GETSETELEM with elements of one set, at least one. */
+export function encodeElements(table: string, elements: readonly SetElement[]): Buffer {
+  const set = elements[0]?.set;
+  if (set === undefined) throw new RangeError("no element");
+  return Buffer.concat([encodeSetName(table, set), nested(listElements, ...elements.map(encodeElement))]);
+}
+
+function encodeElement({ key, keyEnd, limit }: SetElement): Buffer {
   const parts = [nested(elementKey, attribute(dataValue, encodeKey(key)))];
   if (keyEnd !== undefined) parts.push(nested(elementKeyEnd, attribute(dataValue, encodeKey(keyEnd))));
   if (limit !== undefined) parts.push(encodeLimit(elementExpression, limit));
-  return Buffer.concat([encodeSetName(table, set), nested(listElements, nested(listElement, ...parts))]);
+  return nested(listElement, ...parts);
 }
 
 /** Attributes that name a set. */

@@ -225,6 +225,21 @@ describe("elements of nftables sets", { skip: cannotRun }, () => {
     assert.equal(readGeneration(socket), generation + 1);
   });
 
+  it("of one set are deleted whether they are there or not, and twice in one transaction", async () => {
+    await fresh();
+    const counters = [1, 2, 3, 4].map((mark): Key => [link(1), { type: "mark", value: mark }]);
+    changeElements(
+      socket,
+      [0, 2].map((at) => add("drops", counters[at] ?? [])),
+    );
+    changeElements(socket, [
+      add("guests", guest(1)),
+      ...[...counters, ...counters].map((key) => remove("drops", key)),
+      remove("sending", [link(1)]),
+    ]);
+    assert.deepEqual([await listed("drops"), (await listed("guests")).length], [[], 1]);
+  });
+
   it("can be a thousand in one transaction", async () => {
     await fresh();
     await nft("add set inet lobsterd many { type ifname; size 20000; }");

@@ -3,7 +3,7 @@ import { families, nfgen, nfgenBytes } from "./nfnetlink.ts";
 import {
   decodeElements,
   type ElementName,
-  encodeElement,
+  encodeElements,
   encodeSetName,
   type HeldElement,
   type ListedElement,
@@ -61,8 +61,8 @@ export function changeElements(socket: NetlinkSocket, changes: readonly ElementC
   if (changes.length === 0) return;
   if (changes.length > maxChanges) throw new RangeError(`${changes.length} changes in one transaction`);
   const origins: number[] = [];
-  const requests = changes.flatMap((change, index) => {
-    const steps = requestsOf(change);
+  const requests = runsOf(changes).flatMap(({ index, run }) => {
+    const steps = requestsOf(run);
     origins.push(...steps.map(() => index));
     return steps;
   });
@@ -107,7 +107,7 @@ export function readElementsByName(
   const requests = names.map(({ set, key, keyEnd }) => ({
     type: getElement,
     flags: 0,
-    payload: withHeader(encodeElement(tableName, { set, key, ...(keyEnd === undefined ? {} : { keyEnd }) })),
+    payload: withHeader(encodeElements(tableName, [{ set, key, ...(keyEnd === undefined ? {} : { keyEnd }) }])),
   }));
   const results = socket.pipeline(requests);
   return names.map((name, index) => elementIn(socket, name, results[index]));
@@ -164,18 +164,56 @@ function elementsOf({ payload }: Reply, types: readonly KeyType[]): HeldElement[
   return decodeElements(afterHeader(payload, nfgenBytes), types);
 }
 
-function requestsOf(change: ElementChange): Request[] {
-  const add = (element: SetElement): Request => elementRequest(newElement, flags.create, element);
-  const { set, key, keyEnd } = change.element;
-  const name = { set, key, ...(keyEnd === undefined ? {} : { keyEnd }) };
-  if (change.kind === "add") return [add(change.element)];
-  // Deleting what is absent would fail the whole transaction. Adding it first, which no packet ever sees, makes that safe.
-  const absent = [add(name), elementRequest(deleteElement, 0, name)];
-  return change.kind === "delete" ? absent : [...absent, add(change.element)];
+/** Most elements of one message: its list is an attribute, which has 64 KiB. */
+const maxRun = 256;
+
+interface Run {
+  /** Of its first change. */
+  readonly index: number;
+  readonly run: ElementChange[];
 }
 
-function elementRequest(type: number, requestFlags: number, element: SetElement): Request {
-  return { type, flags: requestFlags, payload: withHeader(encodeElement(tableName, element)) };
+/**
+ * Changes that are told in the same messages: deletions from one set, one behind the other, which are many at each attachment. An element twice
+ * has a run each time, since it can be deleted once in each; so has each range, which others must not meet for the moment that it is there.
+ */
+function runsOf(changes: readonly ElementChange[]): Run[] {
+  const runs: Run[] = [];
+  const inRun = new Set<string>();
+  for (const [index, change] of changes.entries()) {
+    const { set, key, keyEnd } = change.element;
+    const last = runs.at(-1)?.run;
+    const isMore =
+      change.kind === "delete" &&
+      keyEnd === undefined &&
+      last?.[0]?.kind === "delete" &&
+      last[0].element.set === set &&
+      last[0].element.keyEnd === undefined &&
+      last.length < maxRun &&
+      !inRun.has(keyText(key));
+    if (isMore) last.push(change);
+    else {
+      inRun.clear();
+      runs.push({ index, run: [change] });
+    }
+    inRun.add(keyText(key));
+  }
+  return runs;
+}
+
+function requestsOf(run: readonly ElementChange[]): Request[] {
+  const add = (elements: readonly SetElement[]): Request => elementRequest(newElement, flags.create, elements);
+  const elements = run.map(({ element }) => element);
+  const [first] = run;
+  if (first?.kind === "add") return [add(elements)];
+  const names = elements.map(({ set, key, keyEnd }) => ({ set, key, ...(keyEnd === undefined ? {} : { keyEnd }) }));
+  // Deleting what is absent would fail the whole transaction. Adding it first, which no packet ever sees, makes that safe.
+  const absent = [add(names), elementRequest(deleteElement, 0, names)];
+  return first?.kind === "replace" ? [...absent, add(elements)] : absent;
+}
+
+function elementRequest(type: number, requestFlags: number, elements: readonly SetElement[]): Request {
+  return { type, flags: requestFlags, payload: withHeader(encodeElements(tableName, elements)) };
 }
 
 function describe(change: ElementChange | undefined, reason: string | undefined): string | undefined {

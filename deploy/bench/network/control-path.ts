@@ -5,11 +5,13 @@ import { newVmId, type World } from "./world.ts";
 export interface ControlTimes {
   readonly attach: number[];
   readonly attachByRpc: number[];
+  /** A call that does next to nothing. */
+  readonly readByRpc: number[];
   readonly detach: number[];
 }
 
 export function noTimes(): ControlTimes {
-  return { attach: [], attachByRpc: [], detach: [] };
+  return { attach: [], attachByRpc: [], readByRpc: [], detach: [] };
 }
 
 /** One attach of each kind, each on a slot that was never used since it was made, and on a machine that makes none meanwhile. */
@@ -20,6 +22,7 @@ export async function measureControlPath({ stack, spares, ...world }: World, tim
   await world.settle();
   times.attach.push(await timed(() => stack.networks.attach({ vmId, slot, ...usual })));
   times.attachByRpc.push(await world.attachByRpc(otherId, other));
+  times.readByRpc.push(await world.readByRpc());
   times.detach.push(await timed(() => stack.networks.detach(vmId)));
   await world.detachByRpc(otherId);
   await world.settle();

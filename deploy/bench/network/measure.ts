@@ -69,6 +69,7 @@ async function measureControl(
     const beside = `beside ${world.tenants} tenants`;
     report(`attach ${beside}`, times.attach, "ms", 2);
     report(`AttachNetwork, by a process that calls more, ${beside}`, times.attachByRpc, "ms", 2);
+    report(`of which any call is, as one that reads a network, ${beside}`, times.readByRpc, "ms", 2);
     report(`the predecessor's spawn ${beside}`, spawned, "ms", 1);
     compare("the predecessor's spawn : attach", median(times.attach), median(spawned));
     report(`detach ${beside}`, times.detach, "ms", 2);

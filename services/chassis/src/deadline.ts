@@ -27,9 +27,8 @@ export function withDeadline(handler: UniversalHandler, bounds: DeadlineBounds):
     const asked = request.header.get(name);
     const timeoutMs = boundMs(handler.method, asked === null ? undefined : parseMs(asked, grpc), bounds);
     if (timeoutMs === undefined) return await handler(request);
-    const header = new Headers(request.header);
-    header.set(name, grpc ? `${timeoutMs}m` : String(timeoutMs));
-    return await handler({ ...request, header, body: boundBody(request, timeoutMs) });
+    request.header.set(name, grpc ? `${timeoutMs}m` : String(timeoutMs));
+    return await handler({ ...request, body: boundBody(request, timeoutMs) });
   };
   return Object.assign(bounded, handler);
 }

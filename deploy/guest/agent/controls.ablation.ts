@@ -51,13 +51,25 @@ const ablations: readonly Ablation[] = [
     test: [server, "who dials from the guest's own address is not the host"],
   },
   {
-    control: "the end of connections of an old identity",
+    control: "the end of connections of an old generation",
     removal: {
       file: "grpc-server.ts",
-      find: "for (const session of sessions) endSession(session, limits.oldIdentityMs);",
-      replace: "",
+      find: "isNewGeneration ? limits.oldGenerationMs : endMs - Date.now()",
+      replace: "endMs - Date.now()",
     },
-    test: [server, "a connection does not outlive the identity that it began with, busy or not"],
+    test: [
+      server,
+      "a connection does not outlive the generation that it began with, busy or not, nor one that was renewed before",
+    ],
+  },
+  {
+    control: "the end of connections of a certificate that is over",
+    removal: {
+      file: "grpc-server.ts",
+      find: "Math.min(own, admitted?.validToMs ?? 0)",
+      replace: "own",
+    },
+    test: [server, "a renewal lets nothing go on beyond the certificate that it began under"],
   },
   {
     control: "the bound of headers",

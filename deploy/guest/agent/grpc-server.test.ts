@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { after, before, beforeEach, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { createAuthority, type Leaf } from "../image/boot-authority.ts";
 import { CurrentIdentity } from "./current-identity.ts";
 import { createGrpcServer, type GrpcServer, grpcLimits } from "./grpc-server.ts";
@@ -173,29 +174,56 @@ test("a new generation refuses the token of the one before, and its connections 
   old.close();
 });
 
-test("a connection does not outlive the identity that it began with, busy or not", { timeout: 20_000 }, async () => {
-  const limits = { ...grpcLimits, oldIdentityMs: 50 };
-  const started = Promise.withResolvers<void>();
-  const stuck = createGrpcServer(
-    current,
-    {
-      ...counted.handlers,
-      health: async () => {
-        started.resolve();
-        return new Promise<never>(() => undefined);
-      },
-    },
-    limits,
-  );
-  stuck.server.listen(0, "127.0.0.1");
-  await once(stuck.server, "listening");
-  const { client, close } = clientOf(guest, portOf(stuck.server), { leaf: vm, token: guest.tokens.vm });
-  const call = outcomeOf(client.health({}));
+/** A server whose Health answers once `answer` is called, and a call of `leaf` that is under way. */
+async function callUnderWay(leaf: Leaf) {
+  const [started, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const health = async () => {
+    started.resolve();
+    await go.promise;
+    return {};
+  };
+  const busy = createGrpcServer(current, { ...counted.handlers, health }, { ...grpcLimits, oldGenerationMs: 50 });
+  busy.server.listen(0, "127.0.0.1");
+  await once(busy.server, "listening");
+  const { client, close } = clientOf(guest, portOf(busy.server), { leaf, token: guest.tokens.vm });
+  const outcome = outcomeOf(client.health({}));
   await started.promise;
+  return {
+    outcome,
+    answer: go.resolve,
+    async end() {
+      close();
+      await busy.drain(1_000);
+    },
+  };
+}
+
+test("a connection does not outlive the generation that it began with, busy or not, nor one that was renewed before", {
+  timeout: 20_000,
+}, async () => {
+  const call = await callUnderWay(vm);
   current.replace({ ...guest.identity });
-  assert.notEqual(await call, "ok");
-  close();
-  await stuck.drain(1_000);
+  current.replace({ ...guest.identity, generation: 2 });
+  assert.notEqual(await call.outcome, "ok");
+  await call.end();
+});
+
+test("what is under way goes on through a renewal of its generation, longer than another generation's connections do", {
+  timeout: 20_000,
+}, async () => {
+  const call = await callUnderWay(vm);
+  current.replace({ ...guest.identity });
+  await delay(200);
+  call.answer();
+  assert.equal(await call.outcome, "ok");
+  await call.end();
+});
+
+test("a renewal lets nothing go on beyond the certificate that it began under", { timeout: 20_000 }, async () => {
+  const call = await callUnderWay(await guest.platform.issue({ uri: serviceUri("vm"), notAfter: hence(4_000) }));
+  current.replace({ ...guest.identity });
+  assert.notEqual(await call.outcome, "ok");
+  await call.end();
 });
 
 test("the certificate that a guest shows is that of its newest identity", async () => {

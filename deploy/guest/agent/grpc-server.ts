@@ -39,8 +39,8 @@ export type GrpcLimits = {
   readonly streamMs: number;
   /** How long a caller may go on sending after it was answered. */
   readonly answeredMs: number;
-  /** How long a connection may outlive the identity that it began with. */
-  readonly oldIdentityMs: number;
+  /** How long a connection may outlive the generation that it began with. */
+  readonly oldGenerationMs: number;
 };
 
 export const grpcLimits: GrpcLimits = {
@@ -49,7 +49,7 @@ export const grpcLimits: GrpcLimits = {
   callMs: 30_000,
   streamMs: 4 * 3_600_000 + 60_000,
   answeredMs: 1_000,
-  oldIdentityMs: 4_000,
+  oldGenerationMs: 4_000,
 };
 
 const maximumMessageBytes = 1024 * 1024;
@@ -95,11 +95,13 @@ export function createGrpcServer(
   const peers = new WeakMap<ServerHttp2Session, Peer>();
   const http2 = createHttp2(answering(current, handlers, peers, limits));
   const tls = createTlsServer(tlsOptions(current));
-  const sessions = new Set<ServerHttp2Session>();
+  /** With the time at which a certificate of either end that it was opened under is over. */
+  const sessions = new Map<ServerHttp2Session, number>();
   let admitted: Peer | undefined;
   http2.on("session", (session) => {
     if (admitted !== undefined) peers.set(session, admitted);
-    sessions.add(session);
+    const own = new X509Certificate(current.value.certificatePem).validToDate.getTime();
+    sessions.set(session, Math.min(own, admitted?.validToMs ?? 0));
     session.once("close", () => sessions.delete(session));
     session.setTimeout(limits.idleMs, () => session.close());
   });
@@ -111,11 +113,13 @@ export function createGrpcServer(
     admitted = undefined;
     return true;
   });
-  current.onChange(() => {
+  current.onChange(({ isNewGeneration }) => {
     tls.setSecureContext(tlsOptions(current));
-    for (const session of sessions) endSession(session, limits.oldIdentityMs);
+    // Nothing new begins on any of them. What is under way goes on for as long as this is the guest that it was begun with.
+    for (const [session, endMs] of sessions)
+      endSession(session, isNewGeneration ? limits.oldGenerationMs : endMs - Date.now());
   });
-  return { server, drain: (limitMs) => drain(server, sessions, limitMs) };
+  return { server, drain: (limitMs) => drain(server, [...sessions.keys()], limitMs) };
 }
 
 function tlsOptions(current: CurrentIdentity) {
@@ -216,13 +220,14 @@ function decide(request: Http2ServerRequest, peer: Peer, current: CurrentIdentit
 
 /** Lets the answers under way leave, then cuts the connection. */
 function endSession(session: ServerHttp2Session, limitMs: number): void {
-  const timer = setTimeout(() => session.destroy(), limitMs);
-  session.close(() => clearTimeout(timer));
+  const timer = setTimeout(() => session.destroy(), Math.max(0, limitMs));
+  session.once("close", () => clearTimeout(timer));
+  session.close();
 }
 
-async function drain(server: Server, sessions: ReadonlySet<ServerHttp2Session>, limitMs: number): Promise<void> {
+async function drain(server: Server, sessions: readonly ServerHttp2Session[], limitMs: number): Promise<void> {
   server.close();
-  const closed = [...sessions].map((session) => new Promise<void>((resolve) => session.close(resolve)));
+  const closed = sessions.map((session) => new Promise<void>((resolve) => session.close(resolve)));
   const limit = new Promise<void>((resolve) => setTimeout(resolve, limitMs).unref());
   await Promise.race([Promise.all(closed), limit]);
 }

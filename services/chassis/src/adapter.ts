@@ -4,7 +4,7 @@ import { type ConnectError, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
-import { type Peer, type PeerSocket, rememberPeers } from "./caller.ts";
+import type { Peer, PeerSocket } from "./caller.ts";
 import { peerKey } from "./gate.ts";
 
 type NodeRequest = http.IncomingMessage | http2.Http2ServerRequest;
@@ -15,6 +15,7 @@ const lingerMs = 1000;
 /** What the adapter needs from its server. */
 export interface AdapterOptions {
   readonly handlers: readonly UniversalHandler[];
+  readonly peerOf: (socket: PeerSocket) => Peer;
   /** The refusal of a path that is no method. */
   readonly unknownPath: (peer: Peer, path: string) => ConnectError;
   readonly onError: (error: unknown, path: string) => void;
@@ -23,10 +24,9 @@ export interface AdapterOptions {
 /** Serves RPC handlers as the listener of a Node HTTP/1.1 and HTTP/2 server. */
 export function nodeListener(options: AdapterOptions): (request: NodeRequest, response: NodeResponse) => void {
   const byPath = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
-  const peerOfConnection = rememberPeers();
 
   const serve = async (request: NodeRequest, response: NodeResponse, path: string): Promise<void> => {
-    const peer = peerOfConnection(socketOf(request));
+    const peer = options.peerOf(socketOf(request));
     const handler = byPath.get(path);
     if (handler === undefined) {
       answerUnknown(request, response, options.unknownPath(peer, path));

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { identify, peerOf, type Role, uriNames } from "./caller.ts";
 
+const anybody = () => "platform" as const;
 const roles = new Map<string, Role>([["spiffe://test/client/anna", "viewer"]]);
 
 test("only a name of this domain with the right form is a caller", () => {
@@ -34,7 +35,7 @@ test("a quoted name that contains a URI is one name", () => {
 });
 
 test("a connection without encryption or certificate proves nothing", () => {
-  assert.deepEqual(peerOf({}).verified, false);
-  const peer = peerOf({ encrypted: true, authorized: true, getPeerX509Certificate: () => undefined });
+  assert.deepEqual(peerOf({}, anybody).verified, false);
+  const peer = peerOf({ encrypted: true, authorized: true, getPeerX509Certificate: () => undefined }, anybody);
   assert.ok(!peer.verified && peer.reason === "CERTIFICATE_REQUIRED");
 });

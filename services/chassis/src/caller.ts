@@ -1,5 +1,6 @@
 import type { X509Certificate } from "node:crypto";
 import { Code, createContextKey, type HandlerContext } from "@connectrpc/connect";
+import type { IssuedClients } from "./client-list.ts";
 import { defineErrors } from "./errors.ts";
 
 export type Role = "operator" | "viewer" | "owner";
@@ -10,9 +11,18 @@ export type Caller =
   | { readonly kind: "client"; readonly name: string; readonly uri: string; readonly role: Role }
   | { readonly kind: "stranger"; readonly uri: string };
 
+/** Who signed a certificate: the platform's CA, or the one that `secrets` issues clients with, which is believed less (ADR 0047). */
+export type Authority = "platform" | "clients";
+
 /** What the connection proved: a caller, or why it proved nothing. */
 export type Peer =
-  | { readonly verified: true; readonly uri: string; readonly serialNumber: string; readonly notAfterMs: number }
+  | {
+      readonly verified: true;
+      readonly authority: Authority;
+      readonly uri: string;
+      readonly serialNumber: string;
+      readonly notAfterMs: number;
+    }
   | {
       readonly verified: false;
       readonly reason: "CERTIFICATE_REQUIRED" | "CERTIFICATE_INVALID";
@@ -43,8 +53,8 @@ export function callerName(caller: Caller): string {
   return caller.uri;
 }
 
-/** Identity of the other end of a TLS connection whose chain Node verified against the platform CA. */
-export function peerOf(socket: PeerSocket): Peer {
+/** Identity of the other end of a TLS connection whose chain Node verified against the authorities that `authorityOf` tells apart. */
+export function peerOf(socket: PeerSocket, authorityOf: (certificate: X509Certificate) => Authority | undefined): Peer {
   if (socket.encrypted !== true) return unverified("CERTIFICATE_REQUIRED", "connection is not encrypted");
   const certificate = socket.getPeerX509Certificate?.();
   if (certificate === undefined) return unverified("CERTIFICATE_REQUIRED", "no client certificate");
@@ -57,16 +67,21 @@ export function peerOf(socket: PeerSocket): Peer {
   if (uri === undefined || uris.length !== 1) {
     return unverified("CERTIFICATE_INVALID", `certificate has ${uris.length} URI names instead of one`);
   }
-  return { verified: true, uri, serialNumber: certificate.serialNumber, notAfterMs: certificate.validToDate.getTime() };
+  const authority = authorityOf(certificate);
+  if (authority === undefined) return unverified("CERTIFICATE_INVALID", "certificate is signed by no authority itself");
+  const { serialNumber, validToDate } = certificate;
+  return { verified: true, authority, uri, serialNumber, notAfterMs: validToDate.getTime() };
 }
 
 /** `peerOf`, once for each connection: TLS 1.3 has no renegotiation, and reading a certificate costs 0.1 ms. */
-export function rememberPeers(): (socket: PeerSocket) => Peer {
+export function rememberPeers(
+  authorityOf: (certificate: X509Certificate) => Authority | undefined,
+): (socket: PeerSocket) => Peer {
   const peers = new WeakMap<PeerSocket, Peer>();
   return (socket) => {
     const known = peers.get(socket);
     if (known !== undefined) return known;
-    const peer = peerOf(socket);
+    const peer = peerOf(socket, authorityOf);
     peers.set(socket, peer);
     return peer;
   };
@@ -75,11 +90,14 @@ export function rememberPeers(): (socket: PeerSocket) => Peer {
 /** Why a certificate that was good at the handshake is not any more; `undefined` if it is. */
 export function endOf(
   peer: Peer,
-  revoked: ReadonlySet<string>,
+  { revoked, issued }: { readonly revoked: ReadonlySet<string>; readonly issued: IssuedClients },
   nowMs: number = Date.now(),
 ): "CERTIFICATE_INVALID" | "CERTIFICATE_REVOKED" | undefined {
   if (!peer.verified) return undefined;
-  if (revoked.has(peer.serialNumber)) return "CERTIFICATE_REVOKED";
+  // Each list counts for its own authority: `secrets` could otherwise revoke the platform's certificates.
+  const isOver =
+    peer.authority === "platform" ? revoked.has(peer.serialNumber) : issued.get(peer.serialNumber)?.uri !== peer.uri;
+  if (isOver) return "CERTIFICATE_REVOKED";
   return peer.notAfterMs <= nowMs ? "CERTIFICATE_INVALID" : undefined;
 }
 
@@ -93,6 +111,22 @@ export function identify(uri: string, trustDomain: string, roles: ReadonlyMap<st
   if (kind === "svc") return { kind: "service", name, uri };
   const role = roles.get(uri);
   return kind === "client" && role !== undefined ? { kind: "client", name, uri, role } : { kind: "stranger", uri };
+}
+
+/**
+ * Names a certificate of the clients' authority: a client with the role that it was issued with, whatever else it says. A name that has a role from the
+ * platform is the platform's, so that an authority that was taken over cannot take up people of the other one.
+ */
+export function identifyIssued(
+  { uri, serialNumber }: { readonly uri: string; readonly serialNumber: string },
+  trustDomain: string,
+  issued: IssuedClients,
+  roles: ReadonlyMap<string, Role>,
+): Caller {
+  const client = issued.get(serialNumber);
+  if (client?.uri !== uri || roles.has(uri)) return { kind: "stranger", uri };
+  const caller = identify(uri, trustDomain, new Map([[uri, client.role]]));
+  return caller.kind === "client" ? caller : { kind: "stranger", uri };
 }
 
 /**

@@ -46,14 +46,14 @@ const ablations: readonly { control: string; removals: readonly Removal[]; name:
   {
     control: "revocation list at the gate",
     removals: [
-      removal("gate.ts", "endOf(peer, options.revocations())", "endOf(peer, new Set())"),
-      removal("server.ts", "listener.cut((socket) => endOf(peerOf(socket), revoked) !== undefined);", ";"),
+      removal("gate.ts", "revoked: options.revocations(), issued", "revoked: new Set(), issued"),
+      removal("server.ts", "listener.cut((socket) => endOf(peerOf(socket), lists) !== undefined);", ";"),
     ],
     name: revoked,
   },
   {
     control: "open connections of a revoked certificate",
-    removals: [removal("server.ts", "listener.cut((socket) => endOf(peerOf(socket), revoked) !== undefined);", ";")],
+    removals: [removal("server.ts", "listener.cut((socket) => endOf(peerOf(socket), lists) !== undefined);", ";")],
     name: revoked,
   },
   {

@@ -36,6 +36,12 @@ export const commonConfigSchema = z.strictObject({
   stateDir: z.string().startsWith("/").describe("directory of the SQLite store, mode 0700"),
   rolesPath: z.string().startsWith("/").describe("JSON file: client URI to operator, viewer or owner"),
   revocationsPath: z.string().startsWith("/").describe("JSON file: serial numbers of certificates that are revoked"),
+  clients: z
+    .strictObject({ caPath: z.string().startsWith("/"), listPath: z.string().startsWith("/") })
+    .optional()
+    .describe(
+      "authority that `secrets` issues viewers and owners with, and its list; without it none of them is let in",
+    ),
   reflection: z.boolean().default(true).describe("serve gRPC server reflection"),
   events: z
     .strictObject({ servers: z.array(z.string().min(1)).min(1).max(16) })

@@ -2,8 +2,9 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, type ConnectError, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { type AccessRule, isAllowed } from "./access.ts";
 import type { Refusal } from "./audit-refusals.ts";
-import { type Caller, callerKey, endOf, identify, type Peer } from "./caller.ts";
+import { type Caller, callerKey, endOf, identify, identifyIssued, type Peer } from "./caller.ts";
 import { chassisMetrics } from "./chassis-metrics.ts";
+import type { ClientTable } from "./client-list.ts";
 import { defineErrors, toConnectError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
 import type { RevocationTable } from "./revocations.ts";
@@ -30,6 +31,7 @@ export function createGate(options: {
   readonly rules: ReadonlyMap<string, AccessRule>;
   readonly roles: RoleTable;
   readonly revocations: RevocationTable;
+  readonly clients: ClientTable;
   readonly logger: Logger;
   readonly refused?: (refusal: Refusal) => void;
 }): Gate {
@@ -55,12 +57,17 @@ export function createGate(options: {
   const authenticate = (peer: Peer, path: string, method?: DescMethod): Caller => {
     if (!peer.verified) throw refuse(peer.reason, { path, method, caller: "", detail: peer.detail });
     // A connection outlives its certificate, and so would the identity if only the handshake were believed.
-    const end = endOf(peer, options.revocations());
+    const issued = options.clients();
+    const end = endOf(peer, { revoked: options.revocations(), issued });
     if (end !== undefined) {
       const detail = end === "CERTIFICATE_REVOKED" ? "certificate is revoked" : "certificate has expired";
       throw refuse(end, { path, method, caller: peer.uri, detail });
     }
-    const caller = identify(peer.uri, options.trustDomain, options.roles());
+    const roles = options.roles();
+    const caller =
+      peer.authority === "platform"
+        ? identify(peer.uri, options.trustDomain, roles)
+        : identifyIssued(peer, options.trustDomain, issued, roles);
     if (caller.kind === "stranger") throw refuse("NOT_ALLOWED", { path, method, caller: peer.uri, detail: "no role" });
     return caller;
   };

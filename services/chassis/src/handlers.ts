@@ -12,6 +12,7 @@ import type { AuditPolicy } from "./audit.ts";
 import { requireAuditClasses } from "./audit-class.ts";
 import { auditCalls } from "./audit-interceptor.ts";
 import { type RefusalRecorder, recordRefusals } from "./audit-refusals.ts";
+import { type ClientTable, noClients } from "./client-list.ts";
 import { type DeadlineBounds, enforceDeadline, withDeadline } from "./deadline.ts";
 import { codeName, reasonOf, toConnectError } from "./errors.ts";
 import { createGate, type Gate } from "./gate.ts";
@@ -34,6 +35,8 @@ export interface HandlerOptions {
   readonly access: readonly AccessRule[];
   readonly roles: RoleTable;
   readonly revocations: RevocationTable;
+  /** Certificates of the clients' authority; without it none counts. */
+  readonly clients?: ClientTable;
   readonly logger: Logger;
   /** What is whose; needed where a row of `access` lets owners in by a tenant's name. */
   readonly ownership?: Ownership | undefined;
@@ -58,6 +61,7 @@ export function createHandlers(options: HandlerOptions): {
   const rules = indexRules(services, options.access);
   const gate = createGate({
     ...options,
+    clients: options.clients ?? noClients,
     rules,
     ...(refusals === undefined ? {} : { refused: refusals.refused }),
   });

@@ -77,8 +77,8 @@ export async function listen(
 }
 
 /** What a renewal has to say again: `setSecureContext` keeps nothing of the context before. */
-function contextOptions({ cert, key, ca }: TlsCredential) {
-  return { minVersion: "TLSv1.3", cert, key, ca } as const;
+function contextOptions({ cert, key, ca, clientsCa }: TlsCredential) {
+  return { minVersion: "TLSv1.3", cert, key, ca: clientsCa === undefined ? ca : [ca, clientsCa] } as const;
 }
 
 function serverOptions(credential: TlsCredential): http2.SecureServerOptions {

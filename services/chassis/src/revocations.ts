@@ -2,15 +2,16 @@ import { z } from "zod";
 import { followFile } from "./followed-file.ts";
 import type { Logger } from "./logger.ts";
 
-const serialNumber = z.string().regex(/^[0-9A-F]{1,40}$/);
+/** Upper-case hexadecimal without a sign. */
+export const serialNumberSchema = z.string().regex(/^[0-9A-F]{1,40}$/);
 
-/** By serial number, upper-case hexadecimal without a sign: whose certificate it was, when it ended, and until when it has to be listed. */
+/** By serial number: whose certificate it was, when it ended, and until when it has to be listed. */
 export const revocationsSchema = z.record(
-  serialNumber,
+  serialNumberSchema,
   z.strictObject({ uri: z.string().max(256), revokeTime: z.iso.datetime(), expireTime: z.iso.datetime() }),
 );
 
-/** Serial numbers of the certificates that are worth nothing any more, now. */
+/** Serial numbers of the platform's certificates that are worth nothing any more, now. */
 export type RevocationTable = () => ReadonlySet<string>;
 
 /** Follows the revocation list. Throws if the first read fails: a service that knows no revocations must not take them for none. */

@@ -4,8 +4,10 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { type AccessRule, allowAnyPrincipal } from "./access.ts";
 import { nodeListener } from "./adapter.ts";
 import type { AuditPolicy } from "./audit.ts";
+import { tellAuthorities } from "./authorities.ts";
 import { endOf, rememberPeers } from "./caller.ts";
 import { chassisMetrics } from "./chassis-metrics.ts";
+import { noClients, openClientList } from "./client-list.ts";
 import type { CommonConfig } from "./config.ts";
 import { unknownMethod } from "./gate.ts";
 import { createHandlers } from "./handlers.ts";
@@ -60,7 +62,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const builtIn = routes.slice(options.routes.length).map(({ service }) => allowAnyPrincipal(service));
 
   const revocations = openRevocations(config.revocationsPath, logger);
-  const credential = followCredential({ ...config.tls, caPath: config.tls.platformCaPath });
+  const clients = config.clients === undefined ? noClients : openClientList(config.clients.listPath, logger);
+  const { tls } = config;
+  const credential = followCredential({
+    ...tls,
+    caPath: tls.platformCaPath,
+    clientsCaPath: config.clients?.caPath,
+  });
+  const peerOf = rememberPeers(tellAuthorities(credential));
 
   const { handlers, gate, refusals } = createHandlers({
     domain,
@@ -69,6 +78,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     access: [...options.access, ...builtIn],
     roles: openRoles(config.rolesPath, logger),
     revocations,
+    clients,
     logger,
     deadlines: {
       defaultMs: config.defaultDeadlineMs,
@@ -81,6 +91,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   });
   const handle = nodeListener({
     handlers,
+    peerOf,
     unknownPath(peer, path) {
       try {
         gate.identify(peer, path.slice(0, 256));
@@ -110,12 +121,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const running = { signal: closed.signal, logger };
   every(flushRefusalsMs, "record suppressed refusals", flushRefusals, running);
   const renew = renewal(listeners, credential, logger);
-  const peerOf = rememberPeers();
   const lookAtCertificates = async (): Promise<void> => {
     renew();
-    const revoked = revocations();
+    const lists = { revoked: revocations(), issued: clients() };
     // The gate judges each call as it begins; a stream, and a connection without a call, end here.
-    for (const listener of listeners) listener.cut((socket) => endOf(peerOf(socket), revoked) !== undefined);
+    for (const listener of listeners) listener.cut((socket) => endOf(peerOf(socket), lists) !== undefined);
   };
   every(lookAtCertificatesMs, "look at certificates", lookAtCertificates, running);
   const certificate = () => new X509Certificate(credential().cert);

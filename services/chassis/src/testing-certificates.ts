@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** Paths of one leaf. */
@@ -16,6 +16,8 @@ export interface TestAuthority {
    * `localhost` and IP `127.0.0.1` stand beside them. `days` may be negative for one that has expired.
    */
   issue(name: string, uris: readonly string[], options?: { days?: number }): TestLeaf;
+  /** An authority that this one signed; its leaves' files hold its certificate as well. */
+  below(name: string): TestAuthority;
 }
 
 const limits = { timeout: 20_000, maxBuffer: 1024 * 1024, stdio: "pipe" } as const;
@@ -27,26 +29,57 @@ export function testCertificates(directory: string, name = "platform-ca"): TestA
   const caKeyPath = join(directory, `${name}.key.pem`);
   makeKey(caKeyPath);
   openssl("req", "-x509", "-new", "-key", caKeyPath, "-out", caPath, "-days", "2", "-subj", `/CN=${name}`);
+  return authorityOf({ directory, caPath, caKeyPath, chain: "" });
+}
+
+interface Signer {
+  readonly directory: string;
+  readonly caPath: string;
+  readonly caKeyPath: string;
+  /** PEM of the authorities that a leaf has to bring along. */
+  readonly chain: string;
+}
+
+function authorityOf(signer: Signer): TestAuthority {
+  const { directory, caPath, chain } = signer;
   return {
     caPath,
-    issue(leaf, uris, options = {}) {
-      const keyPath = join(directory, `${leaf}.key.pem`);
-      const certificatePath = join(directory, `${leaf}.pem`);
-      const requestPath = join(directory, `${leaf}.csr`);
-      const extensionPath = join(directory, `${leaf}.ext`);
+    issue(name, uris, { days = 1 } = {}) {
       const names = [...uris.map((uri) => `URI:${uri}`), "DNS:localhost", "IP:127.0.0.1"].join(",");
-      writeFileSync(
-        extensionPath,
-        `basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=${names}\n`,
-      );
-      makeKey(keyPath);
-      openssl("req", "-new", "-key", keyPath, "-out", requestPath, "-subj", `/CN=${leaf}`);
-      const days = String(options.days ?? 1);
-      const signed = ["-CA", caPath, "-CAkey", caKeyPath, "-CAcreateserial", "-extfile", extensionPath, "-days", days];
-      openssl("x509", "-req", "-in", requestPath, "-out", certificatePath, ...signed);
-      return { certificatePath, keyPath };
+      const usage = "extendedKeyUsage=serverAuth,clientAuth";
+      const leaf = sign(signer, name, `basicConstraints=critical,CA:FALSE\n${usage}\nsubjectAltName=${names}\n`, days);
+      if (chain !== "") appendFileSync(leaf.certificatePath, chain);
+      return leaf;
+    },
+    below(name) {
+      const { certificatePath, keyPath } = sign(signer, name, "basicConstraints=critical,CA:TRUE\n", 1);
+      const own = readFileSync(certificatePath, "utf8");
+      return authorityOf({ directory, caPath: certificatePath, caKeyPath: keyPath, chain: `${own}${chain}` });
     },
   };
+}
+
+function sign({ directory, caPath, caKeyPath }: Signer, name: string, extensions: string, days: number): TestLeaf {
+  const keyPath = join(directory, `${name}.key.pem`);
+  const certificatePath = join(directory, `${name}.pem`);
+  const requestPath = join(directory, `${name}.csr`);
+  const extensionPath = join(directory, `${name}.ext`);
+  writeFileSync(extensionPath, extensions);
+  makeKey(keyPath);
+  openssl("req", "-new", "-key", keyPath, "-out", requestPath, "-subj", `/CN=${name}`);
+  const signed = [
+    "-CA",
+    caPath,
+    "-CAkey",
+    caKeyPath,
+    "-CAcreateserial",
+    "-extfile",
+    extensionPath,
+    "-days",
+    String(days),
+  ];
+  openssl("x509", "-req", "-in", requestPath, "-out", certificatePath, ...signed);
+  return { certificatePath, keyPath };
 }
 
 function makeKey(path: string): void {

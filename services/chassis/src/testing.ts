@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, createContextValues, type Transport } from "@connectrpc/connect";
 import { createUniversalHandlerClient, type UniversalHandler } from "@connectrpc/connect/protocol";
@@ -5,6 +6,7 @@ import { createTransport } from "@connectrpc/connect/protocol-connect";
 import type { AccessRule } from "./access.ts";
 import type { AuditEntry, AuditPolicy, AuditSink } from "./audit.ts";
 import type { Peer, Role } from "./caller.ts";
+import type { IssuedClient } from "./client-list.ts";
 import { peerKey } from "./gate.ts";
 import { createHandlers } from "./handlers.ts";
 import { createLogger, type Logger } from "./logger.ts";
@@ -14,8 +16,17 @@ import type { Routes } from "./routes.ts";
 const trustDomain = "test";
 const dayMs = 86_400_000;
 
-/** Who calls in a test: a service, a client with a role, a verified URI without one, or nobody. */
-export type TestCaller = `service:${string}` | `role:${Role}` | `owner:${string}` | "stranger" | "nobody";
+/**
+ * Who calls in a test: a service, a client with a role, a verified URI without one, or nobody. `issued:owner:svc/vm` has a certificate of the
+ * clients' authority that says so, and the list says that it is an owner's.
+ */
+export type TestCaller =
+  | `issued:${IssuedClient["role"]}:${string}`
+  | `service:${string}`
+  | `role:${Role}`
+  | `owner:${string}`
+  | "stranger"
+  | "nobody";
 
 export interface TestHarness {
   /** A client that calls as `caller`; nothing but the network is left out: gate, interceptors, deadlines and wire form are real. */
@@ -41,6 +52,7 @@ export function testHarness(options: {
   const roles = new Map<string, Role>(
     (["operator", "viewer", "owner"] as const).map((role) => [`spiffe://${trustDomain}/client/${role}`, role]),
   );
+  const issued = new Map<string, IssuedClient>();
   const { handlers } = createHandlers({
     domain: `${options.service ?? "test"}.lobsterd`,
     trustDomain,
@@ -48,6 +60,7 @@ export function testHarness(options: {
     access: options.access,
     roles: () => roles,
     revocations: () => new Set(),
+    clients: () => issued,
     logger,
     deadlines: {
       defaultMs: options.defaultDeadlineMs ?? 30_000,
@@ -61,6 +74,11 @@ export function testHarness(options: {
     as(caller, service) {
       const peer = peerFor(caller);
       if (caller.startsWith("owner:") && peer.verified) roles.set(peer.uri, "owner");
+      if (caller.startsWith("issued:") && peer.verified) {
+        const role = caller.startsWith("issued:owner:") ? "owner" : "viewer";
+        const expireTime = new Date(peer.notAfterMs).toISOString();
+        issued.set(peer.serialNumber, { uri: peer.uri, role, expireTime });
+      }
       return createClient(service, inMemoryTransport(handlers, peer));
     },
     logs,
@@ -106,11 +124,16 @@ export function captureLogs(service = "test"): { logger: Logger; logs: Array<Rec
 
 function peerFor(caller: TestCaller): Peer {
   if (caller === "nobody") return { verified: false, reason: "CERTIFICATE_REQUIRED", detail: "test" };
-  const [kind, name = ""] = caller.split(":", 2);
-  const path = kind === "service" ? `svc/${name}` : `client/${name || "stranger"}`;
-  const uri = `spiffe://${trustDomain}/${path}`;
-  return { verified: true, uri, serialNumber: "1", notAfterMs: Date.now() + dayMs };
+  const [kind, name = "", last = ""] = caller.split(":", 3);
+  const isIssued = kind === "issued";
+  const path = isIssued ? last : kind === "service" ? `svc/${name}` : `client/${name || "stranger"}`;
+  return {
+    ...{ verified: true, authority: isIssued ? "clients" : "platform", uri: `spiffe://${trustDomain}/${path}` },
+    ...{ serialNumber: isIssued ? serialOf(caller) : "1", notAfterMs: Date.now() + dayMs },
+  };
 }
+
+const serialOf = (caller: TestCaller) => createHash("sha1").update(caller).digest("hex").toUpperCase();
 
 function inMemoryTransport(handlers: readonly UniversalHandler[], peer: Peer): Transport {
   const identified = handlers.map((handler) =>

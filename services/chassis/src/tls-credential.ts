@@ -9,6 +9,8 @@ export interface CredentialFiles {
   readonly certificatePath: string;
   readonly keyPath: string;
   readonly caPath: string;
+  /** On a server: the authority of clients that `secrets` issued. */
+  readonly clientsCaPath?: string | undefined;
 }
 
 /** What the files held at one moment. The certificate is that key's. */
@@ -16,6 +18,7 @@ export interface TlsCredential {
   readonly cert: Buffer;
   readonly key: Buffer;
   readonly ca: Buffer;
+  readonly clientsCa?: Buffer;
   /** Differs whenever one of the files was written again. */
   readonly stamp: string;
 }
@@ -32,7 +35,8 @@ export function readCredential(files: CredentialFiles): TlsCredential {
   if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) {
     throw new Error(`${files.keyPath} is not the key of ${files.certificatePath}`);
   }
-  return { cert, key, ca, stamp };
+  const clientsCa = files.clientsCaPath === undefined ? {} : { clientsCa: readBounded(files.clientsCaPath) };
+  return { cert, key, ca, ...clientsCa, stamp };
 }
 
 /**
@@ -69,8 +73,8 @@ function readBounded(path: string): Buffer {
   return readFileSync(path);
 }
 
-function stampOf({ certificatePath, keyPath, caPath }: CredentialFiles): string {
-  return [certificatePath, keyPath, caPath]
+function stampOf({ certificatePath, keyPath, caPath, clientsCaPath }: CredentialFiles): string {
+  return [certificatePath, keyPath, caPath, ...(clientsCaPath === undefined ? [] : [clientsCaPath])]
     .map((path) => statSync(path, { bigint: true }))
     .map(({ ino, size, mtimeNs }) => `${ino}:${size}:${mtimeNs}`)
     .join(" ");

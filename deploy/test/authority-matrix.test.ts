@@ -22,6 +22,14 @@ const identities: readonly TestCaller[] = [
   ),
   ...["role:operator" as const, "role:viewer" as const, "owner:anna" as const, "stranger" as const, "nobody" as const],
 ];
+/** What the authority of `secrets` can say somebody is, and whose rights that gives; nobody's if nothing is said. */
+const issued: ReadonlyMap<TestCaller, "owner" | "viewer" | undefined> = new Map([
+  ["issued:owner:client/ida", "owner"],
+  ["issued:viewer:client/vera", "viewer"],
+  ...["client/operator", "client/viewer", "svc/vm", "svc/secrets", "svc/audit", "svc/host", "guest/demo/1/1"].flatMap(
+    (path) => [[`issued:owner:${path}`, undefined] as const, [`issued:viewer:${path}`, undefined] as const],
+  ),
+] as const);
 const rules = [...auditAccess, networkAccess, ...proxyAccess, ...secretsAccess, ...vmAccess];
 const builtIn = [Health, ServerReflection];
 
@@ -74,13 +82,18 @@ test("the cross product of identities and methods is the matrix that was reviewe
         if (await isLetIn(harness, method, caller)) letIn.add(nameOf(caller));
         pairs += 1;
       }
+      for (const [caller, as] of issued) {
+        const isIn = await isLetIn(harness, method, caller);
+        assert.equal(isIn, as !== undefined && letIn.has(as), `${method.name} as ${caller}`);
+        pairs += 1;
+      }
       found.set(`${access.service.typeName}/${method.name}`, letIn);
     }
   }
   for (const [method, who] of found)
     assert.deepEqual([...who].sort(), [...(matrix.get(method) ?? ["no row"])].sort(), method);
   assert.deepEqual([...matrix.keys()].sort(), [...found.keys()].sort());
-  t.diagnostic(`${pairs} pairs of ${identities.length} identities and ${found.size} methods`);
+  t.diagnostic(`${pairs} pairs of ${identities.length + issued.size} identities and ${found.size} methods`);
 });
 
 test("a method without a row stops the server, and so does a row without a method or a field that is not there", () => {

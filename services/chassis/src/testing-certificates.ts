@@ -22,13 +22,13 @@ export interface TestAuthority {
 
 const limits = { timeout: 20_000, maxBuffer: 1024 * 1024, stdio: "pipe" } as const;
 
-/** Makes a certificate authority called `name` in `directory` with the openssl program. */
-export function testCertificates(directory: string, name = "platform-ca"): TestAuthority {
+/** Makes a certificate authority called `name`, valid for `days`, in `directory` with the openssl program. */
+export function testCertificates(directory: string, name = "platform-ca", days = 2): TestAuthority {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const caPath = join(directory, `${name}.pem`);
   const caKeyPath = join(directory, `${name}.key.pem`);
   makeKey(caKeyPath);
-  openssl("req", "-x509", "-new", "-key", caKeyPath, "-out", caPath, "-days", "2", "-subj", `/CN=${name}`);
+  openssl("req", "-x509", "-new", "-key", caKeyPath, "-out", caPath, "-days", String(days), "-subj", `/CN=${name}`);
   return authorityOf({ directory, caPath, caKeyPath, chain: "" });
 }
 

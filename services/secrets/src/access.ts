@@ -1,4 +1,5 @@
 import { type AccessRule, allow } from "@lobsterd/chassis/access.ts";
+import { ClientService } from "@lobsterd/proto/lobsterd/secrets/v1/client_pb.ts";
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 
 const write = ["role:operator"] as const;
@@ -21,5 +22,10 @@ export const access: readonly AccessRule[] = [
     shredTenant: vm,
     issueGatewayToken: ownerWrite,
     rotateRootKey: write,
+  }),
+  allow(ClientService, {
+    issueClientCertificate: write,
+    revokeClientCertificate: write,
+    listClientCertificates: write,
   }),
 ];

@@ -25,6 +25,8 @@ export function createAuditPolicy(sink: AuditSink, spool: AuditSink): AuditPolic
       IssueGatewayToken: widening,
       ShredTenant: narrowing,
       DeleteSecret: narrowing,
+      IssueClientCertificate: { kind: "widening", describe: describeClient },
+      RevokeClientCertificate: { kind: "narrowing", describe: describeClient },
     },
   };
 }
@@ -37,6 +39,12 @@ function describe(request: Message) {
     resource: field(request, "name") || field(request, "vmId") || field(request, "objectId"),
     generation,
   };
+}
+
+/** As root's tools name what they issue and revoke. */
+function describeClient(request: Message) {
+  const [name, serialNumber] = [field(request, "name"), field(request, "serialNumber")];
+  return { tenant: "", resource: `client/${name}${serialNumber === "" ? "" : `/${serialNumber}`}` };
 }
 
 function field(request: Message, name: string): string {

@@ -62,6 +62,7 @@ export const configSchema = commonConfigSchema.extend({
   rootKey: rootKeySchema.describe("what wraps tenants' keys: file, systemd-credential, environment or vault-transit"),
   guestCaCertificatePath: file("certificate of the authority that signs guests, PEM"),
   guestCaKeyPath: file("its EC P-256 key, PEM, owner this process's user, mode 0400 or 0600"),
+  clientsCaKeyPath: file("key of `clients.caPath`, as the guest CA's; without both no client is issued").optional(),
   guestCertificateMinutes: z
     .number()
     .int()
@@ -106,12 +107,14 @@ export const configSchema = commonConfigSchema.extend({
 });
 
 /** The same, with what only the keys together can be wrong about. */
-export const checkedConfigSchema = configSchema.refine(
-  ({ mode, rootKey }) => mode === "development" || rootKey.kind !== "environment",
-  {
+export const checkedConfigSchema = configSchema
+  .refine(({ mode, rootKey }) => mode === "development" || rootKey.kind !== "environment", {
     path: ["rootKey", "kind"],
     message: "an environment can be read in /proc and is inherited; not in production mode",
-  },
-);
+  })
+  .refine(({ clients, clientsCaKeyPath }) => clientsCaKeyPath === undefined || clients !== undefined, {
+    path: ["clientsCaKeyPath"],
+    message: "goes with clients",
+  });
 
 export type Config = Readonly<z.infer<typeof configSchema>>;

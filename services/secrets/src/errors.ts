@@ -4,6 +4,11 @@ import { defineErrors } from "@lobsterd/chassis/errors.ts";
 /** Makes every failure this service answers with. Messages name tenants, secrets and reasons, never a value. */
 export const fail = defineErrors("secrets.lobsterd", {
   ADDRESS_NOT_A_GUEST: Code.InvalidArgument,
+  CLIENT_AUTHORITY_MISSING: Code.FailedPrecondition,
+  CLIENT_CERTIFICATE_LIMIT: Code.ResourceExhausted,
+  CLIENT_CERTIFICATE_NOT_FOUND: Code.NotFound,
+  CLIENT_NAME_TAKEN: Code.AlreadyExists,
+  CSR_REFUSED: Code.InvalidArgument,
   GUEST_KEY_REFUSED: Code.InvalidArgument,
   GUEST_IDENTITY_REFUSED: Code.FailedPrecondition,
   GUEST_REFUSED: Code.FailedPrecondition,

@@ -1,5 +1,6 @@
 import type { EventBus } from "@lobsterd/chassis/events.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
+import type { ClientRecord } from "./clients/client-store.ts";
 import type { Delivered } from "./injection/deliveries.ts";
 import { secretsMetrics } from "./metrics.ts";
 import type { RootRotated } from "./sealed/root-rotation.ts";
@@ -22,6 +23,8 @@ export interface SecretEvents {
   rotationDelayed(guest: GuestName, error: unknown): void;
   /** A running guest stays behind until the next change or sweep. */
   rotationFailed(guest: GuestName, reason: string): void;
+  clientCertificateIssued(client: ClientRecord): void;
+  clientCertificatesRevoked(name: string, serialNumbers: readonly string[]): void;
   identitiesRevoked(tenant: string, vmIds: readonly string[]): void;
   /** The provider cannot unwrap it any more either. */
   keyDestroyed(tenant: string, tenantKeyId: string): void;
@@ -59,6 +62,14 @@ export function createSecretEvents(bus: EventBus, logger: Logger): SecretEvents 
       secretsMetrics.rotationsFailed.add(1);
       tell(tenant, "rotation-failed", "a running guest is behind with its secrets", { vmId, generation, reason });
     },
+    clientCertificateIssued: ({ name, role, serialNumber, expireTimeMs }) =>
+      tell("", "client-certificate-issued", "client certificate issued", {
+        ...{ client: name, role, serial: serialNumber, expireTimeMs },
+      }),
+    clientCertificatesRevoked: (name, serialNumbers) =>
+      tell("", "client-certificates-revoked", "client certificates revoked", {
+        ...{ client: name, serials: serialNumbers.slice(0, 64) },
+      }),
     identitiesRevoked: (tenant, vmIds) =>
       tell(tenant, "identities-revoked", "guest identities revoked", { vmIds: vmIds.slice(0, 64) }),
     keyDestroyed: (tenant, tenantKeyId) => tell(tenant, "key-destroyed", "tenant key destroyed", { tenantKeyId }),

@@ -7,9 +7,13 @@ import { connectEvents, type EventBus } from "@lobsterd/chassis/events.ts";
 import { openRequestLog, type RequestLog } from "@lobsterd/chassis/idempotency.ts";
 import { every, type ServiceScope } from "@lobsterd/chassis/lifecycle.ts";
 import { createLogger, type Logger } from "@lobsterd/chassis/logger.ts";
+import { openRoles } from "@lobsterd/chassis/roles.ts";
 import { type RunningServer, startServer } from "@lobsterd/chassis/server.ts";
 import { access } from "./access.ts";
 import { createAuditPolicy } from "./audit-policy.ts";
+import { openClientAuthority } from "./clients/client-authority.ts";
+import { type ClientCertificates, openClientCertificates } from "./clients/client-certificates.ts";
+import { openClientStore } from "./clients/client-store.ts";
 import type { Config } from "./config.ts";
 import { createSecretEvents, type SecretEvents } from "./events.ts";
 import { openGuestAuthority } from "./identity/guest-authority.ts";
@@ -61,6 +65,8 @@ export interface SecretsContext {
   readonly shred: Shred;
   readonly keyDestruction: KeyDestruction;
   readonly rootRotation: RootRotation;
+  /** Absent on a host without an authority for clients. */
+  readonly clients: ClientCertificates | undefined;
   readonly events: SecretEvents;
 }
 
@@ -193,8 +199,20 @@ async function createContext(parts: {
       ...{ database, provider, keys, keyStore, now },
       rotations: openRootRotationStore(database),
     }),
+    clients: await openClients(config, database, logger, now),
     events,
   };
+}
+
+async function openClients(config: Config, database: Database, logger: Logger, now: () => number) {
+  const { clients, clientsCaKeyPath: keyPath, trustDomain } = config;
+  if (clients === undefined || keyPath === undefined) return undefined;
+  return openClientCertificates({
+    ...{ database, trustDomain, listPath: clients.listPath, now },
+    store: openClientStore(database),
+    authority: await openClientAuthority({ certificatePath: clients.caPath, keyPath, trustDomain }),
+    roles: openRoles(config.rolesPath, logger),
+  });
 }
 
 /** Does now, and again until it is done, what an earlier run left to do with the provider. Returns what ends that. */

@@ -1,24 +1,14 @@
 // The certificate library's dependency injection needs this to be loaded before it.
 import "reflect-metadata";
-import {
-  createPrivateKey,
-  generateKeyPair,
-  type KeyObject,
-  randomBytes,
-  webcrypto,
-  X509Certificate,
-} from "node:crypto";
-import { readFileSync } from "node:fs";
+import { generateKeyPair, type KeyObject, webcrypto } from "node:crypto";
 import { promisify } from "node:util";
 import { Secret } from "@lobsterd/chassis/secret.ts";
 import * as x509 from "@peculiar/x509";
-import { readPrivateFile } from "../root-key/private-file.ts";
 import type { GuestName } from "../store/identity-store.ts";
 import { guestHostNames, guestUri } from "./guest-name.ts";
 import { pemBytes } from "./pem.ts";
+import { algorithm, openSigningAuthority, positiveSerial } from "./signing-authority.ts";
 
-const maxKeyFileBytes = 16 * 1024;
-const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const newKeyPair = promisify(generateKeyPair);
 
 /** A guest's certificate with the only copy of its key; whoever gets it destroys `privateKeyPem`. */
@@ -38,10 +28,7 @@ export interface GuestAuthority {
   issue(name: GuestName, nowMs: number): Promise<GuestLeaf>;
 }
 
-/**
- * Opens the guest CA. Throws if the key file is not private to this process's user, is not the certificate's key, is not
- * EC P-256, or the certificate is no authority.
- */
+/** Opens the guest CA; throws as `openSigningAuthority` does. */
 export async function openGuestAuthority(options: {
   certificatePath: string;
   keyPath: string;
@@ -53,31 +40,23 @@ export async function openGuestAuthority(options: {
   /** How far before now it begins: a guest's clock may be behind the host's until it is set. */
   backdateMs: number;
 }): Promise<GuestAuthority> {
-  const certificate = new X509Certificate(readFileSync(options.certificatePath));
-  const key = readKey(options.keyPath);
-  if (!certificate.checkPrivateKey(key))
-    throw new Error(`${options.keyPath} is not the key of ${options.certificatePath}`);
-  if (!certificate.ca) throw new Error(`${options.certificatePath} is not a certificate authority`);
-  const signingKey = key.toCryptoKey(algorithm, false, ["sign"]);
-  const issuer = new x509.X509Certificate(certificate.raw);
-  const issuerKeyId = await x509.AuthorityKeyIdentifierExtension.create(issuer, false, webcrypto);
-  const authorityExpireMs = certificate.validToDate.getTime();
+  const authority = await openSigningAuthority(options.certificatePath, options.keyPath);
 
   async function certify(name: GuestName, publicKey: KeyObject, nowMs: number): Promise<GuestCertificate> {
     const serial = positiveSerial();
     const beginMs = nowMs - options.backdateMs;
-    const expireTimeMs = Math.min(beginMs + options.lifetimeMs, authorityExpireMs);
+    const expireTimeMs = Math.min(beginMs + options.lifetimeMs, authority.expireTimeMs);
     if (expireTimeMs <= nowMs) throw new Error("the guest authority's certificate has expired");
     const [innerName, outerName] = guestHostNames(options.domain, name.tenant);
     const leaf = await x509.X509CertificateGenerator.create(
       {
         serialNumber: serial,
         subject: [{ CN: [innerName] }],
-        issuer: issuer.subjectName,
+        issuer: authority.subject,
         notBefore: new Date(beginMs),
         notAfter: new Date(expireTimeMs),
         signingAlgorithm: algorithm,
-        signingKey,
+        signingKey: authority.signingKey,
         publicKey: publicKey.toCryptoKey(algorithm, true, ["verify"]),
         extensions: [
           new x509.BasicConstraintsExtension(false, undefined, true),
@@ -88,7 +67,7 @@ export async function openGuestAuthority(options: {
             { type: "dns", value: innerName },
             { type: "dns", value: outerName },
           ]),
-          issuerKeyId,
+          authority.keyId,
         ],
       },
       webcrypto,
@@ -105,17 +84,6 @@ export async function openGuestAuthority(options: {
   };
 }
 
-function readKey(path: string): KeyObject {
-  const pem = readPrivateFile(path, { minBytes: 1, maxBytes: maxKeyFileBytes });
-  try {
-    const key = createPrivateKey(pem);
-    if (key.asymmetricKeyDetails?.namedCurve !== "prime256v1") throw new Error(`${path} is not an EC P-256 key`);
-    return key;
-  } finally {
-    pem.fill(0);
-  }
-}
-
 function privateKeyPem(key: KeyObject): Secret {
   const der = key.export({ type: "pkcs8", format: "der" });
   try {
@@ -123,11 +91,4 @@ function privateKeyPem(key: KeyObject): Secret {
   } finally {
     der.fill(0);
   }
-}
-
-/** 16 random bytes whose first bit is 0: DER would read a first bit of 1 as a negative number. */
-function positiveSerial(): string {
-  const bytes = randomBytes(16);
-  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
-  return bytes.toString("hex");
 }

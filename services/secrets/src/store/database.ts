@@ -45,6 +45,11 @@ const migrations = [
    ) STRICT;`,
   // Whose tenant the guest is: a client's name, or nobody's.
   `ALTER TABLE guest_identity ADD COLUMN tenant_owner TEXT NOT NULL DEFAULT '';`,
+  // Certificates of viewers and owners that count.
+  `CREATE TABLE client_certificate (
+     serial_number TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, issue_time_ms INTEGER NOT NULL,
+     expire_time_ms INTEGER NOT NULL
+   ) STRICT;`,
 ];
 
 /**

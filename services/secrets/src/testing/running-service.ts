@@ -1,14 +1,16 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { DescService } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 import { createServiceClient } from "@lobsterd/chassis/client.ts";
 import { parseConfig } from "@lobsterd/chassis/config.ts";
 import type { OutgoingEvent } from "@lobsterd/chassis/events.ts";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { fakeAuditSink } from "@lobsterd/chassis/testing.ts";
-import { type TestAuthority, testCertificates } from "@lobsterd/chassis/testing-certificates.ts";
+import { type TestAuthority, type TestLeaf, testCertificates } from "@lobsterd/chassis/testing-certificates.ts";
 import { freePort } from "@lobsterd/chassis/testing-free-port.ts";
+import { ClientService } from "@lobsterd/proto/lobsterd/secrets/v1/client_pb.ts";
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { type Config, checkedConfigSchema } from "../config.ts";
 import { makeRootKey } from "../root-key/make-root-key.ts";
@@ -33,6 +35,10 @@ export interface RunningService {
   /** Moves the service's clock, which otherwise follows the real one. */
   advance(ms: number): void;
   as(caller: CallerName): Client<typeof SecretService>;
+  /** The RPCs for clients' certificates. */
+  clientsAs(caller: CallerName): Client<typeof ClientService>;
+  /** Calls with a certificate that the service issued. */
+  asIssued(leaf: TestLeaf): Client<typeof SecretService>;
   restart(): Promise<void>;
   /** Stops the service and leaves its directory. */
   stop(): Promise<void>;
@@ -44,6 +50,7 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
   const directory = mkdtempSync(join(tmpdir(), "secrets-"));
   const platform = testCertificates(join(directory, "platform"));
   testCertificates(join(directory, "guests"), "guest-ca");
+  const clientsCa = testCertificates(join(directory, "clients"), "clients-ca", 400);
   const rootKeyPath = join(directory, "root.key");
   const shardsDir = join(directory, "tenants");
   makeRootKey(rootKeyPath);
@@ -70,6 +77,8 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
       rootKey: { kind: "file", path: rootKeyPath, shardsDir },
       guestCaCertificatePath: join(directory, "guests", "guest-ca.pem"),
       guestCaKeyPath: join(directory, "guests", "guest-ca.key.pem"),
+      clients: { caPath: clientsCa.caPath, listPath: join(directory, "clients", "certificates.json") },
+      clientsCaKeyPath: join(directory, "clients", "clients-ca.key.pem"),
       guestNetwork: "127.0.0.0/8",
       guestAgentPort: await freePort(),
       injectLimitMs: 3000,
@@ -116,6 +125,18 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
     return close;
   }
 
+  const leaves = new Map<CallerName, TestLeaf>();
+  const leafOf = (caller: CallerName) => {
+    const leaf = leaves.get(caller) ?? platform.issue(`caller-${caller}`, [callerUri(caller)]);
+    leaves.set(caller, leaf);
+    return leaf;
+  };
+  const connect = <S extends DescService>(service: S, leaf: TestLeaf) =>
+    createServiceClient(
+      service,
+      { service: "secrets", unixPath: config.listen.unixPath },
+      { ...leaf, platformCaPath: platform.caPath, trustDomain },
+    );
   const clients = new Map<CallerName, Client<typeof SecretService>>();
   return {
     directory,
@@ -131,15 +152,12 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
     as(caller) {
       const known = clients.get(caller);
       if (known !== undefined) return known;
-      const leaf = platform.issue(`caller-${caller}`, [callerUri(caller)]);
-      const client = createServiceClient(
-        SecretService,
-        { service: "secrets", unixPath: config.listen.unixPath },
-        { ...leaf, platformCaPath: platform.caPath, trustDomain },
-      );
+      const client = connect(SecretService, leafOf(caller));
       clients.set(caller, client);
       return client;
     },
+    clientsAs: (caller) => connect(ClientService, leafOf(caller)),
+    asIssued: (leaf) => connect(SecretService, leaf),
     async restart() {
       await stop();
       stop = await start();

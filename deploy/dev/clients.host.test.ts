@@ -1,9 +1,10 @@
 /** Root's tools for clients: what they write is what the services follow, and what they cannot record they do not issue. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { openRevocations } from "@lobsterd/chassis/revocations.ts";
 import { openRoles } from "@lobsterd/chassis/roles.ts";
@@ -75,6 +76,27 @@ test("without audit nothing is issued, and a revocation is done all the same and
   const { serialNumbers, isRecorded } = await revokeClient(instance, "carl", audit);
   assert.equal(isRecorded, false);
   assert.ok(serialNumbers.every((serial) => revoked().has(serial)) && serialNumbers.length === 1);
+});
+
+test("a name that secrets issued is refused until it is revoked there, and its list keeps root from nothing else", {
+  skip,
+}, async () => {
+  const audit = fakeAuditSink();
+  const { clientListPath } = instanceFiles(instance);
+  mkdirSync(dirname(clientListPath), { recursive: true });
+  const entry = { uri: `spiffe://${instance.domain}/client/ella`, role: "owner" };
+  const list = (expireTime: Date) => JSON.stringify({ A1: { ...entry, expireTime: expireTime.toISOString() } });
+  writeFileSync(clientListPath, list(new Date(Date.now() + 60_000)));
+  await assert.rejects(issueClient(instance, "ella", "viewer", audit), /lobster client revoke ella/);
+  assert.deepEqual(audit.entries, []);
+  await issueClient(instance, "emil", "viewer", audit);
+  for (const text of [list(new Date(Date.now() - 1000)), "{}", "{"]) {
+    writeFileSync(clientListPath, text);
+    await issueClient(instance, "ella", "viewer", audit);
+  }
+  rmSync(clientListPath);
+  execFileSync("mkfifo", [clientListPath]);
+  await issueClient(instance, "ella", "viewer", audit);
 });
 
 test("a name that is none, or that has no certificate, changes nothing", { skip }, async () => {

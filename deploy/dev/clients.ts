@@ -8,6 +8,8 @@
 import { X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { type AuditEntry, type AuditSink, createAuditClient, ownOutcome } from "@lobsterd/chassis/audit.ts";
+import { openClientList } from "@lobsterd/chassis/client-list.ts";
+import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { revocationsSchema } from "@lobsterd/chassis/revocations.ts";
 import { z } from "zod";
 import { makeLeaf } from "./certificates.ts";
@@ -40,6 +42,7 @@ export async function issueClient(
   audit: AuditSink = hostAudit(instance),
 ): Promise<CredentialPaths> {
   const uri = `spiffe://${instance.domain}/client/${nameSchema.parse(name)}`;
+  requireFreeName(instance, uri, name);
   const paths = certificatePaths(instance);
   const authority = {
     certificatePem: readFileSync(paths.platformCaPath, "utf8"),
@@ -103,6 +106,19 @@ function writeRoles(
   // What lasts, and what the services read: on a development stack the latter goes with the run.
   writeJson(certificatePaths(instance).clientRolesPath, roles);
   writeJson(instanceFiles(instance).rolesPath, roles);
+}
+
+/**
+ * A name is of one authority. `secrets` refuses one that has a role here; should both have it, its certificates are worth nothing, which is why a list that
+ * cannot be read keeps root from nothing.
+ */
+function requireFreeName(instance: Instance, uri: string, name: string): void {
+  const path = instanceFiles(instance).clientListPath;
+  if (!existsSync(path)) return;
+  const issued = openClientList(path, createLogger({ service: "host", level: "error" }, process.stderr))();
+  const now = new Date();
+  if ([...issued.values()].some((client) => client.uri === uri && new Date(client.expireTime) > now))
+    throw new Error(`${name} has certificates of secrets: lobster client revoke ${name}`);
 }
 
 function recordOf(action: string, name: string, serialNumber: string, reason: string): AuditEntry {

@@ -18,6 +18,8 @@ export function instanceFiles(instance: Instance) {
     witnessDir: `${instance.stateDir}/audit-witness`,
     rootKeyPath: `${instance.stateDir}/keys/secrets/root.key`,
     shardsDir: `${instance.stateDir}/keys/secrets/tenants`,
+    /** Certificates of clients that count, written by `secrets`. */
+    clientListPath: `${instance.stateDir}/clients/certificates.json`,
     launcherSocketPath: `${instance.runDir}/vm-launcher/launcher.sock`,
     adminSocketPath: `${instance.runDir}/caddy-admin/admin.sock`,
     imagesDir: `${instance.stateDir}/images`,
@@ -50,6 +52,7 @@ function common(instance: Instance, service: ServiceName): Configuration {
     stateDir: `${instance.stateDir}/${service}`,
     rolesPath: instanceFiles(instance).rolesPath,
     revocationsPath: paths.revocationsPath,
+    clients: { caPath: paths.clientsCaPath, listPath: instanceFiles(instance).clientListPath },
     events: { servers: [`127.0.0.1:${innerPorts.nats}`] },
   };
 }
@@ -122,6 +125,7 @@ function secretsConfiguration(instance: Instance): Configuration {
     rootKey: { kind: "file", path: files.rootKeyPath, shardsDir: files.shardsDir },
     guestCaCertificatePath: paths.guestCaPath,
     guestCaKeyPath: paths.guestCaKeyPath,
+    clientsCaKeyPath: paths.clientsCaKeyPath,
     peers: { audit: rpcSocketPath(instance, "audit") },
   };
 }

@@ -42,7 +42,7 @@ export function runnerDirectories(instance: Instance): Directory[] {
 /** Directories of what lasts; parents first. */
 export function stateDirectories(instance: Instance): Directory[] {
   const { stateDir } = instance;
-  const { rootKeyPath, shardsDir, witnessDir } = instanceFiles(instance);
+  const { rootKeyPath, shardsDir, witnessDir, clientListPath } = instanceFiles(instance);
   const own = (path: string, user: string): Directory => ({ path, user, group: user, mode: 0o700 });
   return [
     ofRoot(stateRoot, 0o755),
@@ -52,6 +52,8 @@ export function stateDirectories(instance: Instance): Directory[] {
     ...["vms", "certificates", "keys"].map((name) => ofRoot(`${stateDir}/${name}`, 0o711)),
     // A rotation puts the next root key beside this one, so the directory is the service's own.
     ...[dirname(rootKeyPath), shardsDir].map((path) => own(path, "lobsterd-secrets")),
+    // Every service reads the list in it.
+    { path: dirname(clientListPath), user: "lobsterd-secrets", group: "lobsterd-secrets", mode: 0o755 },
     ofRoot(`${stateDir}/images`, 0o755),
   ];
 }

@@ -53,6 +53,9 @@ export function certificatePaths(instance: Instance) {
     guestCaPath: `${root}/guest-ca.pem`,
     // Signing guests is what `secrets` is for, so its key is that user's and not root's.
     guestCaKeyPath: `${root}/secrets/guest-ca-key.pem`,
+    clientsCaPath: `${root}/clients-ca.pem`,
+    // As the guest CA's; what it signs is a viewer or an owner and nothing else (ADR 0047).
+    clientsCaKeyPath: `${root}/secrets/clients-ca-key.pem`,
     leaf,
     client: (name: ClientName) => leaf(`clients/${name}`),
   };
@@ -142,6 +145,11 @@ export async function ensureIdentities(
     owner: accounts.account("lobsterd-secrets"),
   });
   if (guest.made) made.push("guest CA");
+  const clientsCa = await ensureAuthority(`lobsterd clients CA${suffix}`, paths.clientsCaPath, {
+    path: paths.clientsCaKeyPath,
+    owner: accounts.account("lobsterd-secrets"),
+  });
+  if (clientsCa.made) made.push("clients CA");
   stampFront(paths);
   return made;
 }

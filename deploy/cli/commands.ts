@@ -9,6 +9,9 @@ import { backupExport } from "./commands/backup-export.ts";
 import { backupImport } from "./commands/backup-import.ts";
 import { backupLs } from "./commands/backup-ls.ts";
 import { backupRm } from "./commands/backup-rm.ts";
+import { clientIssue } from "./commands/client-issue.ts";
+import { clientLs } from "./commands/client-ls.ts";
+import { clientRevoke } from "./commands/client-revoke.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { egress } from "./commands/egress.ts";
 import { evict } from "./commands/evict.ts";
@@ -43,6 +46,7 @@ export const commands: readonly Command[] = [
   ...[exec, logs, watch, top, egress, update, token],
   ...[backupCreate, backupLs, backupRm, backupExport, backupImport, restore],
   ...[secretPut, secretLs, secretRm, secretBind],
+  ...[clientIssue, clientLs, clientRevoke],
   ...[hostGet, hostCheck, hostDrain, hostUndrain, routes],
   ...[auditQuery, auditTail, auditExport, auditCheckpoint, auditVerify],
   completionCommand(() => commands),

@@ -4,6 +4,7 @@ import { createServiceClient } from "@lobsterd/chassis/client.ts";
 import { AuditService } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
 import { RouteService } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import { ClientService } from "@lobsterd/proto/lobsterd/secrets/v1/client_pb.ts";
 import { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { HostService } from "@lobsterd/proto/lobsterd/vm/v1/host_pb.ts";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
@@ -16,6 +17,7 @@ export interface StackClients {
   readonly net: Client<typeof NetworkService>;
   readonly routes: Client<typeof RouteService>;
   readonly secrets: Client<typeof SecretService>;
+  readonly clientCertificates: Client<typeof ClientService>;
   readonly audit: Client<typeof AuditService>;
 }
 
@@ -54,6 +56,7 @@ export function connectStack(env: StackAddresses, timeoutMs = callLimitMs): Stac
     net: client(NetworkService, "net", env.LOBSTERD_GRPC_NET),
     routes: client(RouteService, "proxy", env.LOBSTERD_GRPC_PROXY),
     secrets: client(SecretService, "secrets", env.LOBSTERD_GRPC_SECRETS),
+    clientCertificates: client(ClientService, "secrets", env.LOBSTERD_GRPC_SECRETS),
     audit: client(AuditService, "audit", env.LOBSTERD_GRPC_AUDIT),
   };
 }

@@ -10,6 +10,7 @@ import { testHarness } from "@lobsterd/chassis/testing.ts";
 import { AuditService, RecordOutcome, RecordPhase, RecordSchema } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
 import { RouteService, RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
+import { ClientService } from "@lobsterd/proto/lobsterd/secrets/v1/client_pb.ts";
 import {
   type SecretMetadata,
   SecretMetadataSchema,
@@ -42,6 +43,7 @@ import {
   WorkloadHealth,
 } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import type { StackClients } from "../../client/clients.ts";
+import { clientCertificateRoutes, type FakeClientCertificates } from "./fake-client-certificates.ts";
 
 const fail = defineErrors("fake.lobsterd", {
   TENANT_NOT_FOUND: Code.NotFound,
@@ -73,6 +75,7 @@ export interface FakeStack {
   readonly execRequests: ExecTenantRequest["message"][];
   /** Holds on any tenant. */
   readonly holds: Set<string>;
+  readonly clientCertificates: FakeClientCertificates;
   /** Records of the audit log. */
   recordCount: number;
 }
@@ -84,13 +87,23 @@ export function fakeStack(role: "role:operator" | "role:viewer" = "role:operator
   const state: State = {
     ...{ tenants: new Map(), backups: new Map(), secrets: new Map(), secretValues: new Map() },
     ...{ logLines: [], spawnFailure: undefined, drain: undefined, execRequests: [], holds: new Set(), recordCount: 3 },
+    clientCertificates: { requests: [], issued: [] },
     controls: [{ controlId: "HOST-01", verdict: ControlVerdict.PASS, required: true, measured: "on" }],
   };
-  const routes = [...vmRoutes(state), secretRoutes(state), netRoutes(), proxyRoutes(), auditRoutes(state)];
+  const clientRoutes = clientCertificateRoutes(state.clientCertificates);
+  const routes = [
+    ...vmRoutes(state),
+    secretRoutes(state),
+    clientRoutes,
+    netRoutes(),
+    proxyRoutes(),
+    auditRoutes(state),
+  ];
   const access = [
     everyMethod(TenantService, (name) => (/^(get|list|watch)/.test(name) ? people : operators)),
     everyMethod(HostService, (name) => (/^(get|check)/.test(name) ? people : operators)),
     everyMethod(SecretService, () => operators),
+    everyMethod(ClientService, () => operators),
     everyMethod(NetworkService, () => people),
     everyMethod(RouteService, () => people),
     everyMethod(AuditService, () => people),
@@ -103,6 +116,7 @@ export function fakeStack(role: "role:operator" | "role:viewer" = "role:operator
       net: harness.as(role, NetworkService),
       routes: harness.as(role, RouteService),
       secrets: harness.as(role, SecretService),
+      clientCertificates: harness.as(role, ClientService),
       audit: harness.as(role, AuditService),
     },
   });

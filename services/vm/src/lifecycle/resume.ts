@@ -56,7 +56,12 @@ export async function resumeTenant(
     });
     if (discardsMemory) return await bootWithoutMemory(life, resuming, evicted);
     await loadOrStaySuspended(life, resuming, evicted);
-    return await wakeOrBoot(life, resuming, evicted);
+    const removed = removeFiles(life, vmId);
+    try {
+      return await wakeOrBoot(life, resuming, evicted);
+    } finally {
+      await removed;
+    }
   });
 }
 
@@ -67,6 +72,15 @@ async function bootWithoutMemory(life: Lifecycle, tenant: TenantRecord, evicted:
   life.journal.consume(tenant, () => recordSeal(life, "ConsumeState", tenant, sealed));
   await life.files.remove(tenant.vmId);
   return await bootAnew(life, tenant, evicted);
+}
+
+/** Of a state that is used up, so they are nobody's: the guest does not wait for it, and what stays is swept. */
+async function removeFiles({ files, logger }: Lifecycle, vmId: string): Promise<void> {
+  try {
+    await files.remove(vmId);
+  } catch (error) {
+    logger.warn({ err: error, vmId }, "the files of a state that is used up are still there");
+  }
 }
 
 async function loadOrStaySuspended(life: Lifecycle, tenant: TenantRecord, evicted: AbortSignal): Promise<void> {
@@ -89,7 +103,7 @@ async function loadOrStaySuspended(life: Lifecycle, tenant: TenantRecord, evicte
 
 /** Returns with the guest loaded and paused, and its state used up. */
 async function loadState(life: Lifecycle, tenant: TenantRecord, signal: AbortSignal): Promise<void> {
-  const { journal, files } = life;
+  const { journal } = life;
   const { vmId } = tenant;
   const sealed = life.sealedStates.find(vmId);
   if (sealed === undefined) throw new Error(`suspended tenant ${tenant.name} has no sealed state`);
@@ -103,10 +117,8 @@ async function loadState(life: Lifecycle, tenant: TenantRecord, signal: AbortSig
     return journal.step(tenant, "load-state", () => loadOpened(life, tenant, sealed, opening));
   });
   await together([opening, loading]);
-  await files.dropSpool(vmId);
   signal.throwIfAborted();
   journal.consume(tenant, () => recordSeal(life, "ConsumeState", tenant, sealed));
-  await files.remove(vmId);
 }
 
 /** Starts the VMM while the state is still being opened. It gets no byte of it before `opening`, and with it the last tag, has passed. */

@@ -11,7 +11,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
     "a state that is used up before its guest runs",
     {
       file: "../lifecycle/resume.ts",
-      find: '  journal.consume(tenant, () => recordSeal(life, "ConsumeState", tenant, sealed));\n  await files.remove(vmId);\n',
+      find: '  journal.consume(tenant, () => recordSeal(life, "ConsumeState", tenant, sealed));\n',
       replace: "",
     },
     "the state is used up before the loaded guest runs",

@@ -8,6 +8,7 @@ import { nextWake, type ScheduledRun, toScheduledRuns } from "../schedules/runs.
 import { sealSet } from "../sealing/seal-set.ts";
 import { sealedObjectId } from "../store/sealed-states.ts";
 import type { SleepCause, TenantRecord } from "../store/tenants.ts";
+import { together } from "./boot.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { describeMachine } from "./machine-facts.ts";
 import { recordSeal } from "./rollback.ts";
@@ -165,8 +166,10 @@ export async function settleSuspended(
   try {
     parts.guests.forget(vmId);
     await journal.step(tenant, "stop-microvm", () => parts.vmm.stop(vmId));
-    await files.dropSpool(vmId);
-    await journal.step(tenant, "detach-network", () => parts.net.detachNetwork({ requestId: randomUUID(), vmId }));
+    await together([
+      files.dropSpool(vmId),
+      journal.step(tenant, "detach-network", () => parts.net.detachNetwork({ requestId: randomUUID(), vmId })),
+    ]);
   } catch (cause) {
     evicted.throwIfAborted();
     const message = `the memory of tenant ${tenant.name} is sealed; the end of its microVM goes on`;

@@ -344,7 +344,9 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       },
     },
     guests: {
-      awaitAgent: async ({ vmId, generation }, _limitMs, signal) => {
+      awaitAgent: async ({ vmId, generation }, limitMs, signal) => {
+        // Throws unless they are whole milliseconds, as it does for the real one.
+        AbortSignal.timeout(limitMs);
         signal.throwIfAborted();
         if (isSilent(vmId)) throw fail("BOOT_FAILED", "it does not answer");
         guests.set(vmId, { generation, isQuiesced: false });

@@ -4,8 +4,8 @@ import { patienceMs } from "./patience.ts";
 
 test("a guest has five seconds on a quiet host, as much more as its core is wanted, and never more than fifteen", () => {
   assert.deepEqual(
-    [0, 1, 2, 3, 4, 6, 60].map((wanting) => patienceMs(wanting, 2)),
-    [5_000, 5_000, 5_000, 7_500, 10_000, 15_000, 15_000],
+    [0, 1, 2, 3, 3.3333, 4, 6, 60].map((wanting) => patienceMs(wanting, 2)),
+    [5_000, 5_000, 5_000, 7_500, 8_333, 10_000, 15_000, 15_000],
   );
 });
 

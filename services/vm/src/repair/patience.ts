@@ -7,9 +7,9 @@ const quietMs = 5_000;
 /** However busy the host is: a tenant whose guest hangs is away for as long. */
 const longestMs = 15_000;
 
-/** As much longer as there are others for the core that the guest would answer on. */
+/** Whole milliseconds: as much longer as there are others for the core that the guest would answer on. */
 export function patienceMs(wanting = threadsThatWantACore(), cores = availableParallelism()): number {
-  return Math.min(longestMs, quietMs * Math.max(1, wanting / cores));
+  return Math.round(Math.min(longestMs, quietMs * Math.max(1, wanting / cores)));
 }
 
 /** Now or in the last minute: a rush that has just begun is not in the average, and one with a gap in it is not in the count. */

@@ -156,7 +156,7 @@ async function askAgain(
   askedMs: number,
   signal: AbortSignal,
 ): Promise<WorkloadState | undefined> {
-  const limitMs = Math.max(0, patienceMs() - (performance.now() - askedMs));
+  const limitMs = Math.max(0, Math.round(patienceMs() - (performance.now() - askedMs)));
   try {
     await guests.awaitAgent(tenant, limitMs, signal, refusedLimitMs);
   } catch {

@@ -180,6 +180,16 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
     watchdog,
   ],
   [
+    "the look at once at those whose VMM ended",
+    {
+      file: "../repair/watchdog.ts",
+      find: "alive.has(tenant.vmId) ? Math.random() * options.spreadMs : 0",
+      replace: "Math.random() * options.spreadMs",
+    },
+    "a tenant whose VMM ended does not wait",
+    watchdog,
+  ],
+  [
     "the limit of a workload that starts",
     { file: "../repair/watchdog.ts", find: "return life.now() - sinceMs > limitMs;", replace: "return false;" },
     "a workload that starts has its time",

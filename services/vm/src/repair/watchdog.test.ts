@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
+import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
 import { WorkloadState } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { createFakeHost, type FakeHostOptions } from "../lifecycle/fake-host.ts";
@@ -59,6 +60,16 @@ for (const [what, harm, action] of [
     assert.deepEqual(await sweepAfter(5_000), []);
   });
 }
+
+test("a tenant whose VMM ended does not wait for its turn among the looks", async () => {
+  const { host, run, vmId } = await watched(["demo", "other"]);
+  host.vmm.exit(vmId);
+  const watchdog = createWatchdog(run.life, { repairBackoffMs, failedRetryMs, spreadMs: 3_600_000 });
+  void watchdog.sweep();
+  const isRepaired = async () =>
+    run.told.some((line) => line.includes("repaired demo boot-guest")) ? true : undefined;
+  await waitFor("the repair", isRepaired, { timeoutMs: 10_000, intervalMs: 5 });
+});
 
 test("repairs that fail come ever later, the third makes the tenant FAILED, and it heals once the cause is gone", async () => {
   const { host, run, sweepAfter, phase, vmId } = await watched();

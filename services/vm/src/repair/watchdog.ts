@@ -143,7 +143,8 @@ export function createWatchdog(life: Lifecycle, options: WatchdogOptions): Watch
       const startMs = performance.now();
       const looks = all
         .filter((tenant) => isWatched(tenant) && !life.turns.isBusy(tenant.vmId))
-        .map((tenant) => ({ tenant, afterMs: Math.random() * options.spreadMs }))
+        // One whose VMM ended is asked nothing, and has nothing to wait for.
+        .map((tenant) => ({ tenant, afterMs: alive.has(tenant.vmId) ? Math.random() * options.spreadMs : 0 }))
         .sort((a, b) => a.afterMs - b.afterMs)
         .values();
       const worker = async () => {

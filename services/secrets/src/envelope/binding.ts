@@ -1,5 +1,12 @@
 /** What a sealed box is for. A box made for one purpose does not open for another. */
-export type Purpose = "tenant-key" | "data-key" | "secret-value" | "gateway-token" | "snapshot-key" | "backup-key";
+export type Purpose =
+  | "tenant-key"
+  | "data-key"
+  | "secret-value"
+  | "gateway-token"
+  | "snapshot-key"
+  | "backup-key"
+  | "disk-key";
 
 /** The facts a sealed box is bound to: it opens only where all of them are the same as when it was sealed. */
 export interface Binding {

@@ -22,10 +22,11 @@ test("a key of 256 bits comes back, and two keys of one object differ", () => {
 test("swap: of 10,000 wrapped keys put in another's place none opens", () => {
   const shared = createSecretKey(randomBytes(32));
   // One key for all in half of the draws, so that nothing but the binding tells the boxes apart.
+  const purposes = ["snapshot-key", "backup-key", "disk-key"] as const;
   const made = Array.from({ length: 60 }, (_, index) => {
-    const key = { id: `key-${index % 3}`, tenant: `tenant-${index % 5}`, key: shared };
+    const key = { id: `key-${index % 4}`, tenant: `tenant-${index % 5}`, key: shared };
     const own: SealedObject = {
-      purpose: index % 2 === 0 ? "snapshot-key" : "backup-key",
+      purpose: purposes[index % 3] ?? "snapshot-key",
       objectId: `object-${index % 7}`,
     };
     return { key, own, wrapped: makeObjectKey(key, own).wrapped };

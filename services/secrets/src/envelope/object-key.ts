@@ -6,7 +6,7 @@ import type { TenantKey } from "./sealed-value.ts";
 
 /** One object that another service seals outside this store: what the key is for is part of what it is bound to. */
 export interface SealedObject {
-  readonly purpose: "snapshot-key" | "backup-key";
+  readonly purpose: "snapshot-key" | "backup-key" | "disk-key";
   readonly objectId: string;
 }
 

@@ -30,7 +30,8 @@ test("a data key opens for its tenant, purpose and object and for nothing else, 
   assert.deepEqual(await unwrap("alice", made.wrappedKey), key);
   await createKey("bob");
   assert.equal(await reasonFrom(unwrap("bob", made.wrappedKey)), "SEAL_BROKEN");
-  assert.equal(await reasonFrom(unwrap("alice", made.wrappedKey, { purpose: "backup" })), "SEAL_BROKEN");
+  for (const purpose of ["backup", "disk"])
+    assert.equal(await reasonFrom(unwrap("alice", made.wrappedKey, { purpose })), "SEAL_BROKEN");
   assert.equal(await reasonFrom(unwrap("alice", made.wrappedKey, { objectId: "0123456789abcdef-2" })), "SEAL_BROKEN");
   assert.equal(await reasonFrom(unwrap("nobody", made.wrappedKey)), "TENANT_KEY_DESTROYED");
 });

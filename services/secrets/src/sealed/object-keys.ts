@@ -6,7 +6,7 @@ import type { TenantKeyStore } from "../store/tenant-key-store.ts";
 import type { TenantKeys } from "./tenant-keys.ts";
 
 /**
- * Keys for what is sealed outside this store: snapshots and backups. Nothing of them is kept here, so the tenant's key is all that opens them,
+ * Keys for what is sealed outside this store: snapshots, backups and disks. Nothing of them is kept here, so the tenant's key is all that opens them,
  * and its end is theirs.
  */
 export interface ObjectKeys {

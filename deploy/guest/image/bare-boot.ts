@@ -1,17 +1,20 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { composeDiskMapping, mappingBytes } from "@lobsterd/vm/guest/disk-mapping.ts";
+import { diskKeyBytes } from "@lobsterd/vm/launcher/disk-cipher.ts";
+import { createOverlay } from "@lobsterd/vm/launcher/overlay.ts";
 import { type Authority, createAuthority, type Leaf } from "./boot-authority.ts";
 import { agentPort, callFront, frontPort } from "./boot-client.ts";
 import { type BootNetwork, createBootNetwork, guestMac, tapName } from "./boot-network.ts";
-import { runTool } from "./tool.ts";
 
 export const bootTrustDomain = "bare-boot.test";
 const identityDriveBytes = 64 * 1024;
+const diskMib = 64;
 
 /** What a bare boot is made of; the jailed boot of services/vm has the same machine, kernel arguments and order of disks. */
 export type MachineFiles = {
@@ -76,13 +79,6 @@ export function machineArguments(files: MachineFiles, tscKhz: number): [string, 
   ];
 }
 
-/** An empty ext4 file system of a tenant, with a journal: a killed machine must not leave it unclean. */
-export async function createOverlay(path: string, mebibytes: number): Promise<void> {
-  await writeFile(path, "", { mode: 0o600, flag: "wx" });
-  await truncate(path, mebibytes * 1024 * 1024);
-  await runTool(["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1", path]);
-}
-
 export type BootIdentity = {
   readonly tenant: string;
   readonly vmId: string;
@@ -96,7 +92,7 @@ export type BootIdentity = {
 /** What each service calls the agent with, beside its certificate. */
 export type AgentTokens = { readonly vm: string; readonly secrets: string };
 
-/** The identity drive's bytes: one JSON document padded with zero bytes. */
+/** The identity drive's bytes but for what opens the disk: one JSON document padded with zero bytes. */
 export function identityDrive(identity: BootIdentity, leaf: Leaf, platformCaPem: string, tokens: AgentTokens): Buffer {
   const digest = (token: string) => createHash("sha256").update(token).digest("base64");
   const document = {
@@ -111,8 +107,15 @@ export function identityDrive(identity: BootIdentity, leaf: Leaf, platformCaPem:
   };
   const drive = Buffer.alloc(identityDriveBytes);
   const written = drive.write(JSON.stringify(document));
-  if (written === identityDriveBytes) throw new Error("identity does not fit its drive");
+  if (written > identityDriveBytes - mappingBytes) throw new Error("identity does not fit its drive");
   return drive;
+}
+
+/** The same drive for a disk of this key; undefined: for a plain one. */
+export function withDisk(drive: Uint8Array, diskKey: Uint8Array | undefined): Buffer {
+  const changed = Buffer.from(drive).fill(0, identityDriveBytes - mappingBytes);
+  if (diskKey !== undefined) changed.set(composeDiskMapping(diskKey, diskMib), identityDriveBytes - mappingBytes);
+  return changed;
 }
 
 /** A guest that boots without a stack around it. */
@@ -126,6 +129,8 @@ export type BareGuest = {
   /** Signs guests. */
   readonly guests: Authority;
   readonly directory: string;
+  /** The tenant's disk on the host, its key, and the drive that brings it: between two boots all of them can be changed. */
+  readonly disk: { readonly path: string; readonly key: Buffer; readonly drivePath: string; readonly drive: Buffer };
   /** The guest's private key in PEM, which nothing in the guest but its agent may ever see. */
   readonly privateKeyPem: string;
   /** performance.now() at the start of QEMU. */
@@ -178,8 +183,10 @@ export async function startBareGuest(options: BareBootOptions): Promise<BareGues
     translationCacheMib: options.translationCacheMib ?? defaultTranslationCacheMib,
     ...(options.consoleLog === undefined ? {} : { consoleLog: options.consoleLog }),
   };
-  await createOverlay(files.overlay, 64);
-  const drive = options.identityDrive ?? identityDrive(identity, leaf, platform.certificatePem, tokens);
+  const diskKey = randomBytes(diskKeyBytes);
+  await createOverlay({ overlay: files.overlay, overlayCopy: join(directory, "plain.ext4") }, diskMib, 0, diskKey);
+  const document = options.identityDrive ?? identityDrive(identity, leaf, platform.certificatePem, tokens);
+  const drive = withDisk(document, diskKey);
   await writeFile(files.identityDrive, drive, { mode: 0o600 });
   const argv = machineArguments(files, await hostTscKhz());
   const network = await createBootNetwork(`lobboot-${process.pid}-${randomBytes(2).toString("hex")}`, directory, [
@@ -211,6 +218,7 @@ export async function startBareGuest(options: BareBootOptions): Promise<BareGues
     guests,
     tokens,
     directory,
+    disk: { path: files.overlay, key: diskKey, drivePath: files.identityDrive, drive },
     privateKeyPem: leaf.privateKeyPem,
     get startedAtMs() {
       return startedAtMs;

@@ -356,6 +356,8 @@ test("an ordinary user reads neither the identity nor the agent nor a disk nor t
     "/etc/shadow",
     "/dev/vda",
     "/dev/vdb",
+    "/dev/dm-0",
+    "/dev/mapper/control",
     "/dev/kmsg",
     "/dev/mem",
   ];

@@ -38,16 +38,24 @@ $bb ifconfig eth0 10.77.0.2 netmask 255.255.255.252 up
 $bb route add default gw 10.77.0.1
 
 $bb mount -t erofs -o ro,nosuid,nodev /dev/vda /ro
-$bb mount -t ext4 -o noatime,nosuid,nodev /dev/vdb /rw
+# The drive's last 3 KiB open the disk, or are zeros where it is plain: of a tenant of before there were keys. Nothing here makes a file system, so a disk that
+# does not open stays as it is. Its unused tables are not filled in: through the cipher that would write them out.
+/bin/map-disk </dev/vdc 3<>/dev/mapper/control
+disk=/dev/vdb
+if [ -e /dev/dm-0 ]; then disk=/dev/dm-0; fi
+if ! $bb mount -t ext4 -o noatime,nosuid,nodev,noinit_itable $disk /rw; then
+  echo "lobsterd: the disk does not open with its key"
+  exit 1
+fi
 $bb mkdir -p /rw/upper /rw/work
 # The flags of the upper file system do not carry over: a device node on a nodev upper opens through an overlay without nodev.
 $bb mount -t overlay -o noatime,nosuid,nodev,lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work root /new
 $bb mount -t tmpfs -o nosuid,nodev,noexec,size=16m,mode=755 run /new/run
 $bb mount -t tmpfs -o nosuid,nodev,size=64m,mode=1777 tmp /new/tmp
 
-# The identity drive is one JSON document padded with zero bytes. Its disk goes away before anything but this script runs.
+# The rest of the identity drive is one JSON document padded with zero bytes. Its disk goes away before anything but this script runs.
 $bb mkdir -m 700 /new/run/lobsterd-agent
-(umask 077 && $bb tr -d '\000' </dev/vdc >/new/run/lobsterd-agent/identity.json)
+(umask 077 && $bb dd if=/dev/vdc bs=62464 count=1 2>/dev/null | $bb tr -d '\000' >/new/run/lobsterd-agent/identity.json)
 device=$($bb readlink /sys/block/vdc/device)
 echo "${device##*/}" >/sys/bus/virtio/drivers/virtio_blk/unbind
 $bb mount -o remount,ro /sys

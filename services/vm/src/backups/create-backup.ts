@@ -94,7 +94,8 @@ async function sealCopy(
       },
       dataKey: dataKey.plaintext,
       parts: [{ name: diskPart, plainBytes: resources.diskMib * mib, read: () => counted(disk, signal, work) }],
-      compression: "zstd",
+      // Cipher text does not get smaller.
+      compression: tenant.wrappedDiskKey === undefined ? "zstd" : "zeros",
     }),
   );
   const { size: sizeBytes } = await stat(path);

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { fail } from "../errors.ts";
+import { unwrapDiskKey } from "../lifecycle/disk-key.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import type { SealedHeader } from "../sealing/header.ts";
 import { sealedObjectId } from "../store/sealed-states.ts";
@@ -36,10 +37,25 @@ export async function unwrapBackupKey(
   signal: AbortSignal,
 ): Promise<Uint8Array> {
   const object = { tenant, purpose, objectId: sealedObjectId({ vmId, counter }) };
-  try {
-    const request = { ...object, wrappedKey: Buffer.from(wrappedKey, "base64") };
+  const request = { ...object, wrappedKey: Buffer.from(wrappedKey, "base64") };
+  return await orKeyGone(tenant, async () => {
     const { plaintextKey } = await parts.secrets.unwrapDataKey(request, { signal });
     return plaintextKey?.value ?? new Uint8Array();
+  });
+}
+
+/** The key that a backup's disk is under, which is that of its tenant; undefined for a plain disk. As `unwrapBackupKey`. */
+export async function unwrapSourceDiskKey(
+  life: Lifecycle,
+  source: TenantRecord,
+  signal: AbortSignal,
+): Promise<Uint8Array | undefined> {
+  return await orKeyGone(source.name, () => unwrapDiskKey(life, source, signal));
+}
+
+async function orKeyGone<T>(tenant: string, unwrap: () => Promise<T>): Promise<T> {
+  try {
+    return await unwrap();
   } catch (cause) {
     if (goneReasons.has(reasonOf(cause) ?? "")) throw keyGone(tenant, cause);
     throw cause;

@@ -12,6 +12,15 @@ import type { WorkUnderWay } from "./work.ts";
 const bufferedBytes = 1024 * 1024;
 const zeros = Buffer.alloc(chunkBytes);
 
+/** Where a backup's disk goes. */
+export interface DiskTarget {
+  readonly vmId: string;
+  readonly signal: AbortSignal;
+  readonly work: WorkUnderWay;
+  /** What is written in the place of each piece, in order; a copy of it. */
+  readonly change?: (piece: Uint8Array) => Uint8Array;
+}
+
 /**
  * Writes the disk of a backup beside that of a stopped microVM of the same disk size, whole or not at all: the last byte is sent when the last tag has passed.
  * Throws BACKUP_KEY_GONE, BACKUP_BROKEN, and what a part failed with.
@@ -19,7 +28,7 @@ const zeros = Buffer.alloc(chunkBytes);
 export async function writeBackup(
   life: Lifecycle,
   backup: BackupRecord,
-  { vmId, signal, work }: { readonly vmId: string; readonly signal: AbortSignal; readonly work: WorkUnderWay },
+  { vmId, signal, work, change = unchanged }: DiskTarget,
 ): Promise<void> {
   const disk = new PassThrough({ highWaterMark: bufferedBytes });
   disk.on("error", () => undefined);
@@ -31,7 +40,7 @@ export async function writeBackup(
     await openBackup(life, backup, signal, async (plain) => {
       either.throwIfAborted();
       work.add(plain.length);
-      if (!disk.write(copyOf(plain))) await once(disk, "drain", { signal: either });
+      if (!disk.write(change(plain))) await once(disk, "drain", { signal: either });
     });
     disk.end();
   } catch (error) {
@@ -71,7 +80,7 @@ export async function openBackup(
 }
 
 /** The chunk is the reader's again when it was taken. Most of a disk is zeros, which need no copy. */
-function copyOf(plain: Uint8Array): Buffer {
+function unchanged(plain: Uint8Array): Uint8Array {
   const empty = zeros.subarray(0, plain.length);
   return empty.equals(plain) ? empty : Buffer.from(plain);
 }

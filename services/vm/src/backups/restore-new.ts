@@ -5,7 +5,8 @@ import { limited } from "../lifecycle/sleep-calls.ts";
 import type { DiskFill } from "../lifecycle/spawn.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { BackupRecord } from "./backup-store.ts";
-import { keyGone } from "./data-key.ts";
+import { changeDiskKey } from "./change-disk-key.ts";
+import { keyGone, unwrapSourceDiskKey } from "./data-key.ts";
 import { mib } from "./header.ts";
 import { writeBackup } from "./open-backup.ts";
 import { backupTurn } from "./parts.ts";
@@ -45,18 +46,24 @@ function requireSource({ tenants }: Lifecycle, { vmId }: BackupRecord): TenantRe
   return source;
 }
 
-/** In the source's turn, so that its eviction ends the filling; the boot after that needs the source no more. */
+/** In the source's turn, so that its eviction ends the filling; the boot after that needs the source no more. What is written is under the new tenant's own key. */
 function fillFrom(life: Lifecycle, backup: BackupRecord): DiskFill {
   const { backupLimitMs } = life.config;
   const overdue = fail("BACKUP_LIMIT_EXCEEDED", `the restore took longer than ${backupLimitMs} ms`);
-  return (tenant, spawning) =>
+  return (tenant, diskKey, spawning) =>
     life.turns.take(backupTurn(backup.vmId), async (evicted) => {
       const signal = limited(AbortSignal.any([evicted, spawning]), backupLimitMs, overdue);
       using _place = await life.backups.queue.enter(signal);
       using work = life.backups.work.begin([backup.vmId, tenant.vmId], "restore", backup.diskMib * mib);
       const { journal, parts } = life;
       const { vmId } = tenant;
-      await journal.step(tenant, "write-disk", () => writeBackup(life, backup, { vmId, signal, work }));
+      const sourceKey = await unwrapSourceDiskKey(life, requireSource(life, backup), signal);
+      try {
+        const target = { vmId, signal, work, change: changeDiskKey(sourceKey, diskKey) };
+        await journal.step(tenant, "write-disk", () => writeBackup(life, backup, target));
+      } finally {
+        sourceKey?.fill(0);
+      }
       await journal.step(tenant, "replace-disk", () => parts.vmm.replaceDisk(vmId));
     });
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { test } from "node:test";
 import { createFakeHost, type FakeHost } from "../lifecycle/fake-host.ts";
 import { startRun, wish } from "../lifecycle/fake-run.ts";
@@ -67,6 +68,58 @@ test("restored to a new name it is a tenant of its own with the same disk, and t
   assert.deepEqual(run.told.slice(-2), ["event spawned copy", "event backup-restored copy"]);
   assert.deepEqual(run.backups.list("copy", 10, 10).backups, [], "the backup is the first one's");
 });
+
+/** The beginning of a disk as the host has it. */
+async function firstSector(host: FakeHost, vmId: string): Promise<Buffer> {
+  for await (const piece of await host.parts.vmm.readDisk(vmId)) return Buffer.from(piece.subarray(0, 4096));
+  throw new Error("a disk without a byte");
+}
+
+test("the disk of a restore to a new name is under that tenant's own key, and opens when the first one is gone", async () => {
+  const { host, run, vmId } = await openSubject();
+  const { backupId } = await create(run);
+  const copy = await restore(run, "copy", backupId);
+  const [ofFirst, ofCopy] = [await firstSector(host, vmId), await firstSector(host, copy.vmId)];
+  assert.notDeepEqual(ofCopy, ofFirst);
+  assert.ok(!ofFirst.includes(onDisk) && !ofCopy.includes(onDisk));
+  await run.operations.evict(randomUUID(), "demo");
+  host.vmm.exit(copy.vmId);
+  run.tenants.markFailed(copy.vmId, "VMM_EXITED");
+  await run.operations.repair("copy");
+  assert.equal(run.tenants.find("copy")?.phase, "running");
+  assert.equal(host.vmm.disk(copy.vmId), onDisk);
+});
+
+test("restored in its own place a disk is the same cipher text", async () => {
+  const { host, run, vmId } = await openSubject();
+  const before = await firstSector(host, vmId);
+  const { backupId } = await create(run);
+  host.vmm.writeDiskText(vmId, changed);
+  await suspend(run);
+  await restore(run, "demo", backupId);
+  assert.deepEqual(await firstSector(host, vmId), before);
+});
+
+test("the plain disk of a tenant of before there were keys is encrypted on its way to a new name", async () => {
+  const { host, database, run, vmId } = await openSubject();
+  database.exec("UPDATE tenant SET wrapped_disk_key = NULL");
+  await writePlainDisk(host, vmId);
+  const { backupId } = await create(run);
+  const copy = await restore(run, "copy", backupId);
+  assert.ok((await firstSector(host, vmId)).includes(onDisk));
+  assert.ok(!(await firstSector(host, copy.vmId)).includes(onDisk));
+  assert.equal(host.vmm.disk(copy.vmId), onDisk);
+});
+
+async function writePlainDisk({ parts, vmm }: FakeHost, vmId: string): Promise<void> {
+  const plain = Buffer.alloc(64 * 1024 * 1024);
+  plain.write(onDisk);
+  vmm.exit(vmId);
+  await parts.vmm.writeDisk(vmId, Readable.from([plain]));
+  await parts.vmm.replaceDisk(vmId);
+  const tenant = { vmId, slot: 0, image: "base", vcpuCount: 1, memoryMib: 256, generation: 2 };
+  await parts.vmm.start({ ...tenant, identityDrive: new Uint8Array() });
+}
 
 test("a boot that hangs is tried once more with the same disk", async () => {
   const { host, run } = await openSubject();

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { IssueGuestIdentityResponseSchema } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { exampleTenant } from "../store/example-tenant.ts";
+import { composeDiskMapping } from "./disk-mapping.ts";
 import { composeIdentityDrive } from "./identity-drive.ts";
 
 const tenant = exampleTenant({ name: "demo", vmId: "0".repeat(32), phase: "spawning" });
@@ -15,7 +16,7 @@ const identity = (certificatePem: string) =>
     agentTokenDigest: Buffer.alloc(32, 2),
   });
 
-const compose = (certificatePem: string, resolvers: readonly string[] = ["45.0.0.53"]) =>
+const compose = (certificatePem: string, resolvers: readonly string[] = ["45.0.0.53"], diskKey?: Uint8Array) =>
   composeIdentityDrive({
     tenant,
     identity: identity(certificatePem),
@@ -25,6 +26,7 @@ const compose = (certificatePem: string, resolvers: readonly string[] = ["45.0.0
     hostTimeMs: 1234,
     traceparent: undefined,
     tokenDigest: Buffer.alloc(32, 1),
+    diskKey,
   });
 
 test("the drive is 64 KiB: a JSON document with the documented fields, then zero bytes", () => {
@@ -51,12 +53,25 @@ test("the drive is 64 KiB: a JSON document with the documented fields, then zero
   });
 });
 
+test("what opens the disk is in the last 3 KiB, and a plain disk has zeros there", () => {
+  const key = Buffer.alloc(64, 9);
+  const drive = compose("certificate", undefined, key);
+  assert.equal(drive.length, 65_536);
+  assert.deepEqual(drive.subarray(62_464), composeDiskMapping(key, 64));
+  assert.equal(drive.indexOf(key.toString("hex")) >= 62_464, true);
+  assert.ok(
+    compose("certificate")
+      .subarray(62_464)
+      .equals(Buffer.alloc(3 * 1024)),
+  );
+});
+
 test("every drive has a seed of its own", () => {
   assert.notDeepEqual(compose("certificate"), compose("certificate"));
 });
 
 test("a document that does not fit is refused, not cut", () => {
-  assert.throws(() => compose("x".repeat(65_536)), RangeError);
+  assert.throws(() => compose("x".repeat(62_464)), RangeError);
 });
 
 test("resolvers are at most four IPv4 addresses", () => {

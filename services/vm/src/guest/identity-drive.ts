@@ -2,9 +2,12 @@ import { randomBytes } from "node:crypto";
 import { isIPv4 } from "node:net";
 import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import type { TenantRecord } from "../store/tenants.ts";
+import { composeDiskMapping, mappingBytes } from "./disk-mapping.ts";
 
 /** Size of the drive. The guest reads all of it, so it is small. */
 const driveBytes = 64 * 1024;
+/** What opens the disk is behind it. */
+const documentBytes = driveBytes - mappingBytes;
 /** The agent refuses an identity with more. */
 const maxResolvers = 4;
 
@@ -20,11 +23,13 @@ export interface IdentityDriveParts {
   readonly traceparent: string | undefined;
   /** SHA-256 of the token with which this service calls the guest's agent; that of `secrets` is in `identity`. */
   readonly tokenDigest: Uint8Array;
+  /** What the disk opens with; undefined for a plain one. */
+  readonly diskKey: Uint8Array | undefined;
 }
 
 /**
- * The bytes of the identity drive: one JSON document (fields in docs/architecture.md, "Identity drive"), zero-padded to 64 KiB.
- * It holds the guest's private key, so the caller overwrites it after use.
+ * The bytes of the identity drive: one JSON document (fields in docs/architecture.md, "Identity drive") padded with zeros, and what
+ * PID 1 opens the disk with; 64 KiB. It holds the guest's private key and its disk's, so the caller overwrites it after use.
  */
 export function composeIdentityDrive(parts: IdentityDriveParts): Buffer {
   const { tenant, identity } = parts;
@@ -50,8 +55,14 @@ export function composeIdentityDrive(parts: IdentityDriveParts): Buffer {
   };
   const drive = Buffer.alloc(driveBytes);
   const text = JSON.stringify(document);
-  if (Buffer.byteLength(text) > driveBytes) throw new RangeError("identity document does not fit the identity drive");
+  if (Buffer.byteLength(text) > documentBytes)
+    throw new RangeError("identity document does not fit the identity drive");
   drive.write(text, "utf8");
+  if (parts.diskKey !== undefined) {
+    const mapping = composeDiskMapping(parts.diskKey, tenant.resources.diskMib);
+    drive.set(mapping, documentBytes);
+    mapping.fill(0);
+  }
   return drive;
 }
 

@@ -34,7 +34,20 @@ const one = (control: string, file: string, find: string, replace: string, shown
   test: shown,
 });
 
+const newDisk = [
+  "files.host.test.ts",
+  "a prepared VM's disk is an empty file system under its key, whatever its size, and the key is in no file",
+] as const;
+
 const ablations: readonly Ablation[] = [
+  one("a new disk is encrypted", "overlay.ts", "encryptSectors(key, at / diskSectorBytes, buffer)", "buffer", newDisk),
+  one(
+    "the key of a disk is in no record",
+    "verbs.ts",
+    "{ version: 1, generation: 0, ...kept }",
+    "{ version: 1, generation: 0, ...request }",
+    newDisk,
+  ),
   one(
     "a channel has one link",
     "channels.ts",

@@ -4,6 +4,7 @@ import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { after, afterEach, before, beforeEach, suite, test } from "node:test";
+import { testDiskKeyText } from "../vmm/testing-disk-key.ts";
 import { vmPaths } from "./config.ts";
 import { openHost } from "./main.ts";
 import type { Verbs } from "./protocol.ts";
@@ -29,7 +30,7 @@ suite("a VM's disk, out and in", { skip }, () => {
     verbs = launcherVerbs(await openHost(host.config));
   });
   after(() => host?.close());
-  beforeEach(() => verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 }));
+  beforeEach(() => verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKeyText }));
   afterEach(() => verbs.remove({ vmId }));
 
   const files = () => readdirSync(paths.disk).sort();
@@ -93,7 +94,7 @@ suite("a VM's disk, out and in", { skip }, () => {
     writeFileSync(paths.overlayCopy, "left");
     await verbs.remove({ vmId });
     assert.ok(!existsSync(paths.disk));
-    await verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+    await verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKeyText });
   });
 
   test("what another one than the launcher left in its place is not put in place", async () => {

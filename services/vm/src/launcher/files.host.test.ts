@@ -7,6 +7,7 @@ import {
   linkSync,
   lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -15,13 +16,15 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { after, before, suite, test } from "node:test";
+import { testDiskKey, testDiskKeyText } from "../vmm/testing-disk-key.ts";
+import { decryptSectors } from "./disk-cipher.ts";
 import { openHost } from "./main.ts";
 import type { Verbs } from "./protocol.ts";
 import { type LauncherTestHost, launcherTestHost } from "./testing.ts";
 import { launcherVerbs } from "./verbs.ts";
 
 const vmId = "0f".repeat(16);
-const preparation = { vmId, slot: 0, image: "base", overlayMib: 64 };
+const preparation = { vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKeyText };
 const skip = process.getuid?.() === 0 ? false : "needs root";
 const canaryText = "nobody may read or change this\n".padEnd(65_536, "x");
 
@@ -146,15 +149,33 @@ suite("files that the launcher did not make", { skip }, () => {
       mode: 0o600,
       one: true,
     });
-    const superblock = execFileSync("/usr/sbin/dumpe2fs", ["-h", `${stateDir}/vms/${vmId}/overlay.ext4`], {
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    });
-    assert.match(superblock, /has_journal/);
     assert.ok(
       lstatSync(`${stateDir}/vms/${vmId}/overlay.ext4`).blocks * 512 < 16 * 1024 * 1024,
       "the overlay is not sparse",
     );
     await verbs.remove({ vmId });
+  });
+
+  test("a prepared VM's disk is an empty file system under its key, whatever its size, and the key is in no file", async () => {
+    for (const overlayMib of [16, 64, 300]) {
+      await verbs.prepare({ ...preparation, overlayMib });
+      const directory = `${host.config.stateDir}/vms/${vmId}`;
+      const disk = readFileSync(`${directory}/overlay.ext4`);
+      assert.equal(disk.length, overlayMib * 1024 * 1024);
+      // Cipher text has no long run of one byte, and an empty file system hardly anything else.
+      assert.ok(!disk.subarray(0, 4096).includes(Buffer.alloc(8)));
+      const opened = `${directory}/opened`;
+      writeFileSync(opened, decryptSectors(testDiskKey, 0, disk));
+      // What was never written opens as noise: a file system that counted on zeros there would not be clean.
+      execFileSync("/usr/sbin/e2fsck", ["-f", "-n", opened], { stdio: "ignore" });
+      assert.match(
+        execFileSync("/usr/sbin/dumpe2fs", ["-h", opened], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }),
+        /has_journal/,
+      );
+      rmSync(opened);
+      assert.deepEqual(readdirSync(directory).sort(), ["overlay.ext4", "record.json"]);
+      assert.ok(!readFileSync(`${directory}/record.json`, "utf8").includes("diskKey"));
+      await verbs.remove({ vmId });
+    }
   });
 });

@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 import { z } from "zod";
+import { diskKeyBytes } from "./disk-cipher.ts";
 
 export const identityDriveBytes = 64 * 1024;
 export const maxMessageBytes = 256 * 1024;
@@ -9,6 +10,7 @@ export const imageFiles = ["vmlinux", "initrd.cpio", "rootfs.erofs"] as const;
 const vmId = z.string().regex(/^[0-9a-f]{32}$/);
 const slot = z.int().min(0).max(65_535);
 const image = z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/);
+const diskKey = z.base64().refine((text) => Buffer.byteLength(text, "base64") === diskKeyBytes);
 const onlyVmId = z.strictObject({ vmId });
 
 /**
@@ -32,7 +34,7 @@ const start = z.strictObject({
 export const verbArguments = {
   describe: z.strictObject({}),
   list: z.strictObject({}),
-  prepare: z.strictObject({ vmId, slot, image, overlayMib: z.int().min(16).max(1_048_576) }),
+  prepare: z.strictObject({ vmId, slot, image, overlayMib: z.int().min(16).max(1_048_576), diskKey }),
   start,
   load: start,
   connect: z.strictObject({ vmId, channel: z.enum(channels) }),

@@ -12,7 +12,8 @@ import {
 import { z } from "zod";
 import { verbArguments } from "./protocol.ts";
 
-const recordSchema = verbArguments.prepare.extend({
+/** Without the key of the disk, which is written nowhere. */
+const recordSchema = verbArguments.prepare.omit({ diskKey: true }).extend({
   version: z.literal(1),
   /** The last one that was started; 0 before the first start, and in records of before there were generations. */
   generation: z.int().min(0).default(0),

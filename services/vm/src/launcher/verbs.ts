@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, closeSync, ftruncateSync, lstatSync, mkdirSync, openSync, rmSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import type { Duplex } from "node:stream";
 import { hostCapacity } from "./capacity.ts";
 import { vmPaths } from "./config.ts";
@@ -6,12 +6,11 @@ import { dropNextDisk, readDisk, replaceDisk, writeDisk } from "./disk.ts";
 import { removeTree, requireRootOnly, zeroIdentityDrive } from "./files.ts";
 import { isRunning, type LauncherHost, processesIn, requireImage, requireRecord } from "./host.ts";
 import { placedPits } from "./kvm-pit.ts";
-import { processesOf, run } from "./processes.ts";
+import { createOverlay } from "./overlay.ts";
+import { processesOf } from "./processes.ts";
 import { type Arguments, LauncherError, type Result, type Verbs } from "./protocol.ts";
 import { readRecord, vmIdsIn, writeRecord } from "./records.ts";
 import { place, readVmm, start } from "./start.ts";
-
-const mib = 1024 * 1024;
 
 /** The launcher's verbs. Two calls for one VM run one after the other, but for `connect`, which may wait for other VMs. */
 export function launcherVerbs(host: LauncherHost): Verbs {
@@ -49,7 +48,8 @@ export function launcherVerbs(host: LauncherHost): Verbs {
 
 async function prepare(host: LauncherHost, request: Arguments<"prepare">): Promise<Result<"prepare">> {
   const { config } = host;
-  const { vmId, slot, image, overlayMib } = request;
+  const { diskKey, ...kept } = request;
+  const { vmId, slot, image, overlayMib } = kept;
   const paths = vmPaths(config, vmId);
   if (slot >= config.slotCount) throw new LauncherError("INVALID_REQUEST", `slot ${slot} does not exist`);
   requireImage(config, image);
@@ -62,9 +62,9 @@ async function prepare(host: LauncherHost, request: Arguments<"prepare">): Promi
   try {
     mkdirSync(paths.disk);
     chmodSync(paths.disk, 0o711);
-    writeRecord(paths.record, { version: 1, generation: 0, ...request });
+    writeRecord(paths.record, { version: 1, generation: 0, ...kept });
     host.jailer.prepare(paths, image);
-    await createOverlay(paths.overlay, overlayMib, config.uidBase + slot);
+    await createOverlay(paths, overlayMib, config.uidBase + slot, Buffer.from(diskKey, "base64"));
   } catch (error) {
     await remove(host, vmId);
     throw error;
@@ -161,17 +161,4 @@ function listVms(host: LauncherHost): Result<"list">["vms"] {
     const state = isRunning(host, vmId) ? "running" : jails.has(vmId) && !groups.has(vmId) ? "prepared" : "exited";
     return { vmId, state, ...(slot === undefined ? {} : { slot }) };
   });
-}
-
-/** A sparse ext4 file system with a journal; the guest's kernel fills in its tables lazily, so this takes no time. */
-async function createOverlay(file: string, sizeMib: number, uid: number): Promise<void> {
-  const descriptor = openSync(file, "wx", 0o600);
-  try {
-    ftruncateSync(descriptor, sizeMib * mib);
-  } finally {
-    closeSync(descriptor);
-  }
-  const lazily = "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0";
-  await run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-m", "0", "-O", "has_journal", "-E", lazily, file], 30_000);
-  chownSync(file, uid, uid);
 }

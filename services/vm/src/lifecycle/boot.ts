@@ -34,26 +34,34 @@ export async function issueIdentity(
   return identity;
 }
 
-/** Starts the microVM and returns when its agent answers. The identity's key is still the caller's to clear. */
+/** What a boot brings to the guest on its identity drive; both keys are the caller's to clear. */
+export interface BootSecrets {
+  readonly identity: IssueGuestIdentityResponse;
+  /** Undefined for a plain disk. */
+  readonly diskKey: Uint8Array | undefined;
+}
+
+export function clearBootSecrets({ identity, diskKey }: BootSecrets): void {
+  identity.privateKeyPem?.value.fill(0);
+  diskKey?.fill(0);
+}
+
+/** Starts the microVM and returns when its agent answers. */
 export async function bootOnce(
   life: Lifecycle,
   tenant: AttachedTenant,
-  identity: IssueGuestIdentityResponse,
+  secrets: BootSecrets,
   signal: AbortSignal,
 ): Promise<void> {
-  await startMicroVm(life, tenant, identity);
+  await startMicroVm(life, tenant, secrets);
   await inSpan("await-agent", {}, () => life.parts.guests.awaitAgent(tenant, life.config.bootLimitMs, signal));
 }
 
-async function startMicroVm(
-  life: Lifecycle,
-  tenant: AttachedTenant,
-  identity: IssueGuestIdentityResponse,
-): Promise<void> {
+async function startMicroVm(life: Lifecycle, tenant: AttachedTenant, secrets: BootSecrets): Promise<void> {
   const { vmId, slot, image, name, resources } = tenant;
   const drive = composeIdentityDrive({
     tenant,
-    identity,
+    ...secrets,
     trustDomain: life.config.trustDomain,
     hostNames: [`${name}.${life.config.domain}`, `${name}.guest.internal`, ...tenant.extraHostNames],
     resolvers: tenant.resolvers,

@@ -349,6 +349,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         AbortSignal.timeout(limitMs);
         signal.throwIfAborted();
         if (isSilent(vmId)) throw fail("BOOT_FAILED", "it does not answer");
+        if (!vmm.opensDisk(vmId)) throw fail("BOOT_FAILED", "its disk does not open");
         guests.set(vmId, { generation, isQuiesced: false });
         if (failing.has("awaitAgent")) throw fail("BOOT_FAILED", "told to fail: awaitAgent");
       },

@@ -7,6 +7,7 @@ import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import type { ImageCatalogue } from "../guest/images.ts";
 import { migrations } from "../store/schema.ts";
 import { type VmStart, vmmFail } from "../vmm/port.ts";
+import { testDiskKey } from "../vmm/testing-disk-key.ts";
 import { createFakeHost, type Failure } from "./fake-host.ts";
 import { config, findBase, startRun, wish } from "./fake-run.ts";
 import { type SpawnStep, type StepObserver, spawnSteps } from "./journal.ts";
@@ -326,7 +327,7 @@ test("reconcile removes what belongs to no tenant, restores what a tenant misses
   const stray = "f".repeat(32);
   host.networks.set(stray, { slot: 3 });
   host.routes.set("stray", { vmId: stray, generation: 1, state: RouteState.AWAKE, extraHostNames: [] });
-  await host.parts.vmm.prepare({ vmId: stray, slot: 3, image: "base", overlayMib: 64 });
+  await host.parts.vmm.prepare({ vmId: stray, slot: 3, image: "base", overlayMib: 64, diskKey: testDiskKey });
   host.networks.delete(vmId);
   host.routes.delete("demo");
   const expected = [`identity ${vmId}`, `microvm ${vmId}`, `network ${vmId}`, "route demo"];
@@ -346,7 +347,7 @@ test("a stray that cannot be removed holds up no other repair, and comes again",
   for (const [slot, id] of [stubborn, stray].entries()) {
     host.networks.set(id, { slot: slot + 1, egress: undefined });
     host.routes.set(`stray-${slot}`, { vmId: id, generation: 1, state: RouteState.AWAKE, extraHostNames: [] });
-    await host.parts.vmm.prepare({ vmId: id, slot: slot + 1, image: "base", overlayMib: 64 });
+    await host.parts.vmm.prepare({ vmId: id, slot: slot + 1, image: "base", overlayMib: 64, diskKey: testDiskKey });
   }
   host.networks.delete(vmId);
   host.routes.delete("demo");

@@ -99,6 +99,7 @@ export function planTenant(
     servedThroughMs: 0,
     nextResources: undefined,
     areLimitsPending: false,
+    wrappedDiskKey: undefined,
   };
 }
 

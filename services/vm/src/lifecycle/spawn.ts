@@ -1,17 +1,26 @@
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
-import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
 import type { TenantRecord } from "../store/tenants.ts";
-import { type AttachedTenant, attachNetwork, bootOnce, injectSecrets, issueIdentity, together } from "./boot.ts";
+import {
+  type AttachedTenant,
+  attachNetwork,
+  type BootSecrets,
+  bootOnce,
+  clearBootSecrets,
+  injectSecrets,
+  issueIdentity,
+  together,
+} from "./boot.ts";
 import { measureCapacity, requireRoom } from "./capacity.ts";
+import { createDiskKey } from "./disk-key.ts";
 import { admitSpawn } from "./drain.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { planResources, planTenant, type SpawnWish } from "./plan.ts";
 import { publishTenantRoute } from "./tenant-route.ts";
 
-/** Gives a prepared microVM its disk, in place of an empty one, before it boots; may be called again for another boot. */
-export type DiskFill = (tenant: TenantRecord, signal: AbortSignal) => Promise<void>;
+/** Gives a prepared microVM its disk, under its own key, in place of an empty one before it boots; may be called again for another boot. */
+export type DiskFill = (tenant: TenantRecord, diskKey: Uint8Array, signal: AbortSignal) => Promise<void>;
 
 /**
  * Spawns a tenant and returns it running. What fails on the way is unwound before this throws, so that nothing is left; what
@@ -55,21 +64,21 @@ async function bringUp(
   const { journal } = life;
   const { spawnLimitMs, workloadLimitMs } = life.config;
   const prepare = (signal: AbortSignal) =>
-    journal.step(planned, "prepare-jail", () => prepareJail(life, planned, signal, fill));
+    journal.step(planned, "prepare-jail", () => makeDisk(life, planned, signal, fill));
   // A disk that is written takes as long as it is large, has a limit of its own and takes no place among the boots.
-  if (fill !== undefined) await prepare(cancelled);
+  const filled = fill === undefined ? undefined : await prepare(cancelled);
   // An image whose workload may take long to start makes the whole spawn longer by as much.
   const startLimitMs = (await life.images.find(planned.image))?.startLimitMs;
   const signal = endingAfter(spawnLimitMs + (startLimitMs ?? 0), cancelled);
   using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(signal));
   journal.startSteps(planned, ["attach-network", "issue-identity", "prepare-jail"]);
-  const [tenant, identity] = await together([
+  const [tenant, identity, diskKey] = await together([
     journal.step(planned, "attach-network", () => attachNetwork(life, planned, signal)),
     journal.step(planned, "issue-identity", () => issueIdentity(life, planned, signal)),
-    fill === undefined ? prepare(signal) : undefined,
+    filled === undefined ? prepare(signal) : Promise.resolve(filled),
   ]);
   signal.throwIfAborted();
-  await journal.step(tenant, "boot-guest", () => bootGuest(life, tenant, identity, signal, fill));
+  await journal.step(tenant, "boot-guest", () => bootGuest(life, tenant, { identity, diskKey }, signal, fill));
   // The agent answered, so it has read its identity: the drive is emptied while the secrets are on their way.
   await together([
     inSpan("empty-identity-drive", {}, () => life.parts.vmm.emptyIdentityDrive(tenant.vmId)),
@@ -109,36 +118,49 @@ function refuseTakenHostNames({ tenants }: Lifecycle, { extraHostNames }: SpawnW
   throw fail("HOST_NAME_TAKEN", `${taken} belongs to another tenant`, { metadata: { host_name: taken } });
 }
 
-async function prepareJail(
+/** Returns the key of the tenant's new disk. */
+async function makeDisk(
   life: Lifecycle,
   tenant: TenantRecord,
   signal: AbortSignal,
   fill: DiskFill | undefined,
+): Promise<Uint8Array> {
+  const diskKey = await createDiskKey(life, tenant, signal);
+  await prepareJail(life, tenant, diskKey, signal, fill);
+  return diskKey;
+}
+
+async function prepareJail(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  diskKey: Uint8Array,
+  signal: AbortSignal,
+  fill: DiskFill | undefined,
 ): Promise<void> {
   const { vmId, slot, image, resources } = tenant;
-  await life.parts.vmm.prepare({ vmId, slot, image, overlayMib: resources.diskMib });
-  await fill?.(tenant, signal);
+  await life.parts.vmm.prepare({ vmId, slot, image, overlayMib: resources.diskMib, diskKey });
+  await fill?.(tenant, diskKey, signal);
 }
 
 /** Boots and waits for the agent. A boot that hangs (an emulated clock can fail to calibrate) is killed and tried once more. */
 async function bootGuest(
   life: Lifecycle,
   tenant: AttachedTenant,
-  identity: IssueGuestIdentityResponse,
+  secrets: BootSecrets & { readonly diskKey: Uint8Array },
   signal: AbortSignal,
   fill: DiskFill | undefined,
 ): Promise<void> {
   try {
-    await bootOnce(life, tenant, identity, signal);
+    await bootOnce(life, tenant, secrets, signal);
   } catch (error) {
     signal.throwIfAborted();
     // Anything else, a jail that is not as ordered above all, would fail again and has to be seen.
     if (reasonOf(error) !== "BOOT_FAILED") throw error;
     life.logger.warn({ err: error, vmId: tenant.vmId }, "boot failed, trying once more");
     await life.parts.vmm.remove(tenant.vmId);
-    await prepareJail(life, tenant, signal, fill);
-    await bootOnce(life, tenant, identity, signal);
+    await prepareJail(life, tenant, secrets.diskKey, signal, fill);
+    await bootOnce(life, tenant, secrets, signal);
   } finally {
-    identity.privateKeyPem?.value.fill(0);
+    clearBootSecrets(secrets);
   }
 }

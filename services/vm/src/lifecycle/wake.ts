@@ -9,7 +9,8 @@ import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import { fail } from "../errors.ts";
 import type { TenantRecord } from "../store/tenants.ts";
-import { attachNetwork, bootOnce, injectSecrets, issueIdentity, together } from "./boot.ts";
+import { attachNetwork, bootOnce, clearBootSecrets, injectSecrets, issueIdentity, together } from "./boot.ts";
+import { unwrapDiskKey } from "./disk-key.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { limited } from "./sleep-calls.ts";
 import { publishTenantRoute } from "./tenant-route.ts";
@@ -187,11 +188,15 @@ async function bootDisk(
   await parts.vmm.stop(tenant.vmId);
   const sized = life.tenants.takeNextResources(tenant.vmId);
   const attached = await journal.step(tenant, "join-network", () => attachNetwork(life, sized, signal));
-  const identity = await issueIdentity(life, tenant, signal);
+  const [identity, diskKey] = await together([
+    issueIdentity(life, tenant, signal),
+    unwrapDiskKey(life, tenant, signal),
+  ]);
+  const secrets = { identity, diskKey };
   try {
-    await journal.step(tenant, "boot-guest", () => bootOnce(life, attached, identity, signal));
+    await journal.step(tenant, "boot-guest", () => bootOnce(life, attached, secrets, signal));
   } finally {
-    identity.privateKeyPem?.value.fill(0);
+    clearBootSecrets(secrets);
   }
   await together([
     inSpan("empty-identity-drive", {}, () => parts.vmm.emptyIdentityDrive(tenant.vmId)),

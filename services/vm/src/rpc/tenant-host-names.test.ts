@@ -27,7 +27,7 @@ function open() {
   const drives: { hostNames: string[] }[] = [];
   Object.assign(host.parts.vmm, {
     start: (order: VmStart) => {
-      drives.push(JSON.parse(Buffer.from(order.identityDrive).toString("utf8").replaceAll("\0", "")));
+      drives.push(JSON.parse(Buffer.from(order.identityDrive).toString("utf8").split("\0", 1).join()));
       return start(order);
     },
   });

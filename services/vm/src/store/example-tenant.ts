@@ -29,6 +29,7 @@ export function exampleTenant(facts: Partial<TenantRecord> & Pick<TenantRecord, 
     servedThroughMs: 0,
     nextResources: undefined,
     areLimitsPending: false,
+    wrappedDiskKey: undefined,
     ...facts,
   };
 }

@@ -172,4 +172,6 @@ export const migrations: readonly string[] = [
   `ALTER TABLE tenant ADD COLUMN owner TEXT NOT NULL DEFAULT '';
    CREATE INDEX tenant_owner ON tenant (owner, name);
    ALTER TABLE eviction_request ADD COLUMN owner TEXT NOT NULL DEFAULT ''`,
+  // Tenants of before have a plain disk, and no key.
+  "ALTER TABLE tenant ADD COLUMN wrapped_disk_key BLOB",
 ];

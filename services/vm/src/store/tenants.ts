@@ -63,6 +63,8 @@ export interface TenantRecord {
   readonly wakeTimeMs: number | undefined;
   /** What was scheduled until then has had a wake of its own. */
   readonly servedThroughMs: number;
+  /** What its disk opens with, as `secrets` wrapped it. Undefined: a disk of before there were keys, or a spawn that has not come to it. */
+  readonly wrappedDiskKey: Uint8Array | undefined;
 }
 
 /** What begins a suspend, and when it is to end again. */
@@ -98,6 +100,8 @@ export interface TenantStore {
   dueWakes(nowMs: number): readonly TenantRecord[];
   insert(tenant: TenantRecord): void;
   setGuestAddress(vmId: string, guestAddress: string): void;
+  /** Once for each tenant, before it has a disk. */
+  setDiskKey(vmId: string, wrapped: Uint8Array): void;
   /** Records a new policy and keeps the one that it replaces, or the one that an unended change replaced. Returns the tenant. */
   beginEgressChange(vmId: string, egress: Egress): TenantRecord;
   /** Ends a change; returns the tenant under its new policy, or `undefined` if it is gone. */
@@ -159,6 +163,7 @@ const rowSchema = z.object({
   limits_pending: z.number(),
   next_vcpu_count: z.number().nullable(),
   next_memory_mib: z.number().nullable(),
+  wrapped_disk_key: z.instanceof(Uint8Array).nullable(),
 });
 
 function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
@@ -192,6 +197,7 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
     wakeTimeMs: columns.wake_time_ms ?? undefined,
     servedThroughMs: columns.served_through_ms,
     areLimitsPending: columns.limits_pending !== 0,
+    wrappedDiskKey: columns.wrapped_disk_key ?? undefined,
     nextResources:
       columns.next_vcpu_count === null || columns.next_memory_mib === null
         ? undefined
@@ -224,6 +230,9 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const address = database.prepare("UPDATE tenant SET guest_address = ? WHERE vm_id = ?");
+  const diskKey = database.prepare(
+    "UPDATE tenant SET wrapped_disk_key = ? WHERE vm_id = ? AND wrapped_disk_key IS NULL RETURNING *",
+  );
   const changeEgress = database.prepare(
     "UPDATE tenant SET replaced_egress = coalesce(replaced_egress, egress), egress = ? WHERE vm_id = ? RETURNING *",
   );
@@ -306,6 +315,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
       );
     },
     setGuestAddress: (vmId, guestAddress) => void address.run(guestAddress, vmId),
+    setDiskKey: (vmId, wrapped) => void updated(diskKey.get(wrapped, vmId)),
     beginEgressChange: (vmId, egress) => {
       const tenant = one(changeEgress.get(JSON.stringify(egress), vmId));
       if (tenant === undefined) throw new Error(`there is no tenant with VM ${vmId}`);

@@ -8,9 +8,10 @@ import { createFakeVmm } from "./fake.ts";
 import { createStubHost } from "./firecracker/testing/stub-host.ts";
 import { type VmmPort, vmmFail } from "./port.ts";
 import { createStubQemuHost } from "./qemu/testing/stub-host.ts";
+import { testDiskKey } from "./testing-disk-key.ts";
 
 const vmId = newVmId();
-const preparation = { vmId, slot: 0, image: "base", overlayMib: 64 };
+const preparation = { vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKey };
 const start = {
   ...{ vmId, slot: 0, image: "base", vcpuCount: 2, memoryMib: 128, generation: 1 },
   identityDrive: new Uint8Array(10),

@@ -5,6 +5,7 @@ import { buffer } from "node:stream/consumers";
 import { after, before, suite, test } from "node:test";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import type { VmmPort, VmPreparation, VmStart } from "./port.ts";
+import { testDiskKey } from "./testing-disk-key.ts";
 
 /** A VMM port under test, on a host with `slotCount` 8: image "base", slots 0 to 2 with a network, slot 3 without. */
 export interface VmmUnderTest {
@@ -28,7 +29,13 @@ export interface GuestUnderTest {
 
 const image = "base";
 export const newVmId = (): string => randomBytes(16).toString("hex");
-const preparation = (vmId: string, slot = 0): VmPreparation => ({ vmId, slot, image, overlayMib: 64 });
+const preparation = (vmId: string, slot = 0): VmPreparation => ({
+  vmId,
+  slot,
+  image,
+  overlayMib: 64,
+  diskKey: testDiskKey,
+});
 const startOf = (vmId: string, slot = 0, generation = 1): VmStart => ({
   ...{ vmId, slot, image, vcpuCount: 1, memoryMib: 64, generation },
   identityDrive: new TextEncoder().encode(`{"vmId":"${vmId}"}`),

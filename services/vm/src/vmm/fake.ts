@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { decryptSectors, diskSectorBytes, encryptSectors } from "../launcher/disk-cipher.ts";
 import { verbArguments } from "../launcher/protocol.ts";
 import {
   type VmInspection,
@@ -19,6 +20,8 @@ interface FakeVm extends VmPreparation {
   memory: string;
   generation: number;
   identityDrive: Uint8Array;
+  /** Whether the drive of the last boot had the key of its disk. */
+  opensDisk: boolean;
   pid: number;
   disk: FakeDisk;
   nextDisk: FakeDisk | undefined;
@@ -39,9 +42,11 @@ export interface FakeVmm extends VmmPort {
   /** What a running, paused or loaded guest has in its memory, at most 4,096 characters in one line; new with each boot. */
   memory(vmId: string): string;
   writeMemory(vmId: string, memory: string): void;
-  /** What a guest has on its disk, in ASCII. */
+  /** What a guest has in the first sector of its disk, in ASCII, under the key that the disk was prepared with. */
   disk(vmId: string): string;
   writeDiskText(vmId: string, text: string): void;
+  /** Whether the last boot was given that key. */
+  opensDisk(vmId: string): boolean;
   /** Whether the guest's CPUs run: not while it is saved or loaded. */
   guestRuns(vmId: string): boolean;
   /** The identity drive as the guest would read it now. */
@@ -101,16 +106,19 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
       ...description,
     }),
     async prepare(preparation) {
-      requireValid(verbArguments.prepare.safeParse(preparation).success && preparation.slot < slotCount);
       const { vmId, slot, image } = preparation;
+      const diskKey = Buffer.from(preparation.diskKey).toString("base64");
+      requireValid(verbArguments.prepare.safeParse({ ...preparation, diskKey }).success && slot < slotCount);
       if (images?.includes(image) === false) throw vmmFail("IMAGE_MISSING", `no image ${image}`);
       if (vms.has(vmId)) throw vmmFail("ALREADY_EXISTS", `${vmId} exists`);
       if ([...vms.values()].some((vm) => vm.slot === slot)) throw vmmFail("SLOT_IN_USE", `slot ${slot} is taken`);
       const fresh = { guest: "runs", memory: "", generation: 0, identityDrive: new Uint8Array(), pid: 0 } as const;
-      vms.set(vmId, { ...preparation, ...fresh, state: "prepared", disk: new Map(), nextDisk: undefined });
+      const unused = { state: "prepared", opensDisk: false, disk: new Map(), nextDisk: undefined } as const;
+      vms.set(vmId, { ...preparation, ...fresh, ...unused, diskKey: Uint8Array.from(preparation.diskKey) });
     },
     async start(start) {
-      launch(start, { guest: "runs", memory: randomUUID() });
+      const vm = launch(start, { guest: "runs", memory: randomUUID() });
+      vm.opensDisk = Buffer.from(vm.identityDrive).includes(Buffer.from(vm.diskKey).toString("hex"));
       return instantly;
     },
     async save(vmId, sink) {
@@ -202,10 +210,19 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
     writeMemory(vmId, memory) {
       running(vmId).memory = memory;
     },
-    disk: (vmId) => (find(vmId).disk.get(0) ?? Buffer.alloc(0)).toString().replace(/\0+$/, ""),
-    writeDiskText(vmId, text) {
-      find(vmId).disk = new Map([[0, Buffer.concat([Buffer.from(text), zeros.subarray(text.length)])]]);
+    disk(vmId) {
+      const { disk, diskKey } = find(vmId);
+      const [text = ""] = decryptSectors(diskKey, 0, (disk.get(0) ?? zeros).subarray(0, diskSectorBytes))
+        .toString()
+        .split("\0", 1);
+      return text;
     },
+    writeDiskText(vmId, text) {
+      const vm = find(vmId);
+      const sector = Buffer.concat([Buffer.from(text), zeros.subarray(text.length, diskSectorBytes)]);
+      vm.disk = new Map([[0, Buffer.concat([encryptSectors(vm.diskKey, 0, sector), zeros.subarray(diskSectorBytes)])]]);
+    },
+    opensDisk: (vmId) => find(vmId).opensDisk,
     guestRuns: (vmId) => running(vmId).guest === "runs",
     identityDrive: (vmId) => vms.get(vmId)?.identityDrive,
   };

@@ -112,8 +112,8 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
       const { name, ...rest } = await call("describe", {});
       return { vmm: name, ...rest };
     },
-    async prepare({ vmId, slot, image, overlayMib }) {
-      await call("prepare", { vmId, slot, image, overlayMib });
+    async prepare({ vmId, slot, image, overlayMib, diskKey }) {
+      await call("prepare", { vmId, slot, image, overlayMib, diskKey: base64Of(diskKey) });
     },
     start: (start) => call("start", startArguments(start)),
     startWaiting: (start) => call("load", startArguments(start)),
@@ -181,9 +181,11 @@ async function readLine(stream: Duplex): Promise<string> {
 
 function startArguments(start: VmStart): Arguments<"start"> {
   const { vmId, slot, image, vcpuCount, memoryMib, generation, identityDrive } = start;
-  const { buffer, byteOffset, byteLength } = identityDrive;
-  const drive = Buffer.from(buffer, byteOffset, byteLength).toString("base64");
-  return { vmId, slot, image, vcpuCount, memoryMib, generation, identityDrive: drive };
+  return { vmId, slot, image, vcpuCount, memoryMib, generation, identityDrive: base64Of(identityDrive) };
+}
+
+function base64Of({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString("base64");
 }
 
 function readAnswer<V extends Verb>(verb: V, text: string): Result<V> {

@@ -32,6 +32,8 @@ export interface VmPreparation {
   readonly image: string;
   /** Size of the tenant's writable disk, 16 MiB or more; the file is sparse. */
   readonly overlayMib: number;
+  /** 64 bytes: the disk is an empty file system that opens with this key alone. The caller clears its own copy. */
+  readonly diskKey: Uint8Array;
 }
 
 export interface VmStart {

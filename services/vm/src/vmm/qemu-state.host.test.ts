@@ -11,6 +11,7 @@ import { openVmmByLauncher } from "./by-launcher.ts";
 import { newVmId } from "./conformance.ts";
 import type { VmmPort } from "./port.ts";
 import { guestBehindMonitor } from "./qemu/testing/guest-behind-monitor.ts";
+import { testDiskKey } from "./testing-disk-key.ts";
 
 const skip = process.getuid?.() === 0 ? false : "needs root";
 
@@ -42,7 +43,7 @@ suite("saved states of QEMU", { skip }, () => {
   const withVm = async (work: () => Promise<void>) => {
     vmId = newVmId();
     generation = 0;
-    await port.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+    await port.prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKey });
     try {
       await port.start(startOf());
       await work();

@@ -5,12 +5,14 @@ import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { suite, test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import { composeDiskMapping, mappingBytes } from "../guest/disk-mapping.ts";
 import { hostMounts, type LauncherTestHost, launcherTestHost } from "../launcher/testing.ts";
 import { type Launcher, startLauncher, stopLauncher } from "../launcher/testing-process.ts";
 import { openVmmByLauncher } from "./by-launcher.ts";
 import { newVmId, vmmConformance } from "./conformance.ts";
 import type { VmmHost, VmmPort } from "./port.ts";
 import { guestBehindMonitor } from "./qemu/testing/guest-behind-monitor.ts";
+import { testDiskKey } from "./testing-disk-key.ts";
 
 const image = `${import.meta.dirname}/../../../../.cache/images/base`;
 const root = process.getuid?.() === 0;
@@ -94,7 +96,7 @@ suite("the launcher's process", { skip: notRoot }, () => {
     let current = launcher;
     try {
       const vmId = newVmId();
-      await current.port.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+      await current.port.prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKey });
       await current.port.start(start(vmId));
       const before = await current.port.inspect(vmId);
       assert.notEqual(
@@ -124,7 +126,7 @@ suite("the launcher's process", { skip: notRoot }, () => {
     try {
       const ids = [newVmId(), newVmId(), newVmId()];
       for (const [slot, vmId] of ids.entries()) {
-        await current.port.prepare({ vmId, slot, image: "base", overlayMib: 64 });
+        await current.port.prepare({ vmId, slot, image: "base", overlayMib: 64, diskKey: testDiskKey });
         const starting = current.port.start(start(vmId, slot)).catch(() => undefined);
         const cgroup = `${host.config.cgroupRoot}/pids/${host.config.cgroupParent}/${vmId}`;
         const joined = async () =>
@@ -152,7 +154,7 @@ suite("the launcher's process", { skip: notRoot }, () => {
     try {
       const before = hostMounts();
       const vmId = newVmId();
-      await port.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+      await port.prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKey });
       await port.start(start(vmId));
       assert.deepEqual(hostMounts(), before);
       const { pid } = await port.inspect(vmId);
@@ -174,9 +176,11 @@ suite("a real guest", { skip: noImage }, () => {
     const { port } = launcher;
     try {
       const vmId = randomBytes(16).toString("hex");
-      await port.prepare({ vmId, slot: 0, image: "base", overlayMib: 256 });
+      await port.prepare({ vmId, slot: 0, image: "base", overlayMib: 256, diskKey: testDiskKey });
       const began = performance.now();
-      const report = await port.start(start(vmId, 0, 256));
+      const identityDrive = Buffer.alloc(64 * 1024);
+      identityDrive.set(composeDiskMapping(testDiskKey, 256), identityDrive.length - mappingBytes);
+      const report = await port.start({ ...start(vmId, 0, 256), identityDrive });
       const startedMs = performance.now() - began;
       const { uid } = await port.inspect(vmId);
       assert.equal(uid, host.config.uidBase);

@@ -20,6 +20,7 @@ import {
   writeSync,
 } from "node:fs";
 import { afterEach, beforeEach, suite, test } from "node:test";
+import { testDiskKeyText } from "../../vmm/testing-disk-key.ts";
 import type { LauncherConfig } from "../config.ts";
 import type { LauncherHost } from "../host.ts";
 import { openHost } from "../main.ts";
@@ -158,7 +159,7 @@ suite("a start", { skip }, () => {
         host.addSlot(0);
         const opened = await openHost(host.config);
         const verbs = launcherVerbs(opened);
-        await verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+        await verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKeyText });
         flipByte(await find(opened));
         await assert.rejects(verbs.start(request), mismatch);
         assert.deepEqual(await verbs.list({}), { vms: [{ vmId, slot: 0, state: "prepared" }] });

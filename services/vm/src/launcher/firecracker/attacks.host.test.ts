@@ -19,6 +19,7 @@ import {
 } from "node:fs";
 import { after, afterEach, before, beforeEach, suite, test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import { testDiskKeyText } from "../../vmm/testing-disk-key.ts";
 import { vmPaths } from "../config.ts";
 import type { LauncherHost } from "../host.ts";
 import type { Channel, Verbs } from "../protocol.ts";
@@ -61,7 +62,8 @@ suite("what a taken-over VMM or a planted file can make the launcher do", { skip
     assert.deepEqual([uid, mode & 0o7777, nlink, readFileSync(canary, "utf8")], [0, 0o600, 1, canaryText]);
   });
 
-  const prepared = (vmId: string, slot: number) => verbs.prepare({ vmId, slot, image: "base", overlayMib: 32 });
+  const prepared = (vmId: string, slot: number) =>
+    verbs.prepare({ vmId, slot, image: "base", overlayMib: 32, diskKey: testDiskKeyText });
   const startOf = (vmId: string, slot: number) =>
     verbs.start({ vmId, slot, image: "base", vcpuCount: 1, memoryMib: 64, generation: 1, identityDrive: "e30=" });
   const started = async (vmId: string, slot: number) => {

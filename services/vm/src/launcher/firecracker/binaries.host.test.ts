@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { cpSync, existsSync, mkdirSync } from "node:fs";
 import { test } from "node:test";
+import { testDiskKeyText } from "../../vmm/testing-disk-key.ts";
 import { launcherTestHost } from "../testing.ts";
 import { launcherVerbs } from "../verbs.ts";
 import { askVmm, openUnlockedHost } from "./stub-subject.ts";
@@ -28,7 +29,7 @@ test("the real jailer's jail reads back without a difference, and the real VMM a
     testHost.addSlot(0);
     const verbs = launcherVerbs(await openUnlockedHost(testHost.config));
     const vmId = "3a".repeat(16);
-    await verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 32 });
+    await verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 32, diskKey: testDiskKeyText });
     await verbs.start({
       vmId,
       slot: 0,

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { lstatSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { after, before, suite, test } from "node:test";
+import { testDiskKeyText } from "../../vmm/testing-disk-key.ts";
 import { vmPaths } from "../config.ts";
 import type { LauncherHost } from "../host.ts";
 import { placedPits } from "../kvm-pit.ts";
@@ -34,7 +35,7 @@ suite("Firecracker's jail, with a stub for its jailer", { skip }, () => {
   after(() => testHost?.close());
 
   const started = async (vmId: string, slot: number) => {
-    await verbs.prepare({ vmId, slot, image: "base", overlayMib: 32 });
+    await verbs.prepare({ vmId, slot, image: "base", overlayMib: 32, diskKey: testDiskKeyText });
     return verbs.start(startOf(vmId, slot));
   };
 
@@ -142,7 +143,7 @@ suite("Firecracker's jail, with a stub for its jailer", { skip }, () => {
   });
 
   test("a copy of the kernel that differs from its manifest is not run", async () => {
-    await verbs.prepare({ vmId: first, slot: 0, image: "base", overlayMib: 32 });
+    await verbs.prepare({ vmId: first, slot: 0, image: "base", overlayMib: 32, diskKey: testDiskKeyText });
     const kernel = `${vmPaths(testHost.config, first).image}/vmlinux`;
     flipByte(kernel);
     await assert.rejects(verbs.start(startOf(first, 0)), { reason: "ARTIFACT_MISMATCH" });
@@ -158,7 +159,7 @@ suite("Firecracker's jail, with a stub for its jailer", { skip }, () => {
         verify: artifacts.verifyFiles,
       }),
     );
-    await verbs.prepare({ vmId: first, slot: 0, image: "base", overlayMib: 32 });
+    await verbs.prepare({ vmId: first, slot: 0, image: "base", overlayMib: 32, diskKey: testDiskKeyText });
     await assert.rejects(launcherVerbs(locked).start(startOf(first, 0)), {
       ...{ reason: "ARTIFACT_MISMATCH", message: /^firecracker: SHA-256 of / },
     });

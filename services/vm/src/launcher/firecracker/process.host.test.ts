@@ -5,6 +5,7 @@ import { request } from "node:http";
 import { text } from "node:stream/consumers";
 import { suite, test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import { testDiskKey } from "../../vmm/testing-disk-key.ts";
 import { installStubs, launcherTestHost } from "../testing.ts";
 import { type Launcher, startLauncher, stopLauncher } from "../testing-process.ts";
 import { kvmMissing } from "./stub-subject.ts";
@@ -49,7 +50,7 @@ suite("the launcher's process with Firecracker's jail", { skip }, () => {
   test("does all of it with its capabilities and no others, over its socket, and another one goes on after a kill", () =>
     withLauncher(async (current, restart) => {
       const vmId = "1a".repeat(16);
-      await current.launcher.port.prepare({ vmId, slot: 0, image: "base", overlayMib: 32 });
+      await current.launcher.port.prepare({ vmId, slot: 0, image: "base", overlayMib: 32, diskKey: testDiskKey });
       await current.launcher.port.start(start(vmId, 0));
       assert.match(await ask(current.launcher, vmId, "GET", "/"), /^200 .*1\.16\.1/);
       assert.match(await ask(current.launcher, vmId, "PUT", "/actions"), /^204/);
@@ -73,7 +74,7 @@ suite("the launcher's process with Firecracker's jail", { skip }, () => {
     withLauncher(async (current, restart, runDir) => {
       const ids = ["2a", "2b", "2c"].map((pair) => pair.repeat(16));
       for (const [slot, vmId] of ids.entries()) {
-        await current.launcher.port.prepare({ vmId, slot, image: "base", overlayMib: 32 });
+        await current.launcher.port.prepare({ vmId, slot, image: "base", overlayMib: 32, diskKey: testDiskKey });
         const starting = current.launcher.port.start(start(vmId, slot)).catch(() => undefined);
         // Three depths: the identity drive is written; the jailer has begun; the jail is there.
         const reached = [

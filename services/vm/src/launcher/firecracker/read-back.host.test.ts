@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, suite, test } from "node:test";
+import { testDiskKeyText } from "../../vmm/testing-disk-key.ts";
 import type { LauncherHost } from "../host.ts";
 import type { Verbs } from "../protocol.ts";
 import { installStubs, type LauncherTestHost, launcherTestHost } from "../testing.ts";
@@ -138,7 +139,7 @@ suite("read-back of Firecracker's jail", { skip }, () => {
       jailer: readFileSync(programPath("jailer"), "utf8"),
       firecracker: readFileSync(programPath("firecracker"), "utf8"),
     };
-    await verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 32 });
+    await verbs.prepare({ vmId, slot: 0, image: "base", overlayMib: 32, diskKey: testDiskKeyText });
   });
   after(() => testHost?.close());
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, suite, test } from "node:test";
+import { testDiskKeyText } from "../../vmm/testing-disk-key.ts";
 import type { LauncherHost } from "../host.ts";
 import { openHost } from "../main.ts";
 import { type LauncherTestHost, launcherTestHost } from "../testing.ts";
@@ -120,7 +121,7 @@ suite("read-back of the jail", { skip }, () => {
         choice: { vmm: "qemu", accelerator: "tcg", reason: "a test" },
       }),
     );
-    await launcherVerbs(host).prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+    await launcherVerbs(host).prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKeyText });
   });
   after(() => testHost?.close());
 

@@ -5,6 +5,7 @@ import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { newVmId } from "../conformance.ts";
 import type { VmStart } from "../port.ts";
+import { testDiskKey } from "../testing-disk-key.ts";
 import { type FirecrackerVmm, openFirecrackerVmm } from "./adapter.ts";
 import { noPublishedApi, readPublishedApi } from "./testing/published-api.ts";
 import type { StubFault } from "./testing/stub-faults.ts";
@@ -27,7 +28,7 @@ suite("Firecracker's adapter", () => {
     host = createStubHost({ images: ["base"], slotCount: 8 });
     vmm = openFirecrackerVmm(host, { onUnresponsive: () => {}, onEnded: () => {}, deadlines });
     vmId = newVmId();
-    await vmm.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+    await vmm.prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKey });
   });
   afterEach(() => {
     vmm.close();

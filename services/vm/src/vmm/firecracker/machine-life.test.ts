@@ -4,6 +4,7 @@ import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { newVmId } from "../conformance.ts";
 import { type VmStart, vmmFail } from "../port.ts";
+import { testDiskKey } from "../testing-disk-key.ts";
 import { type FirecrackerVmm, openFirecrackerVmm } from "./adapter.ts";
 import { createStubHost, type StubHost } from "./testing/stub-host.ts";
 
@@ -31,7 +32,7 @@ suite("a Firecracker machine", () => {
     looks = [];
     vmm = openWith(30_000);
     vmId = newVmId();
-    await vmm.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+    await vmm.prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKey });
   });
   const openWith = (callMs: number) =>
     openFirecrackerVmm(host, {
@@ -265,7 +266,7 @@ suite("a Firecracker machine", () => {
     await vmm.createSnapshot(vmId);
     const state = host.readState(vmId);
     await vmm.remove(vmId);
-    await vmm.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+    await vmm.prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKey });
     return state;
   }
 });

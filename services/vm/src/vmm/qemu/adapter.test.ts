@@ -5,6 +5,7 @@ import { beforeEach, suite, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { newVmId, vmmConformance } from "../conformance.ts";
 import type { VmmPort } from "../port.ts";
+import { testDiskKey } from "../testing-disk-key.ts";
 import { openQemuVmm } from "./adapter.ts";
 import { createStubQemuHost, type StubFault, type StubQemuHost } from "./testing/stub-host.ts";
 
@@ -39,7 +40,7 @@ suite("QEMU's adapter", () => {
     host = createStubQemuHost();
     port = openQemuVmm(host);
     vmId = newVmId();
-    await port.prepare({ vmId, slot: 0, image: "base", overlayMib: 64 });
+    await port.prepare({ vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKey });
     await port.start(startOf(1));
   });
 

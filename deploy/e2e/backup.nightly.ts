@@ -12,7 +12,7 @@ import { checkout } from "../client/stack-env.ts";
 import { run } from "../dev/command.ts";
 import { describeInstance } from "../dev/instance.ts";
 import { openStack } from "../dev/stack.ts";
-import { Marker } from "./canary/search.ts";
+import { filesBelow, Marker } from "./canary/search.ts";
 import { clearFault, faultReached, setFault } from "./faults/control.ts";
 import { killAndReplace } from "./faults/kill.ts";
 import {
@@ -112,10 +112,10 @@ async function certificateOf(id: string): Promise<{ names: string; publicKey: st
 const copiesOfDisks = () =>
   readdirSync(join(env.LOBSTERD_STATE_DIR, "vms", vmId)).filter((file) => /(copy|next)/.test(file));
 
-/** What an attacker on the host sees: the marker in any file of the backups. */
+/** What an attacker on the host sees: the marker in any file, backups and disks among them. */
 function filesWithMarker(): readonly string[] {
   const search = new Marker(marker);
-  return readdirSync(backupsDir).filter((file) => search.isInFile(join(backupsDir, file)));
+  return filesBelow(env.LOBSTERD_STATE_DIR).filter((path) => search.isInFile(path));
 }
 
 test("a running tenant is backed up with what it has just written, and goes on", async () => {

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { type Sleeper, spawnSleeper } from "./sleep/sleeper.ts";
-import { env, evict } from "./subject.ts";
+import { copyDiskOf, openDisk } from "./sleep/tenant-disk.ts";
+import { evict } from "./subject.ts";
 
 const name = "tireless";
 const cycles = Number.parseInt(process.env["SLEEP_CYCLES"] ?? "200", 10);
@@ -53,7 +54,7 @@ test("the file system on the disk of the sleeping guest is clean", async () => {
   const directory = mkdtempSync(join(tmpdir(), "lobsterd-disk-"));
   try {
     const copy = join(directory, "overlay.ext4");
-    copyFileSync(join(env.LOBSTERD_STATE_DIR, "vms", sleeper.tenant.vmId, "overlay.ext4"), copy);
+    writeFileSync(copy, await openDisk(copyDiskOf(sleeper.tenant)));
     // A mounted file system has a journal to be replayed (status 1 says that it was); after that nothing may be left to be repaired.
     const replayed = spawnSync("e2fsck", ["-E", "journal_only", "-y", copy], { encoding: "utf8" });
     assert.ok(replayed.status === 0 || replayed.status === 1, replayed.stderr);

@@ -8,6 +8,7 @@ import { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { filesBelow, Marker } from "./canary/search.ts";
 import { clearFault, faultReached, setFault } from "./faults/control.ts";
 import { killAt, processesOfSlot, runDir, type Sleeper, sealedDir, spawnSleeper, spoolDir } from "./sleep/sleeper.ts";
+import { copyDiskOf, openDisk } from "./sleep/tenant-disk.ts";
 import { assertUnchangedSince, clients, env, evict, giveSecret, settledInventory, whoami } from "./subject.ts";
 
 const name = "sleeper";
@@ -33,6 +34,12 @@ function filesWithMarker(directory: string): readonly string[] {
   const search = new Marker(sleeper.marker);
   return filesBelow(directory).filter((path) => search.isInFile(path));
 }
+
+test("what a tenant wrote is in no file of the state directory, though its disk is", async () => {
+  const opened = await openDisk(copyDiskOf(sleeper.tenant));
+  assert.ok(opened.includes(sleeper.marker), "what is looked for is not on the disk");
+  assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
+});
 
 test("while a state is sealed the marker is in the spool, and in no file of the state directory", async () => {
   const { vmId, slot } = sleeper.tenant;
@@ -97,9 +104,11 @@ test("kill -9 of vm in a resume leaves the memory to be resumed before it is use
   await sleeper.requireMemory();
 });
 
-test("a suspended tenant can be evicted, and nothing of it is left", async () => {
+test("a suspended tenant can be evicted, and nothing of it is left; a copy of its disk opens for nobody", async () => {
   await sleeper.suspend();
+  const disk = copyDiskOf(sleeper.tenant);
   await evict(name);
   assert.deepEqual(readdirSync(sealedDir), []);
   await assertUnchangedSince(inventory);
+  assert.equal(await openDisk(disk).catch(reasonOf), "TENANT_KEY_DESTROYED");
 });

@@ -1,4 +1,4 @@
-/** A tenant that stories put to sleep and wake: it is told a random text, which is in its memory and nowhere else. */
+/** A tenant that stories put to sleep and wake: it is told a random text, which is in its memory and on its disk, and nowhere on the host in plain. */
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
@@ -45,6 +45,7 @@ export async function spawnSleeper(name: string): Promise<Sleeper> {
   const remembered = (text?: string) => post<{ text: string; count: number; pid: number }>("/remember", { text });
   const told = await remembered(marker);
   let asked = told.count;
+  await post("/run", { command: ["sh", "-c", `echo ${marker} >/root/marker && sync`], user: "root" });
 
   return {
     ...{ name, tenant, marker, post },

@@ -76,6 +76,7 @@ export const traceShapes = {
       ),
       served("net", NetworkService.method.attachNetwork, "attach-network"),
       served("secrets", SecretService.method.issueGuestIdentity, "issue-identity"),
+      served("secrets", SecretService.method.createDataKey, "prepare-jail"),
       served("secrets", SecretService.method.acquireInjectionLease, "inject-secrets"),
       served("secrets", SecretService.method.injectSecrets, "inject-secrets"),
       served("proxy", RouteService.method.publishRoute, "publish-route"),

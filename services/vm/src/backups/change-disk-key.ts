@@ -1,3 +1,4 @@
+import { createSecretKey } from "node:crypto";
 import { decryptSectors, diskSectorBytes, encryptSectors } from "../launcher/disk-cipher.ts";
 
 const never = Buffer.alloc(diskSectorBytes);
@@ -7,16 +8,17 @@ const never = Buffer.alloc(diskSectorBytes);
  * its zeros are data.
  */
 export function changeDiskKey(from: Uint8Array | undefined, to: Uint8Array): (piece: Uint8Array) => Uint8Array {
+  const [source, target] = [from && createSecretKey(from), createSecretKey(to)];
   let next = 0;
   return (piece) => {
     const sector = next;
     next += piece.length / diskSectorBytes;
-    if (from === undefined) return encryptSectors(to, sector, piece);
+    if (source === undefined) return encryptSectors(target, sector, piece);
     const changed = Buffer.alloc(piece.length);
     for (let at = 0; at < piece.length; at += diskSectorBytes) {
       const old = piece.subarray(at, at + diskSectorBytes);
       const number = sector + at / diskSectorBytes;
-      if (!never.equals(old)) changed.set(encryptSectors(to, number, decryptSectors(from, number, old)), at);
+      if (!never.equals(old)) changed.set(encryptSectors(target, number, decryptSectors(source, number, old)), at);
     }
     return changed;
   };

@@ -38,6 +38,11 @@ $bb ifconfig eth0 10.77.0.2 netmask 255.255.255.252 up
 $bb route add default gw 10.77.0.1
 
 $bb mount -t erofs -o ro,nosuid,nodev /dev/vda /ro
+
+# The drive has 64 random bytes of the host's. No program starts before the kernel's generator has them.
+$bb cat /dev/vdc >/dev/urandom
+/bin/reseed-kernel </dev/urandom
+
 # The drive's last 3 KiB open the disk, or are zeros where it is plain: of a tenant of before there were keys. Nothing here makes a file system, so a disk that
 # does not open stays as it is. Its unused tables are not filled in: through the cipher that would write them out.
 /bin/map-disk </dev/vdc 3<>/dev/mapper/control

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { type CpioEntry, writeCpio } from "./cpio.ts";
 import { mapDiskProgram } from "./map-disk.ts";
+import { reseedKernelProgram } from "./reseed-kernel.ts";
 
 /** Loaded in this order: a module that comes before what it uses fails with "Unknown symbol". */
 export const kernelModules = [
@@ -26,7 +27,7 @@ export const kernelModules = [
 const initPath = new URL("./init.sh", import.meta.url).pathname;
 
 /**
- * The initramfs: busybox, the modules, what opens the disk, and init. It is freed at switch_root, so its busybox (which holds wget, nc and telnet
+ * The initramfs: busybox, the programs that reseed the kernel and open the disk, the modules and init. It is freed at switch_root, so its busybox (which holds wget, nc and telnet
  * whether linked or not) is never within a workload's reach.
  */
 export async function buildInitramfs(busyboxPath: string, modulesRoot: string): Promise<Buffer> {
@@ -38,6 +39,7 @@ export async function buildInitramfs(busyboxPath: string, modulesRoot: string): 
   entries.push({ kind: "file", path: "bin/busybox", mode: 0o755, content: await readFile(busyboxPath) });
   entries.push({ kind: "symlink", path: "bin/sh", target: "busybox" });
   entries.push({ kind: "file", path: "bin/map-disk", mode: 0o755, content: mapDiskProgram() });
+  entries.push({ kind: "file", path: "bin/reseed-kernel", mode: 0o755, content: reseedKernelProgram() });
   entries.push({ kind: "file", path: "init", mode: 0o755, content: await readFile(initPath) });
   // The kernel opens /dev/console before init can mount devtmpfs.
   entries.push({ kind: "device", path: "dev/console", mode: 0o600, major: 5, minor: 1 });

@@ -1,11 +1,11 @@
-import { type Code, staticProgram } from "./static-program.ts";
+import { type MachineCode, staticProgram } from "./static-program.ts";
 
 /**
  * What opens the tenant's disk: hands requests of 1 KiB to the device mapper, each an ioctl's number in 8 bytes and what it takes. They are the last 3 KiB of standard
  * input, the identity drive; descriptor 3 is `/dev/mapper/control`. A number of 0 is no request. Its exit status is 0 if the kernel took each of them. `dmsetup` does the same with 4.3 MiB of
  * libraries, 0.17 s of each boot under TCG, and the key in a shell's hands (ADR 0042).
  */
-const code: Code = [
+const code: MachineCode = [
   ["sub rsp, 1024", 0x48, 0x81, 0xec, 0x00, 0x04, 0x00, 0x00],
   ["xor edi, edi", 0x31, 0xff],
   ["mov rsi, -3072", 0x48, 0xc7, 0xc6, 0x00, 0xf4, 0xff, 0xff],

@@ -1,5 +1,5 @@
-/** Instructions with their bytes, for the few system calls that no program of the image makes. */
-export type Code = readonly (readonly [instruction: string, ...bytes: number[]])[];
+/** Machine code, an instruction a line. */
+export type MachineCode = readonly (readonly [instruction: string, ...bytes: number[]])[];
 
 const loadAddress = 0x400000n;
 const headerBytes = 64;
@@ -8,7 +8,7 @@ const pageBytes = 0x1000n;
 const readAndExecute = 5;
 
 /** A static x86-64 ELF executable: one segment, readable and executable, that holds headers and code. The stack is not executable. */
-export function staticProgram(code: Code): Buffer {
+export function staticProgram(code: MachineCode): Buffer {
   const text = Buffer.from(code.flatMap(([, ...bytes]) => bytes));
   const entry = headerBytes + 2 * segmentBytes;
   const size = BigInt(entry + text.length);

@@ -44,6 +44,7 @@ export function tenantText(
     ["failure", tenant.failureReason],
     ["agent", health === undefined ? "" : health.agentAnswers ? "answers" : "does not answer"],
     ["workload", health === undefined ? "" : enumText(WorkloadHealthSchema, health.workload)],
+    ["began with", tenant.bootOrigin],
     ["idle", idleText(tenant.idlePolicy)],
     ["holds", holdCount === undefined ? "" : String(holdCount)],
     ["awake by", activity?.awakeBy.join(" ") ?? ""],

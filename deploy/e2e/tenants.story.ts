@@ -44,6 +44,11 @@ test("four tenants spawned in parallel all run", async () => {
     assert.notEqual(tenant.hostId, "");
   }
   assert.equal(new Set(tenants.map(({ slot }) => slot)).size, names.length);
+  // Not all of them boot at once: when the last one does, the first of its size has been saved.
+  assert.ok(tenants.every(({ bootOrigin }) => ["kernel", "template"].includes(bootOrigin)));
+  const { host } = await clients.host.getHost({});
+  const warm = tenants.filter(({ bootOrigin }) => bootOrigin === "template");
+  assert.equal(warm.length > 0, host?.templatesOffered, "one guest at least began with the template of its size");
 });
 
 test("each answers over HTTPS with its own name and its own secret", async () => {

@@ -37,6 +37,7 @@ function hostText(host: Host | undefined): string {
     ["vcpus", `${host.vcpusCommitted} of ${host.vcpuCapacity} (${host.cpuCount} cores)`],
     ["memory", `${host.memoryCommittedMib} of ${host.memoryCapacityMib} MiB (${host.memoryMib} MiB in the machine)`],
     ["disk", `${host.diskCommittedMib} of ${host.diskCapacityMib} MiB`],
+    ["templates", host.templatesOffered ? `${host.templateCount} ready` : "none: every guest boots"],
     ["queued", `${host.queuedBoots} boots`],
     ["images", host.images.join(" ")],
   ]);

@@ -1,4 +1,4 @@
-import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { bootFaults, machineFacts } from "./boot-checks.ts";
 import { mixEntropy } from "./entropy.ts";
 import { type Identity, parseIdentity } from "./identity.ts";
@@ -6,6 +6,8 @@ import { resolvConf } from "./resolv-conf.ts";
 import type { WorkloadManifest } from "./workload-manifest.ts";
 
 const identityPath = "/run/lobsterd-agent/identity.json";
+/** The kernel's uptime when init had waited for the identity; absent when it had not to. */
+const wokenAtPath = "/run/lobsterd-agent/woken-at";
 const resolversPath = "/etc/resolv.conf";
 const manifestPath = "/opt/agent/workload.json";
 
@@ -49,8 +51,8 @@ export function prepareWorkload(identity: Identity, manifest: WorkloadManifest):
   writeFileSync(path, `${JSON.stringify({ tenant, vmId, generation })}\n`, { mode: 0o444 });
 }
 
-/** When this kernel started, in milliseconds since 1970. */
-export function kernelStartMs(): number {
-  const uptimeSeconds = Number.parseFloat(readFileSync("/proc/uptime", "latin1"));
-  return performance.timeOrigin + performance.now() - uptimeSeconds * 1000;
+/** Milliseconds since this guest began: its kernel, or its life after a template. Whatever its wall clock says. */
+export function guestAgeMs(): number {
+  const seconds = (path: string) => Number.parseFloat(readFileSync(path, "latin1"));
+  return (seconds("/proc/uptime") - (existsSync(wokenAtPath) ? seconds(wokenAtPath) : 0)) * 1000;
 }

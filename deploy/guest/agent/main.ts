@@ -1,7 +1,7 @@
 import { agentHandlers } from "./agent-service.ts";
 import {
   checkMachine,
-  kernelStartMs,
+  guestAgeMs,
   prepareWorkload,
   readIdentity,
   readWorkloadManifest,
@@ -45,10 +45,10 @@ async function main(): Promise<void> {
   const identity = readIdentity();
   const shell = new StandbyShell();
   const clock = new GuestClock(machineClock((ms) => shell.setClock(ms)));
-  const startMs = kernelStartMs();
-  // The drive was made just before the kernel started. A machine without a clock of its own would refuse every certificate; one that is
+  // The drive was made just before the guest began. A machine without a clock of its own would refuse every certificate; one that is
   // near is left to SetClock, since setting costs time that the boot has not.
-  await clock.setTo(identity.hostTimeMs, { ageMs: Date.now() - startMs, withinMs: bootToleranceMs });
+  await clock.setTo(identity.hostTimeMs, { ageMs: guestAgeMs(), withinMs: bootToleranceMs });
+  const startMs = Date.now() - guestAgeMs();
   const current = new CurrentIdentity(identity);
   const parent = parseTraceparent(identity.traceparent);
   const boot = tracer.start("guest.boot", parent, startMs);

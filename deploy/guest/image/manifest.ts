@@ -31,6 +31,8 @@ export type Manifest = {
   readonly defaultMemoryMib: number;
   /** How long the workload may take to be healthy; absent: as long as the host allows any. */
   readonly startLimitMs?: number;
+  /** Whether its init can wait for its identity, so that guests start from a template. */
+  readonly template: boolean;
   readonly sha256: Readonly<Record<ArtifactName, string>>;
 };
 
@@ -74,5 +76,5 @@ export const needs: Readonly<Record<ImageName, Needs>> = {
 };
 
 export function createManifest(name: ImageName, sha256: Record<ArtifactName, string>): Manifest {
-  return { name, ...needs[name], sha256 };
+  return { name, ...needs[name], template: true, sha256 };
 }

@@ -36,7 +36,8 @@ export async function installOpenClaw(target: string, options: OpenClawOptions):
   // The caller's npm with the caller's settings: where the registry is, and whose certificates it has. The lock file says what comes of it.
   await runTool(["npm", "ci", ...flags], { cwd: target, timeoutMs: 600_000, environment: process.env });
   const modules = join(target, "node_modules");
-  for (const name of [".package-lock.json", pendingScriptsMarker, ...unusedDirectories]) await remove(join(modules, name));
+  for (const name of [".package-lock.json", pendingScriptsMarker, ...unusedDirectories])
+    await remove(join(modules, name));
   for (const root of ["", "openclaw/node_modules"]) {
     for (const name of unusedPackages) await remove(join(modules, root, name));
   }

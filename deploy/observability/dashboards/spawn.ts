@@ -107,6 +107,10 @@ export const spawn: Dashboard = {
           query: series(vm.bootsWaiting),
           legend: "waiting",
         }),
+        lines("What guests began with", "A boot of their kernel, or a warm template of their size", "ops", {
+          query: rate(vm.guestStarts, ["what"]),
+          legend: "{{what}}",
+        }),
       ],
     },
   ],

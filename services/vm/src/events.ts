@@ -13,6 +13,8 @@ import type { TenantRecord } from "./store/tenants.ts";
 export interface TenantEvents {
   tenantSpawned(tenant: TenantRecord): void;
   tenantSpawnFailed(tenant: TenantRecord, error: unknown): void;
+  /** Its guest was booted, though there was a template for it, or one was to be made of it. */
+  templateRefused(tenant: TenantRecord, fault: string): void;
   tenantEgressUpdated(tenant: TenantRecord): void;
   /** `fields`: names of what was changed. */
   tenantUpdated(tenant: TenantRecord, fields: readonly string[]): void;
@@ -76,6 +78,10 @@ export function createTenantEvents(
       const reason = reasonOf(error) ?? "INTERNAL";
       logger.warn({ ...facts(tenant), err: error, reason }, "tenant could not be spawned");
       publish("spawn-failed", tenant, { reason });
+    },
+    templateRefused: (tenant, fault) => {
+      logger.warn({ ...facts(tenant), fault }, "template refused");
+      publish("template-refused", tenant);
     },
     tenantEgressUpdated: (tenant) => {
       logger.info({ ...facts(tenant), egress: tenant.egress }, "tenant egress updated");

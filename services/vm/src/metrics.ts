@@ -78,6 +78,13 @@ export const vmMetrics = defineMetrics({
     description: "What was given back to tenants that missed it, by action and outcome",
     attributes: { action: { boundedBy: "the actions of a repair" }, outcome: ["success", "failure"] },
   },
+  guestStarts: {
+    name: "lobsterd.vm.guest_starts",
+    kind: "counter",
+    unit: "{start}",
+    description: "Guests that were started from their disk, by what they began with",
+    attributes: { what: ["kernel", "template"] },
+  },
   renewals: {
     name: "lobsterd.vm.identity_renewals",
     kind: "counter",

@@ -48,5 +48,6 @@ export function toTenantMessage(
       ? { nextWakeTime: timestampFromMs(tenant.wakeTimeMs) }
       : {}),
     owner: tenant.owner,
+    bootOrigin: tenant.bootOrigin,
   });
 }

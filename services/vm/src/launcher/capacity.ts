@@ -7,16 +7,20 @@ import { vmIdsIn } from "./records.ts";
 
 const mib = 1024 * 1024;
 
-/** What this host has for microVMs, as `describe` tells it. `overheadMib` is what the VMM needs beside 1.5 x a guest's memory. */
+/**
+ * What this host has for microVMs, as `describe` tells it. `overheadMib` is what the VMM needs beside 1.5 x a guest's memory, `keptBytes` what of
+ * the disk no overlay may have.
+ */
 export function hostCapacity(
   config: LauncherConfig,
   overheadMib: number,
+  keptBytes: number,
 ): Pick<Result<"describe">, "cores" | "memoryMib" | "memoryLimit" | "overlayCapacityMib" | "slotCount"> {
   return {
     cores: availableParallelism(),
     memoryMib: Math.floor(totalmem() / mib),
     memoryLimit: memoryLimitTerms(overheadMib),
-    overlayCapacityMib: overlayCapacityMib(config),
+    overlayCapacityMib: overlayCapacityMib(config, keptBytes),
     slotCount: config.slotCount,
   };
 }
@@ -32,13 +36,13 @@ export function memoryLimitTerms(overheadMib: number): Result<"describe">["memor
  * Room for overlays, full or not: what is free where they are, and what they have taken of it. A guest that writes moves bytes from
  * the one to the other, so the sum stays, and sizes promised to tenants can be compared with it at any time.
  */
-function overlayCapacityMib(config: LauncherConfig): number {
+function overlayCapacityMib(config: LauncherConfig, keptBytes: number): number {
   const directory = `${config.stateDir}/vms`;
   const { bavail, bsize } = statfsSync(directory);
-  let bytes = bavail * bsize;
+  let bytes = bavail * bsize - keptBytes;
   for (const vmId of vmIdsIn(directory)) {
     const overlay = lstatSync(vmPaths(config, vmId).overlay, { throwIfNoEntry: false });
     bytes += (overlay?.blocks ?? 0) * 512;
   }
-  return Math.floor(bytes / mib);
+  return Math.max(0, Math.floor(bytes / mib));
 }

@@ -51,6 +51,16 @@ export const launcherConfigSchema = z.strictObject({
     .describe(
       "what runs the microVMs: Firecracker in production, QEMU where KVM cannot run guests; the files are copied",
     ),
+  templates: z
+    .strictObject({
+      mode: z.enum(["on", "off"]).default("on").describe("off: every guest boots its kernel"),
+      maxCount: z.int().min(1).max(64).default(4).describe("templates kept, one for each image and size in use"),
+      maxMib: z.int().min(16).max(1_048_576).default(1_024).describe("disk that they may take together"),
+    })
+    .prefault({})
+    .describe(
+      "guests saved before they have an identity, from which others of the same image and size start (ADR 0044)",
+    ),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least severe line to print"),
 });
 

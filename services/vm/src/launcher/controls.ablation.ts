@@ -26,6 +26,10 @@ const pit = [
   "kvm-pit.test.ts",
   "the thread of exactly the VMM's name is moved, and nothing that looks like it",
 ] as const;
+const template = [
+  "templates/template-store.test.ts",
+  "a template is read from its start however often, cannot be written where it is read, and has no name",
+] as const;
 const attack = (name: string) => ["firecracker/attacks.host.test.ts", name] as const;
 const one = (control: string, file: string, find: string, replace: string, shown: Ablation["test"]): Ablation => ({
   control,
@@ -152,6 +156,14 @@ const ablations: readonly Ablation[] = [
     "const fd = openSync(overlay,",
     ["disk.host.test.ts", "comes out as it was when the answer came, and its copy never has a name that stays"],
   ),
+  one(
+    "a VMM cannot write its template",
+    "templates/template-store.ts",
+    "constants.O_RDONLY",
+    "constants.O_RDWR",
+    template,
+  ),
+  one("nobody else finds a template", "templates/template-store.ts", "      unlinkSync(path);\n", "", template),
 ];
 
 /** Runs one test against a copy of this service and the chassis with the edits made. Throws when an edit does not apply. */

@@ -17,6 +17,9 @@ import {
 import { dirname } from "node:path";
 import { identityDriveBytes, LauncherError } from "./protocol.ts";
 
+/** What the drive of a guest holds that is to wait for its identity: anything that does not begin with a brace. */
+export const waitingDrive: Uint8Array = Buffer.from("wait\n");
+
 /** Writes a new identity drive: `content` padded with zeros to 64 KiB, readable by `uid` alone. */
 export function writeIdentityDrive(file: string, content: Uint8Array, uid: number): void {
   if (existsSync(file)) unlinkSync(file);
@@ -34,12 +37,20 @@ export function writeIdentityDrive(file: string, content: Uint8Array, uid: numbe
 
 /** Overwrites the identity drive with zeros. Refuses anything but the file that `writeIdentityDrive` made. */
 export function zeroIdentityDrive(file: string, uid: number): void {
+  fillIdentityDrive(file, new Uint8Array(), uid);
+}
+
+/** The same with `content`, padded with zeros: the drive of a guest that waits for it. */
+export function fillIdentityDrive(file: string, content: Uint8Array, uid: number): void {
   const descriptor = openSync(file, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const found = fstatSync(descriptor);
     const ours = found.isFile() && found.nlink === 1 && found.uid === uid && found.size === identityDriveBytes;
     if (!ours) throw new LauncherError("HOST_UNSAFE", "the identity drive is not the file that the launcher made");
-    writeAll(descriptor, new Uint8Array(identityDriveBytes));
+    const padded = new Uint8Array(identityDriveBytes);
+    padded.set(content);
+    writeAll(descriptor, padded);
+    padded.fill(0);
     fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);

@@ -9,6 +9,7 @@ import type { Jailer } from "./jailer.ts";
 import { isKernelThread, type Namespaces } from "./processes.ts";
 import { imageFiles, LauncherError } from "./protocol.ts";
 import { readRecord, type VmRecord } from "./records.ts";
+import type { TemplateStore } from "./templates/template-store.ts";
 
 const nsfsMagic = 0x6e736673;
 
@@ -20,6 +21,7 @@ export interface LauncherHost {
   readonly jailer: Jailer;
   readonly openChannel: ReturnType<typeof openChannels>;
   readonly bootTurn: BootTurn;
+  readonly templates: TemplateStore;
   /** Namespaces of the VMs that were read back so far. */
   readonly namespaces: Map<string, Namespaces>;
 }

@@ -5,6 +5,8 @@ import { createInterface } from "node:readline";
 import { programEnvironment } from "./processes.ts";
 import { LauncherError } from "./protocol.ts";
 
+/** Where a descriptor that the VMM is to inherit is in it: behind the socket. */
+export const inheritedDescriptor = 4;
 const lineWithinMs = 15_000;
 const maxReceivedBytes = 64 * 1024;
 const maxErrorBytes = 4 * 1024;
@@ -26,19 +28,21 @@ export interface JailScript {
 
 /**
  * Starts `script enter <parameters>`: it moves itself into the VM's cgroup, says "joined", and does nothing else before `requireMember`
- * returned for its pid. A script that reads the end of its input ends: its launcher is gone.
+ * returned for its pid. A script that reads the end of its input ends: its launcher is gone. `inherited` is the one descriptor of the
+ * launcher's that it has besides; the caller closes its own.
  */
 export async function startJailScript(
   script: string,
   parameters: readonly string[],
   requireMember: (pid: number) => void,
+  inherited?: number,
 ): Promise<JailScript> {
   // Its own session: a terminal's or a supervisor's signal to the launcher's group must not reach the guests.
   const child = spawn("/bin/sh", [script, "enter", ...parameters], {
     cwd: "/",
     env: programEnvironment,
     detached: true,
-    stdio: ["pipe", "ignore", "pipe", "pipe"],
+    stdio: ["pipe", "ignore", "pipe", "pipe", ...(inherited === undefined ? [] : [inherited])],
   });
   const socket = child.stdio[3] as Socket;
   const errors = collectErrors(child);

@@ -25,6 +25,12 @@ export interface ChannelPlace {
   readonly kind: "socket" | "fifo" | "listener";
 }
 
+/**
+ * What a VM's memory is at its start: empty; to be sent to it over the channel "incoming"; or a template, of which this is a descriptor open for
+ * reading. A VMM that is built from a template has loaded it, and stands still.
+ */
+export type MemorySource = "boot" | "incoming" | { readonly template: number };
+
 /** A jailed VMM before guest code runs. */
 export interface JailedVmm {
   /** Times of performance.now(): when the jail was complete and the VMM's own start began, and when the VMM answered. */
@@ -46,6 +52,8 @@ export interface Jailer {
     /** Why this VMM and this accelerator, for people. */
     readonly reason: string;
   };
+  /** Whether it can be built from a template, and one be saved of its VMs (ADR 0044). */
+  readonly offersTemplates: boolean;
   /** Memory that the VMM needs beside 1.5 x the guest's. */
   readonly overheadMib: number;
   /** What `vm` may reach of a VM through the launcher. */
@@ -60,8 +68,8 @@ export interface Jailer {
   renew(paths: VmPaths): void;
   /** Refuses a start before it has an effect. Throws HOST_UNSAFE, ARTIFACT_MISMATCH. */
   check(paths: VmPaths, image: string): Promise<void>;
-  /** Starts the VMM in its jail; with `incoming` it will wait for the VM's state. The caller kills what is left of a failed start. Throws VMM_FAILED. */
-  build(plan: StartPlan, incoming: boolean, requireMember: (pid: number) => void): Promise<JailedVmm>;
+  /** Starts the VMM in its jail. The caller kills what is left of a failed start. Throws VMM_FAILED. */
+  build(plan: StartPlan, source: MemorySource, requireMember: (pid: number) => void): Promise<JailedVmm>;
   /** What the VMM's process must look like, before or after guest code could run. */
   describeJail(plan: StartPlan, booted: boolean): JailDescription;
 }

@@ -19,6 +19,7 @@ import { buildVmmTree } from "./qemu/vmm-tree.ts";
 import { vmIdsIn } from "./records.ts";
 import { serve } from "./server.ts";
 import { rememberNamespaces } from "./start.ts";
+import { openTemplateStore } from "./templates/template-store.ts";
 import { launcherVerbs } from "./verbs.ts";
 
 /** From the first API channel to `place`: configuring a VMM, loading a snapshot and starting its guest. */
@@ -51,6 +52,7 @@ export async function openHost(
     openChannel: openChannels(),
     // Its end is seen by whoever waits for it: the VM is listed as exited, its channels close.
     bootTurn: openBootTurn(bootWithinMs, (vmId) => cgroups.kill(vmId)),
+    templates: openTemplateStore(config),
     namespaces: new Map(),
   };
   rememberNamespaces(host);

@@ -29,13 +29,15 @@ const start = z.strictObject({
   generation: z.int().min(1),
   identityDrive: z.base64().refine((text) => Buffer.byteLength(text, "base64") <= identityDriveBytes),
 });
+/** False: it is booted, and a template of its image and sizes is dropped, since a guest that began with it did not answer. */
+const useTemplate = z.boolean().optional();
 
 /** Arguments of every verb. None is a path, a uid or a command. */
 export const verbArguments = {
   describe: z.strictObject({}),
   list: z.strictObject({}),
   prepare: z.strictObject({ vmId, slot, image, overlayMib: z.int().min(16).max(1_048_576), diskKey }),
-  start,
+  start: start.extend({ useTemplate }),
   load: start,
   connect: z.strictObject({ vmId, channel: z.enum(channels) }),
   place: onlyVmId,
@@ -63,6 +65,12 @@ const started = z.strictObject({
     readBack: z.number(),
     resume: z.number(),
   }),
+  /** How long a template was loaded, or saved, between them; 0 without one. */
+  templateMs: z.number(),
+  /** What it began with: the boot of its kernel, a template of this launcher's, or the state that `load` is sent. */
+  origin: z.enum(["kernel", "template", "state"]),
+  /** Why a template was not made or not used though there was to be one. */
+  templateFault: z.string().max(4096).optional(),
 });
 
 /** Results of every verb; the client checks them with the same schemas. */
@@ -78,6 +86,8 @@ export const verbResults = {
     memoryLimit: z.strictObject({ perGuestMib: z.number(), besideMib: z.number() }),
     overlayCapacityMib: z.int(),
     slotCount: z.int(),
+    /** Whether VMs of this VMM start from templates, and how many the launcher has. */
+    templates: z.strictObject({ offered: z.boolean(), count: z.int() }),
   }),
   list: z.strictObject({ vms: z.array(listed).max(2_500) }),
   prepare: z.strictObject({}),

@@ -30,7 +30,8 @@ test("the page names every reason, and the architecture page every verb and chan
 
 test("no argument is a path, a uid or a command", () => {
   const names = new Set(Object.values(verbArguments).flatMap((schema) => Object.keys(schema.shape)));
-  const known = "vmId slot image overlayMib diskKey vcpuCount memoryMib generation identityDrive channel".split(" ");
+  const known =
+    "vmId slot image overlayMib diskKey vcpuCount memoryMib generation identityDrive useTemplate channel".split(" ");
   assert.deepEqual([...names].sort(), known.sort());
   for (const hostile of ["../../etc", "/etc/shadow", "a/b", "-rf", "A".repeat(32), ""]) {
     assert.ok(!verbArguments.inspect.safeParse({ vmId: hostile }).success, hostile);

@@ -17,6 +17,7 @@ const verbs: Verbs = {
     ...{ name: "none", version: "0", accelerator: "none", productionBoundary: false },
     ...{ reason: "a test", cores: 1, memoryMib: 1, overlayCapacityMib: 1, slotCount: 1 },
     memoryLimit: { perGuestMib: 1, besideMib: 0 },
+    templates: { offered: false, count: 0 },
   }),
   list: async () => ({ vms: [] }),
   prepare: refuse,

@@ -1,7 +1,7 @@
 import { existsSync, rmSync, statSync } from "node:fs";
 import type { CgroupLimits } from "./cgroup.ts";
 import { vmPaths } from "./config.ts";
-import { writeIdentityDrive } from "./files.ts";
+import { fillIdentityDrive, waitingDrive, writeIdentityDrive } from "./files.ts";
 import {
   isRunning,
   type LauncherHost,
@@ -17,10 +17,12 @@ import { type Namespaces, namespacesOf, type ProcessFacts, readProcess } from ".
 import { type Arguments, LauncherError, type Result } from "./protocol.ts";
 import { jailFaults } from "./read-back.ts";
 import { readLimits, replaceRecord, type VmLimits, writeRecord } from "./records.ts";
+import { saveTemplate } from "./templates/save-template.ts";
+import { memoryOf, type StartSource, templateSource } from "./templates/start-source.ts";
 
 /**
  * Starts a prepared or exited VM; it runs when it was read back and differs in nothing. With `incoming` it is left waiting for its state. A
- * failed start leaves the VM as it was. Its generation is durable before guest code can run.
+ * failed start leaves the VM as it was. Its generation is durable before guest code can run. What fails with a template is tried once more as a boot.
  */
 export async function start(
   host: LauncherHost,
@@ -28,7 +30,7 @@ export async function start(
   { incoming }: { readonly incoming: boolean },
 ): Promise<Result<"start">> {
   const { config, cgroups, jailer } = host;
-  const { vmId, slot, image, vcpuCount, memoryMib, generation } = request;
+  const { vmId, slot, image, generation } = request;
   const began = performance.now();
   const record = requireRecord(host, vmId);
   if (record.slot !== slot || record.image !== image)
@@ -44,31 +46,67 @@ export async function start(
     jailer.renew(paths); // or the host was restarted: jails are on a tmpfs
   }
   await jailer.check(paths, image);
+  if (incoming) return await startOnce(host, request, { kind: "incoming" }, began);
+  const warm = await templateSource(host, request, record.overlayMib);
+  if (warm === undefined) return await startOnce(host, request, { kind: "boot" }, began);
+  try {
+    return await startOnce(host, request, warm, began);
+  } catch (error) {
+    const booted = await startOnce(host, request, { kind: "boot" }, performance.now());
+    return { ...booted, templateFault: `${warm.kind}: ${(error as Error).message}`.slice(0, 2048) };
+  } finally {
+    if (warm.kind === "load-template") await warm.file.close();
+  }
+}
+
+async function startOnce(
+  host: LauncherHost,
+  request: Arguments<"start">,
+  source: StartSource,
+  began: number,
+): Promise<Result<"start">> {
+  const { config, cgroups, jailer, templates } = host;
+  const { vmId, slot, vcpuCount, memoryMib, generation } = request;
+  const uid = config.uidBase + slot;
+  const paths = vmPaths(config, vmId);
+  const identity = Buffer.from(request.identityDrive, "base64");
   let vmm: JailedVmm | undefined;
   try {
     rmSync(paths.limits, { force: true });
     writeRecord(paths.limits, { vcpuCount, memoryMib });
-    writeIdentityDrive(paths.identity, Buffer.from(request.identityDrive, "base64"), config.uidBase + slot);
+    writeIdentityDrive(paths.identity, source.kind === "save-template" ? waitingDrive : identity, uid);
     cgroups.create(vmId, limitsOf(host, request));
     const prepared = performance.now();
-    vmm = await jailer.build(planOf(host, vmId, request), incoming, (pid) => requireMember(host, vmId, pid));
+    vmm = await jailer.build(planOf(host, vmId, request), memoryOf(source), (pid) => requireMember(host, vmId, pid));
+    const built = performance.now();
     readBack(host, vmId, false);
     const verified = performance.now();
-    replaceRecord(paths.record, { ...record, generation });
+    replaceRecord(paths.record, { ...requireRecord(host, vmId), generation });
     await vmm.run();
-    return {
-      stagesMs: {
-        prepare: prepared - began,
-        jail: vmm.jailBuiltMs - prepared,
-        vmm: vmm.answeredMs - vmm.jailBuiltMs,
-        readBack: verified - vmm.answeredMs,
-        resume: performance.now() - verified,
-      },
+    const running = performance.now();
+    const stagesMs = {
+      prepare: prepared - began,
+      jail: vmm.jailBuiltMs - prepared,
+      vmm: vmm.answeredMs - vmm.jailBuiltMs,
+      readBack: verified - built,
+      resume: running - verified,
     };
+    if (source.kind === "load-template") return { stagesMs, templateMs: built - vmm.answeredMs, origin: "template" };
+    if (source.kind !== "save-template")
+      return { stagesMs, templateMs: 0, origin: source.kind === "boot" ? "kernel" : "state" };
+    const giveIdentity = () => fillIdentityDrive(paths.identity, identity, uid);
+    const isSaved = await saveTemplate(host, vmId, { memoryMib, draft: source.draft, giveIdentity });
+    await (isSaved ? source.draft.keep() : source.draft.giveUp());
+    const templateMs = performance.now() - running;
+    if (isSaved) return { stagesMs, templateMs, origin: "kernel" };
+    return { stagesMs, templateMs, origin: "kernel", templateFault: "the guest did not come to wait for its identity" };
   } catch (error) {
+    if (source.kind === "load-template") await templates.drop(source.key);
+    if (source.kind === "save-template") await source.draft.giveUp();
     await endRun(host, vmId);
     throw error;
   } finally {
+    identity.fill(0);
     vmm?.release();
   }
 }

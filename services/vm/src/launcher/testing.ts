@@ -41,6 +41,7 @@ export function launcherTestHost(installFirecracker?: (directory: string) => voi
     cgroupParent: name,
     socketPath: `${runDir}/vm-launcher/launcher.sock`,
     socketGroupId: 0,
+    templates: { mode: "off" },
     vmm: { kind: installFirecracker === undefined ? "qemu" : "firecracker", accelerator: "tcg", firecrackerDir },
   });
   const slots = new Set<number>();

@@ -28,7 +28,15 @@ export function launcherVerbs(host: LauncherHost): Verbs {
   return {
     describe: async () => ({
       ...host.jailer.description,
-      ...hostCapacity(host.config, host.jailer.overheadMib),
+      ...hostCapacity(
+        host.config,
+        host.jailer.overheadMib,
+        host.jailer.offersTemplates ? host.templates.bytesToCome() : 0,
+      ),
+      templates: {
+        offered: host.jailer.offersTemplates && host.config.templates.mode === "on",
+        count: host.templates.count(),
+      },
     }),
     list: async () => ({ vms: listVms(host) }),
     prepare: (request) => inTurn(request.vmId, () => prepare(host, request)),

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { currentTraceparent, inSpan, reportStages } from "@lobsterd/chassis/tracing.ts";
 import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { composeIdentityDrive } from "../guest/identity-drive.ts";
+import { vmMetrics } from "../metrics.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { attachTenantNetwork } from "./tenant-network.ts";
@@ -52,12 +53,18 @@ export async function bootOnce(
   tenant: AttachedTenant,
   secrets: BootSecrets,
   signal: AbortSignal,
+  { useTemplate = true }: { readonly useTemplate?: boolean } = {},
 ): Promise<void> {
-  await startMicroVm(life, tenant, secrets);
+  await startMicroVm(life, tenant, secrets, useTemplate);
   await inSpan("await-agent", {}, () => life.parts.guests.awaitAgent(tenant, life.config.bootLimitMs, signal));
 }
 
-async function startMicroVm(life: Lifecycle, tenant: AttachedTenant, secrets: BootSecrets): Promise<void> {
+async function startMicroVm(
+  life: Lifecycle,
+  tenant: AttachedTenant,
+  secrets: BootSecrets,
+  useTemplate: boolean,
+): Promise<void> {
   const { vmId, slot, image, name, resources } = tenant;
   const drive = composeIdentityDrive({
     tenant,
@@ -72,7 +79,7 @@ async function startMicroVm(life: Lifecycle, tenant: AttachedTenant, secrets: Bo
   try {
     const { vcpuCount, memoryMib } = resources;
     await inSpan("start-vmm", {}, async () => {
-      const { stagesMs } = await life.parts.vmm.start({
+      const { stagesMs, templateMs, origin, templateFault } = await life.parts.vmm.start({
         vmId,
         slot,
         image,
@@ -80,8 +87,15 @@ async function startMicroVm(life: Lifecycle, tenant: AttachedTenant, secrets: Bo
         memoryMib,
         generation: tenant.generation,
         identityDrive: drive,
+        useTemplate,
       });
       reportStages(Object.entries(stagesMs).map(([stage, durationMs]) => ({ name: `launcher ${stage}`, durationMs })));
+      const name = origin === "template" ? "load-template" : "save-template";
+      if (templateMs > 0) reportStages([{ name, durationMs: templateMs }]);
+      const what = origin === "template" ? "template" : "kernel";
+      life.tenants.setBootOrigin(vmId, what);
+      vmMetrics.guestStarts.add(1, { what });
+      if (templateFault !== undefined) life.events.templateRefused(tenant, templateFault);
     });
   } finally {
     drive.fill(0);

@@ -20,6 +20,7 @@ const description: VmmDescription = {
   ...{ vmm: "fake", version: "0", accelerator: "none", productionBoundary: false, reason: "a test" },
   ...{ cores: 4, memoryMib: 10_240, overlayCapacityMib: 9_216, slotCount: 64 },
   memoryLimit: { perGuestMib: 1.5, besideMib: 256 },
+  templates: { offered: false, count: 0 },
 };
 const limits = { vcpuOvercommit: 2, reservedMemoryMib: 1024, reservedDiskMib: 1024 };
 const capacity = capacityOf(description, limits, 44_032);

@@ -149,6 +149,7 @@ function listen(told: string[], audited: AuditEntry[]) {
   const events: TenantEvents = {
     tenantSpawned: ({ name }) => void told.push(`event spawned ${name}`),
     tenantSpawnFailed: ({ name }, error) => void told.push(`event spawn-failed ${name} ${reasonOf(error) ?? ""}`),
+    templateRefused: ({ name }) => void told.push(`event template-refused ${name}`),
     tenantEgressUpdated: ({ name }) => void told.push(`event egress-updated ${name}`),
     tenantUpdated: ({ name }, fields) => void told.push(`event updated ${name} ${fields.join()}`),
     hostDraining: ({ tenants }) => void told.push(`event host-draining ${tenants}`),

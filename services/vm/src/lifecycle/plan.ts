@@ -88,6 +88,7 @@ export function planTenant(
     networkLimits: wish.networkLimits,
     extraHostNames: wish.extraHostNames.toSorted(),
     guestAddress: "",
+    bootOrigin: "",
     createTimeMs: nowMs,
     readyTimeMs: undefined,
     sealCounter: 0,

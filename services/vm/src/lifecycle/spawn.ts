@@ -159,7 +159,9 @@ async function bootGuest(
     life.logger.warn({ err: error, vmId: tenant.vmId }, "boot failed, trying once more");
     await life.parts.vmm.remove(tenant.vmId);
     await prepareJail(life, tenant, secrets.diskKey, signal, fill);
-    await bootOnce(life, tenant, secrets, signal);
+    if (life.tenants.findByVm(tenant.vmId)?.bootOrigin === "template")
+      life.events.templateRefused(tenant, "the guest that began with it did not answer");
+    await bootOnce(life, tenant, secrets, signal, { useTemplate: false });
   } finally {
     clearBootSecrets(secrets);
   }

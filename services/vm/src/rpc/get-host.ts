@@ -34,6 +34,8 @@ export function getHost({ config, tenants, bootQueue, images, vmm, posture, drai
         slotCount: config.slotCount,
         slotsInUse: tenantCount,
         tenantCount,
+        templatesOffered: description.templates.offered,
+        templateCount: description.templates.count,
         queuedBoots: bootQueue.waiting,
         images: [...imageNames],
         version,

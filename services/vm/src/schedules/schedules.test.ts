@@ -218,5 +218,8 @@ test("only a suspended tenant is resumed by its schedule", async () => {
   const { tenants, operations } = over();
   await operations.spawn(wish("demo"));
   assert.deepEqual(tenants.dueWakes(Number.MAX_SAFE_INTEGER), []);
-  assert.equal(await operations.resume(randomUUID(), "demo", { cause: "schedule" }).catch(reasonOf), "TENANT_NOT_SUSPENDED");
+  assert.equal(
+    await operations.resume(randomUUID(), "demo", { cause: "schedule" }).catch(reasonOf),
+    "TENANT_NOT_SUSPENDED",
+  );
 });

@@ -174,4 +174,5 @@ export const migrations: readonly string[] = [
    ALTER TABLE eviction_request ADD COLUMN owner TEXT NOT NULL DEFAULT ''`,
   // Tenants of before have a plain disk, and no key.
   "ALTER TABLE tenant ADD COLUMN wrapped_disk_key BLOB",
+  "ALTER TABLE tenant ADD COLUMN boot_origin TEXT NOT NULL DEFAULT ''",
 ];

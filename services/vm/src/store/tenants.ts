@@ -8,6 +8,9 @@ const phaseSchema = z.enum(["spawning", "running", "evicting", "failed", "suspen
 /** Where a tenant is in its life. A spawn that fails ends in no row at all. */
 export type TenantPhase = z.infer<typeof phaseSchema>;
 
+const bootOriginSchema = z.enum(["", "kernel", "template"]);
+export type BootOrigin = Exclude<z.infer<typeof bootOriginSchema>, "">;
+
 const sleepCauseSchema = z.enum(["", "request", "idle", "schedule"]);
 
 /** What began a suspend or a resume: a call, or the host by itself. */
@@ -48,6 +51,8 @@ export interface TenantRecord {
   /** Names outside the platform's domain that lead to it too, in order. No other tenant has one of them. */
   readonly extraHostNames: readonly string[];
   readonly guestAddress: string;
+  /** What its guest's memory began with when it last started from its disk; empty before, and of tenants of before there were templates. */
+  readonly bootOrigin: BootOrigin | "";
   readonly createTimeMs: number;
   readonly readyTimeMs: number | undefined;
   /** Sealed sets of this tenant so far, memories and backups. */
@@ -102,6 +107,7 @@ export interface TenantStore {
   setGuestAddress(vmId: string, guestAddress: string): void;
   /** Once for each tenant, before it has a disk. */
   setDiskKey(vmId: string, wrapped: Uint8Array): void;
+  setBootOrigin(vmId: string, origin: BootOrigin): void;
   /** Records a new policy and keeps the one that it replaces, or the one that an unended change replaced. Returns the tenant. */
   beginEgressChange(vmId: string, egress: Egress): TenantRecord;
   /** Ends a change; returns the tenant under its new policy, or `undefined` if it is gone. */
@@ -150,6 +156,7 @@ const rowSchema = z.object({
   network_limits: z.string(),
   extra_host_names: z.string(),
   guest_address: z.string(),
+  boot_origin: bootOriginSchema,
   create_time_ms: z.number(),
   ready_time_ms: z.number().nullable(),
   settled_generation: z.number(),
@@ -187,6 +194,7 @@ function toRecord(row: Record<string, SQLOutputValue>): TenantRecord {
     networkLimits: networkLimitsSchema.parse(JSON.parse(columns.network_limits)),
     extraHostNames: z.array(z.string()).parse(JSON.parse(columns.extra_host_names)),
     guestAddress: columns.guest_address,
+    bootOrigin: columns.boot_origin,
     createTimeMs: columns.create_time_ms,
     readyTimeMs: columns.ready_time_ms ?? undefined,
     sealCounter: columns.seal_counter,
@@ -233,6 +241,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const diskKey = database.prepare(
     "UPDATE tenant SET wrapped_disk_key = ? WHERE vm_id = ? AND wrapped_disk_key IS NULL RETURNING *",
   );
+  const origin = database.prepare("UPDATE tenant SET boot_origin = ? WHERE vm_id = ?");
   const changeEgress = database.prepare(
     "UPDATE tenant SET replaced_egress = coalesce(replaced_egress, egress), egress = ? WHERE vm_id = ? RETURNING *",
   );
@@ -316,6 +325,7 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     },
     setGuestAddress: (vmId, guestAddress) => void address.run(guestAddress, vmId),
     setDiskKey: (vmId, wrapped) => void updated(diskKey.get(wrapped, vmId)),
+    setBootOrigin: (vmId, bootOrigin) => void origin.run(bootOrigin, vmId),
     beginEgressChange: (vmId, egress) => {
       const tenant = one(changeEgress.get(JSON.stringify(egress), vmId));
       if (tenant === undefined) throw new Error(`there is no tenant with VM ${vmId}`);

@@ -9,6 +9,7 @@ import {
   type VmmPort,
   type VmPreparation,
   type VmStart,
+  type VmStartReport,
   vmmFail,
 } from "./port.ts";
 
@@ -61,11 +62,13 @@ export interface FakeVmmOptions {
   readonly slotsWithoutNetwork?: readonly number[];
   /** What `describe` says instead of its own: by default a host with room for everything. */
   readonly description?: Partial<VmmDescription>;
+  /** What `start` says instead of having booted. */
+  readonly startReport?: Partial<VmStartReport>;
 }
 
 /** Behaves as the conformance suite says; nothing is started. */
 export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
-  const { images, slotCount = 65_536, slotsWithoutNetwork = [], description = {} } = options;
+  const { images, slotCount = 65_536, slotsWithoutNetwork = [], description = {}, startReport = {} } = options;
   const vms = new Map<string, FakeVm>();
   let lastPid = 1000;
   const find = (vmId: string): FakeVm => {
@@ -103,6 +106,7 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
       ...{ vmm: "fake", version: "0", accelerator: "none", productionBoundary: false },
       ...{ reason: "a test", cores: 1024, memoryMib: 1_048_576, overlayCapacityMib: 1_048_576, slotCount },
       memoryLimit: { perGuestMib: 1.5, besideMib: 256 },
+      templates: { offered: false, count: 0 },
       ...description,
     }),
     async prepare(preparation) {
@@ -119,7 +123,7 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
     async start(start) {
       const vm = launch(start, { guest: "runs", memory: randomUUID() });
       vm.opensDisk = Buffer.from(vm.identityDrive).includes(Buffer.from(vm.diskKey).toString("hex"));
-      return instantly;
+      return { ...booted, ...startReport };
     },
     async save(vmId, sink) {
       let vm: FakeVm | undefined;
@@ -184,7 +188,7 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
         if (vm !== undefined) Object.assign(vm, { state: "exited", identityDrive: new Uint8Array() });
         throw error;
       }
-      return instantly;
+      return { ...instantly, origin: "state" };
     },
     async resume(vmId) {
       const vm = running(vmId);
@@ -228,7 +232,8 @@ export function createFakeVmm(options: FakeVmmOptions = {}): FakeVmm {
   };
 }
 
-const instantly = { stagesMs: { prepare: 0, jail: 0, vmm: 0, readBack: 0, resume: 0 } };
+const instantly = { stagesMs: { prepare: 0, jail: 0, vmm: 0, readBack: 0, resume: 0 }, templateMs: 0 };
+const booted: VmStartReport = { ...instantly, origin: "kernel" };
 
 function* bytesOf(disk: FakeDisk, bytes: number): Generator<Buffer> {
   for (let at = 0; at < bytes; at += mib) yield disk.get(at) ?? zeros;

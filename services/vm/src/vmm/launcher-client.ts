@@ -28,7 +28,7 @@ const deadlinesMs: Readonly<Record<Verb, number>> = {
   inspect: 5_000,
   emptyIdentityDrive: 5_000,
   prepare: 40_000,
-  start: 40_000,
+  start: 90_000, // the guest may be waited for, to be saved
   load: 40_000,
   connect: 40_000, // may wait until another VM has booted
   place: 10_000,
@@ -115,7 +115,7 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
     async prepare({ vmId, slot, image, overlayMib, diskKey }) {
       await call("prepare", { vmId, slot, image, overlayMib, diskKey: base64Of(diskKey) });
     },
-    start: (start) => call("start", startArguments(start)),
+    start: (start) => call("start", { ...startArguments(start), useTemplate: start.useTemplate }),
     startWaiting: (start) => call("load", startArguments(start)),
     async list() {
       const { vms } = await call("list", {});
@@ -179,7 +179,7 @@ async function readLine(stream: Duplex): Promise<string> {
   return text;
 }
 
-function startArguments(start: VmStart): Arguments<"start"> {
+function startArguments(start: VmStart): Arguments<"load"> {
   const { vmId, slot, image, vcpuCount, memoryMib, generation, identityDrive } = start;
   return { vmId, slot, image, vcpuCount, memoryMib, generation, identityDrive: base64Of(identityDrive) };
 }

@@ -23,6 +23,8 @@ export interface VmmDescription {
   readonly overlayCapacityMib: number;
   /** Slots 0 to slotCount - 1 have a uid. */
   readonly slotCount: number;
+  /** Whether `start` takes VMs out of templates where it can, and how many there are now. Firecracker's are not offered yet. */
+  readonly templates: { readonly offered: boolean; readonly count: number };
 }
 
 export interface VmPreparation {
@@ -49,6 +51,8 @@ export interface VmStart {
   readonly generation: number;
   /** At most 64 KiB; padded with zeros. The caller clears its own copy. */
   readonly identityDrive: Uint8Array;
+  /** False for a `start` after one whose guest did not answer: it boots, and the template that it may have had is dropped. True by default. */
+  readonly useTemplate?: boolean;
 }
 
 /** Where the time of a start went: its stages in milliseconds, one after the other. */
@@ -62,7 +66,15 @@ export interface VmStartReport {
     readonly readBack: number;
     readonly resume: number;
   };
+  /** How long a template was loaded before that, or saved after it; 0 without one. */
+  readonly templateMs: number;
+  readonly origin: StartOrigin;
+  /** Why a template was not used, or not made, though there was to be one; the VM was booted then. */
+  readonly templateFault?: string | undefined;
 }
+
+/** What a VM began with: the boot of its kernel, a template of its image and sizes, or the state of `load`. */
+export type StartOrigin = "kernel" | "template" | "state";
 
 export interface VmSummary {
   readonly vmId: VmId;
@@ -102,7 +114,8 @@ export interface VmmPort {
   prepare(preparation: VmPreparation): Promise<void>;
 
   /**
-   * Starts a prepared or exited VM and returns when it runs, confined as its jail describes; the guest boots from then on. After a
+   * Starts a prepared or exited VM and returns when it runs, confined as its jail describes; the guest boots from then on, or goes on from a
+   * template: the memory of a guest like it that had no identity yet. Which, is the host's affair, and nothing that a caller gives becomes one. After a
    * failed call it does not run, and has no identity drive. Not idempotent: on a running VM it is WRONG_STATE.
    * Errors: NOT_FOUND, WRONG_STATE, STALE_GENERATION, IMAGE_MISSING, ARTIFACT_MISMATCH, NETWORK_MISSING, HOST_UNSAFE, VMM_FAILED, JAIL_MISMATCH, and
    * MACHINE_MISMATCH when the VMM's own account of the machine is not what was ordered.

@@ -10,6 +10,7 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** What the launcher needs of an image's manifest; the rest of it is for others. */
 const manifestSchema = z.object({
   sha256: z.strictObject({ vmlinux: sha256, "initrd.cpio": sha256, "rootfs.erofs": sha256 }),
+  template: z.boolean().default(false),
 });
 
 /**
@@ -17,14 +18,23 @@ const manifestSchema = z.object({
  * than root can change it, ARTIFACT_MISMATCH when it names no digests.
  */
 export function imageArtifacts(imagesDir: string, image: string): ArtifactSet {
-  const sourceDir = `${imagesDir}/${image}`;
-  const path = `${sourceDir}/manifest.json`;
+  const { sha256 } = readManifest(imagesDir, image);
+  return { label: `image ${image}`, sourceDir: `${imagesDir}/${image}`, sha256, mode: 0o444 };
+}
+
+function readManifest(imagesDir: string, image: string): z.infer<typeof manifestSchema> {
+  const path = `${imagesDir}/${image}/manifest.json`;
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found?.isFile() !== true) throw new LauncherError("IMAGE_MISSING", `no file ${path}`);
   requireRootOnly(path);
   const manifest = found.size <= maxManifestBytes ? parse(readFileSync(path, "utf8")) : undefined;
   if (manifest === undefined) throw new LauncherError("ARTIFACT_MISMATCH", `${path} names no digests`);
-  return { label: `image ${image}`, sourceDir, sha256: manifest.sha256, mode: 0o444 };
+  return manifest;
+}
+
+/** Whether the image says that its init waits for an identity. One that does not is always booted. Errors: those of `imageArtifacts`. */
+export function mayBeTemplate(imagesDir: string, image: string): boolean {
+  return readManifest(imagesDir, image).template;
 }
 
 /** Every installed image whose manifest can be read; the others are refused when somebody starts them. */

@@ -54,6 +54,7 @@ export async function openFirecrackerJailer(config: LauncherConfig, options: Fir
       productionBoundary: cgroupVersion === 2,
       reason,
     },
+    offersTemplates: false,
     overheadMib: 0,
     channels: {
       api: { name: apiSocketName, kind: "socket" },
@@ -79,7 +80,7 @@ export async function openFirecrackerJailer(config: LauncherConfig, options: Fir
       const copies = Object.fromEntries(imageFiles.map((name) => [name, `${paths.image}/${name}`]));
       await options.verify(image, { ...copies, ...programs });
     },
-    async build(plan, _incoming, requireMember) {
+    async build(plan, _source, requireMember) {
       const { paths, uid } = plan;
       const root = rootOf(paths, plan.vmId);
       const places = [paths.jail, root, paths.image, paths.overlay, String(uid), plan.joinFiles.join(":")];

@@ -6,7 +6,7 @@ const spec: QemuSpec = {
   ...{ vmId: "0f".repeat(16), vcpuCount: 2, memoryMib: 256 },
   accelerator: "tcg",
   ...{ translationCacheMib: 32, tscKhz: 2_445_428 },
-  incoming: false,
+  source: "boot",
 };
 
 /** The values of every occurrence of an option. */
@@ -23,9 +23,18 @@ test("the command line is the measured one", () => {
   assert.deepEqual(of("-sandbox"), ["on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
   assert.deepEqual(of("-qmp"), ["unix:/run/qmp.sock,server=on,wait=off"]);
   assert.deepEqual(of("-incoming"), []);
-  const loading = qemuCommand({ ...spec, incoming: true });
-  assert.deepEqual(values(loading, "-incoming"), ["unix:/run/incoming.sock"]);
-  assert.ok(loading.includes("-S"));
+  for (const [source, uri] of [
+    ["incoming", "unix:/run/incoming.sock"],
+    ["template", "fd:4"],
+  ] as const) {
+    const loading = qemuCommand({ ...spec, source });
+    assert.deepEqual(values(loading, "-incoming"), [uri]);
+    assert.ok(loading.includes("-S"));
+    assert.deepEqual(
+      loading.filter((word) => !["-incoming", uri].includes(word)),
+      command,
+    );
+  }
   assert.ok(command.includes("-S") && command.includes("-nodefaults") && command.includes("-no-user-config"));
 });
 

@@ -1,18 +1,21 @@
 import { type Execution, executionArguments, kernelArguments } from "../choice/accelerator.ts";
+import { inheritedDescriptor } from "../jail-script.ts";
 
 /** What the command line of one VMM depends on. Paths are the jail's own, so no host path and no tenant text is in it. */
 export interface QemuSpec extends Execution {
   readonly vmId: string;
   readonly vcpuCount: number;
   readonly memoryMib: number;
-  /** Whether it waits for the VM's state before it can run. */
-  readonly incoming: boolean;
+  /** Whether it boots, waits for the VM's state on a socket, or has a template on its descriptor 4. */
+  readonly source: "boot" | "incoming" | "template";
 }
 
 export const diskBytesPerSecond = 52_428_800;
 export const diskOperationsPerSecond = 5_000;
 /** Sockets in the jail's /run: the monitor, the state into a new VMM, and the state out of one, on which the launcher listens. */
 export const socketNames = { monitor: "qmp.sock", incoming: "incoming.sock", state: "state.sock" } as const;
+/** A template is read from a descriptor: the VMM has no path to one, and closes it when it has taken it in. */
+const incomingUris = { incoming: `unix:/run/${socketNames.incoming}`, template: `fd:${inheritedDescriptor}` } as const;
 /** Where the VMM is inside its jail. */
 export const vmmPath = "/usr/bin/qemu-system-x86_64";
 const guestMac = "06:00:0a:4d:00:02";
@@ -50,7 +53,7 @@ export function qemuCommand(spec: QemuSpec): string[] {
     ...["-device", `virtio-net-device,netdev=net0,mac=${guestMac}`],
     ...["-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-device,rng=rng0"],
     ...["-qmp", `unix:/run/${socketNames.monitor},server=on,wait=off`],
-    ...(spec.incoming ? ["-incoming", `unix:/run/${socketNames.incoming}`] : []),
+    ...(spec.source === "boot" ? [] : ["-incoming", incomingUris[spec.source]]),
     // The start-up monitor: an inherited socket, so that the launcher never looks a path up that the VMM could have replaced.
     ...["-chardev", "socket,id=boot,fd=3", "-mon", "chardev=boot,mode=control"],
   ];

@@ -45,6 +45,7 @@ export async function openQemuJailer(config: LauncherConfig, options: QemuOption
   const execution = executionOf(config, accelerator);
   return {
     description: { name: "qemu", version, accelerator, productionBoundary: false, reason },
+    offersTemplates: true,
     overheadMib: execution.translationCacheMib + 128,
     channels: {
       api: { name: socketNames.monitor, kind: "socket" },
@@ -63,15 +64,16 @@ export async function openQemuJailer(config: LauncherConfig, options: QemuOption
       await artifacts.image(image);
       await artifacts.requireTree(tree);
     },
-    async build(plan, incoming, requireMember) {
+    async build(plan, source, requireMember) {
       const { paths, uid } = plan;
       chownSync(`${paths.jail}/run`, uid, uid);
       chmodSync(`${paths.jail}/run`, 0o700);
       const places = [paths.jail, plan.network, tree, await artifacts.image(plan.image), paths.overlay];
       const blocks = fileSizeBytes(plan.overlayMib) / 512;
-      const command = qemuCommand({ ...plan, ...execution, incoming });
+      const command = qemuCommand({ ...plan, ...execution, source: typeof source === "string" ? source : "template" });
       const parameters = [...places, String(uid), String(blocks), plan.joinFiles.join(":"), accelerator, ...command];
-      return bootQemu(await startJailScript(script, parameters, requireMember), incoming);
+      const inherited = typeof source === "string" ? undefined : source.template;
+      return bootQemu(await startJailScript(script, parameters, requireMember, inherited), source);
     },
     describeJail: (plan) => ({
       root: plan.paths.jail,

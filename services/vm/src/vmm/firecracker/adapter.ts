@@ -106,7 +106,7 @@ async function makeMachine(
 ): Promise<VmStartReport> {
   const { vmId, vcpuCount, memoryMib } = start;
   const spec = requireMachineSpec({ vcpuCount, memoryMib });
-  const { stagesMs } = await host.start(start);
+  const { stagesMs, ...report } = await host.start(start);
   machines.forget(vmId); // of an earlier run that ended
   const machine = machines.open(vmId);
   let limit: NodeJS.Timeout | undefined;
@@ -118,7 +118,7 @@ async function makeMachine(
     const times = await boot(api, spec, version);
     await host.place(vmId);
     machines.watch(vmId, machine);
-    return { stagesMs: addTimes(stagesMs, began, times) };
+    return { stagesMs: addTimes(stagesMs, began, times), ...report };
   } catch (error) {
     machine.close();
     await killAfter(host, vmId, error);

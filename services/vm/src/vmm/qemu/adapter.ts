@@ -189,7 +189,7 @@ async function load(host: QemuHost, start: VmStart, state: Readable, stallMs?: n
   const { vmId } = start;
   const source = noteFailure(state);
   const description = await host.describe();
-  const { stagesMs } = await host.startWaiting(start);
+  const { stagesMs, ...report } = await host.startWaiting(start);
   const began = performance.now();
   const flow = openFlow(Number.POSITIVE_INFINITY, stallMs);
   let channel: Duplex | undefined;
@@ -214,7 +214,7 @@ async function load(host: QemuHost, start: VmStart, state: Readable, stallMs?: n
     flow.end();
     channel?.destroy();
   }
-  return { stagesMs: { ...stagesMs, resume: stagesMs.resume + performance.now() - began } };
+  return { stagesMs: { ...stagesMs, resume: stagesMs.resume + performance.now() - began }, ...report };
 }
 
 /**

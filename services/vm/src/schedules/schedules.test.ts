@@ -19,14 +19,17 @@ const dayMs = 24 * 60 * minuteMs;
 function over(host = createFakeHost(), database = openDatabase(":memory:", migrations), options: RunOptions = {}) {
   const run = startRun(host, database, options);
   const phaseOf = (name: string) => run.tenants.find(name)?.phase;
+  const toldOf = (outcome: RegExp) =>
+    run.told.filter((line) => outcome.test(line.replace(/^record ResumeTenant /, ""))).length;
+  const begun = () => toldOf(/^intent /);
+  const ended = () => toldOf(/^outcome (success SCHEDULE|failure) /);
   /** Lets time pass and looks once at what is due, as the service does each second. */
   const pass = async (ms: number) => {
     run.clock.nowMs += ms;
     run.clock.steadyMs += Math.max(0, ms);
     run.waker.wakeDue();
     for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
-    while (run.tenants.all().some(({ phase }) => phase === "resuming")) await new Promise(setImmediate);
-    for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+    while (begun() > ended()) await new Promise(setImmediate);
   };
   /** A tenant that sleeps, and whose workload wants to run at these times. */
   const asleep = async (name: string, ...aheadMs: readonly number[]) => {

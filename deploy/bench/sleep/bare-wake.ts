@@ -1,9 +1,12 @@
 import { createHash, randomBytes, webcrypto } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { ConnectError } from "@connectrpc/connect";
 import { type BareGuest, bootTrustDomain } from "../../guest/image/bare-boot.ts";
 import { agentClient } from "../../guest/image/boot-client.ts";
 
 const generation = 2;
+const connectLimitMs = 60_000;
 
 /**
  * Does to a restored guest what a wake has to do before it answers, over as many connections: clock, entropy and a key, its certificate, an injection, and
@@ -22,7 +25,7 @@ export async function wakeByHand(guest: BareGuest): Promise<void> {
   };
   await as(vm, guest.tokens.vm, async (client) => {
     const clock = { hostTime: timestampFromMs(Date.now()), entropy: { value: randomBytes(64) } };
-    const { publicKey } = await client.createIdentityKey({ generation, clock });
+    const { publicKey } = await onceConnected(() => client.createIdentityKey({ generation, clock }));
     const certificatePem = await certify(guest, publicKey);
     const tokenDigests = { vm: digest(guest.tokens.vm), secrets: digest(guest.tokens.secrets) };
     const { certificatePem: platformCaPem } = guest.platform;
@@ -33,6 +36,17 @@ export async function wakeByHand(guest: BareGuest): Promise<void> {
 }
 
 type Client = ReturnType<typeof agentClient>["client"];
+
+/** A guest that was just let go on may not take its first connection. */
+async function onceConnected<T>(call: () => Promise<T>): Promise<T> {
+  for (const deadline = performance.now() + connectLimitMs; ; await delay(10)) {
+    try {
+      return await call();
+    } catch (error) {
+      if (ConnectError.from(error).isWireError || performance.now() > deadline) throw error;
+    }
+  }
+}
 
 async function certify(guest: BareGuest, spki: Uint8Array): Promise<string> {
   const algorithm = { name: "ECDSA", namedCurve: "P-256" };

@@ -23,9 +23,11 @@ test("a real Prometheus takes every query of the dashboards on what a running st
   await spawn(name);
   await delay(watchMs);
   const answered: string[] = [];
-  for (const { where, query } of dashboardQueries()) {
+  const queries = dashboardQueries();
+  for (const { where, query } of queries) {
     if ((await prometheus.query(query)) > 0) answered.push(where);
   }
+  context.diagnostic(`${answered.length} of ${queries.length} queries have an answer`);
   // The others ask for what did not happen: failures, drops, repairs.
   assert.ok(answered.length > 45, `${answered.length} queries have an answer:\n${answered.join("\n")}`);
   const ringing = (await prometheus.alerts()).filter((alert) => !expectedAlerts.has(alert));

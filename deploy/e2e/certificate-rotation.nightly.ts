@@ -74,6 +74,14 @@ function eventsSince(fromMs: number): { lost: string[]; connections: number } {
   };
 }
 
+/** The last that a process said of its troubles: logs go with the stack. */
+const faultsOf = (process: "caddy" | "vm") =>
+  readFileSync(logPath(described, process), "utf8")
+    .split("\n")
+    .filter((line) => /"level":"(warn|error)"/.test(line))
+    .slice(-12)
+    .map((line) => `${process}: ${line.slice(0, 1500)}`);
+
 test(`${rotations} rotations of every certificate fail no call`, { timeout: 800_000 }, async (t) => {
   const startMs = Date.now();
   const stack = connectStack(callerEnv);
@@ -123,6 +131,7 @@ test(`${rotations} rotations of every certificate fail no call`, { timeout: 800_
     const events = `${connections} connections to the broker, ${lost.length} faults of events`;
     t.diagnostic(`${rotations} rotations; calls: ${JSON.stringify(counts)}; failed: ${failures.length}; ${events}`);
     for (const line of [...failures, ...lost].slice(0, 20)) t.diagnostic(line);
+    if (failures.length > 0) for (const line of [...faultsOf("caddy"), ...faultsOf("vm")]) t.diagnostic(line);
     failures.push(...lost);
   }
   assert.deepEqual(failures, []);

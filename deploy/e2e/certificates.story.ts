@@ -131,7 +131,11 @@ test("a client that an operator issued by RPC works with its own tenant and no o
   await lobster("client", "issue", "ida", "--role", "owner", "--out", out);
   const leaf = { LOBSTERD_CERT: join(out, "certificate.pem"), LOBSTERD_KEY: join(out, "key.pem") };
   const ida = connectStack({ ...env, ...leaf, LOBSTERD_CA: join(out, "ca.pem") });
-  await eventually("the certificate", 5000, () => ida.tenants.getTenant({ name: tenantName }));
+  // Each service looks at the list once a second.
+  for (const [service, call] of Object.entries(callsOf(ida)))
+    await eventually(`${service} knows the certificate`, 5000, async () =>
+      (await refusal(call())) === "CERTIFICATE_REVOKED" ? undefined : true,
+    );
   assert.deepEqual(
     (await ida.tenants.listTenants({})).tenants.map(({ name }) => name),
     [tenantName],

@@ -1,6 +1,7 @@
 /**
  * Measures side by side in one run: a bare QEMU boot of the image to its first HTTP answer, and SpawnTenant to the first HTTPS
- * answer; how much of a spawn is the control plane's own; and how fast an eviction cuts a tenant off. Rounds alternate, so that
+ * answer; how much of a spawn is the control plane's own; what a spawn from a
+ * warm template is beside one that boots; and how fast an eviction cuts a tenant off. Rounds alternate, so that
  * a busy machine slows both down. Before that, what a record of the audit log costs, `audit.ts`, and what a tenant's network and route cost
  * among others: `network/measure.ts`, `front/measure.ts`, and what sleep costs: `sleep/measure.ts`.
  *
@@ -93,17 +94,29 @@ async function onStack(run: () => Promise<boolean>): Promise<boolean> {
   }
 }
 
+/** Each round has a size of its own: its first guest boots, is saved on the way, and the second one begins with that. */
+const firstDiskMib = 1_024;
+
+function requireOrigin(origin: string, times: SpawnTimes): SpawnTimes {
+  if (times.bootOrigin !== origin) throw new Error(`the guest began with ${times.bootOrigin}, not ${origin}`);
+  return times;
+}
+
 async function measure(rounds: number): Promise<boolean> {
   const env = readStackEnv("bench");
   const clients = connectStack(env);
   const bare: number[] = [];
   const spawns: SpawnTimes[] = [];
+  const warm: SpawnTimes[] = [];
   const evictions: { refusedMs: number; returnedMs: number }[] = [];
   for (let round = 0; round < rounds; round++) {
     bare.push(await measureBareBoot());
     const tenant = `bench-${randomUUID().slice(0, 8)}`;
-    spawns.push(await measureSpawn(env, clients, tenant));
+    const diskMib = firstDiskMib + round;
+    spawns.push(requireOrigin("kernel", await measureSpawn(env, clients, tenant, diskMib)));
     evictions.push(await measureEvict(env, clients, tenant));
+    warm.push(requireOrigin("template", await measureSpawn(env, clients, `${tenant}-warm`, diskMib)));
+    await measureEvict(env, clients, `${tenant}-warm`);
     progress(`round ${round + 1} of ${rounds}`);
   }
   const total = spawns.map(({ totalMs }) => totalMs);
@@ -115,6 +128,8 @@ async function measure(rounds: number): Promise<boolean> {
     spawns.map(({ vmmStartMs }) => vmmStartMs),
   );
   report("of which the control plane's own", own);
+  const warmTotal = warm.map(({ totalMs }) => totalMs);
+  report("the next SpawnTenant of its size, from a warm template", warmTotal);
   report(
     "EvictTenant to HTTPS refused",
     evictions.map(({ refusedMs }) => refusedMs),
@@ -128,6 +143,12 @@ async function measure(rounds: number): Promise<boolean> {
   if (values.trace && middle !== undefined) process.stdout.write(`\n${renderTraceTree(middle.trace)}\n`);
   const goals: readonly Goal[] = [
     { what: "spawn : bare boot", measured: median(total) / median(bare), limit: 1.35, unit: "" },
+    {
+      what: "spawn from a warm template : cold spawn",
+      measured: median(warmTotal) / median(total),
+      limit: 0.5,
+      unit: "",
+    },
     { what: "control plane's own share", measured: median(own), limit: 150, unit: " ms" },
     {
       what: "evict: HTTPS refused",

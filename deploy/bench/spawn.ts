@@ -13,6 +13,8 @@ export interface SpawnTimes {
   readonly vmmStartMs: number;
   /** The call of SpawnTenant less the time in which the guest's boot was waited for, QEMU's own start included. */
   readonly controlPlaneMs: number;
+  /** What the guest began with: `kernel` or `template`. */
+  readonly bootOrigin: string;
   readonly trace: readonly TraceSpan[];
 }
 
@@ -29,16 +31,35 @@ const waits: readonly Wait[] = [
   { service: "secrets", name: "lobsterd.agent.v1.AgentService/InjectSecrets" },
 ];
 
-export async function measureSpawn(env: StackEnv, clients: StackClients, tenant: string): Promise<SpawnTimes> {
+/** Guest's or QEMU's own work too, where there is any: the guest is booted to be saved, or its memory is read. */
+const templateWaits: readonly Wait[] = [
+  { service: "vm", name: "save-template" },
+  { service: "vm", name: "load-template" },
+];
+
+/** Spawns a tenant with a disk of `diskMib`; a size that no spawn had before makes it boot. */
+export async function measureSpawn(
+  env: StackEnv,
+  clients: StackClients,
+  tenant: string,
+  diskMib: number,
+): Promise<SpawnTimes> {
   const start = performance.now();
-  await clients.tenants.spawnTenant({ requestId: randomUUID(), name: tenant });
+  const spawned = await clients.tenants.spawnTenant({ requestId: randomUUID(), name: tenant, resources: { diskMib } });
   const callMs = performance.now() - start;
   const { status } = await askFront(env, hostOf(env, tenant), { path: "/health" });
   const totalMs = performance.now() - start;
   if (status !== 200) throw new Error(`the tenant answered ${status}`);
   const trace = await completeTrace(env, await traceOf(clients, tenant));
-  const waitedMs = waits.reduce((sum, wait) => sum + durationOf(trace, wait), 0);
-  return { totalMs, vmmStartMs: durationOf(trace, vmmStart), controlPlaneMs: callMs - waitedMs, trace };
+  const templateMs = templateWaits.flatMap((wait) => spansOf(trace, wait)).map(({ durationMs }) => durationMs);
+  const waitedMs = [...waits.map((wait) => durationOf(trace, wait)), ...templateMs].reduce((sum, ms) => sum + ms, 0);
+  return {
+    bootOrigin: spawned.tenant?.bootOrigin ?? "",
+    totalMs,
+    vmmStartMs: durationOf(trace, vmmStart),
+    controlPlaneMs: callMs - waitedMs,
+    trace,
+  };
 }
 
 /** The trace once it has every wait: each service sends its spans in batches, and each wait may be in the next one. */

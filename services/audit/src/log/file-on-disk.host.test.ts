@@ -86,10 +86,10 @@ describe("log and index on disk", () => {
   });
 
   it("refuse while the disk is below its reserve", async (context) => {
-    const { path } = smallDisk(context, 8);
+    const { path } = smallDisk(context, 16);
     const { log } = await openLog(path, 4 * mebibyte);
     await log.append(draft(1), writer);
-    writeFileSync(join(path, "filler"), Buffer.alloc(5 * mebibyte));
+    writeFileSync(join(path, "filler"), Buffer.alloc(9 * mebibyte));
     await log.refreshReserve();
     await assert.rejects(log.append(draft(2), writer), (error) => reasonOf(error) === "DISK_RESERVE");
     rmSync(join(path, "filler"));

@@ -40,9 +40,9 @@ $bb route add default gw 10.77.0.1
 $bb mount -t erofs -o ro,nosuid,nodev /dev/vda /ro
 
 # Here a template is saved, and every guest of it begins (ADR 0044). Nothing above this line may depend on the tenant, read its two disks or leave
-# a process; nothing of them is cached, since each opening of a disk that nobody has open reads it anew. A drive whose first byte is no brace
+# a process; nothing of them is cached, since each opening of a disk that nobody has open reads it anew. A drive that begins with "w" (wait)
 # is to be waited for. A flush of the disk, on which nothing was written, tells the host that this guest waits.
-waits() { read -r -n 1 first </dev/vdc && [ "$first" != "{" ]; }
+waits() { read -r -n 1 first </dev/vdc && [ "$first" = w ]; }
 woken_at=
 if waits; then
   # A Node that does nothing leaves what every Node needs of the root disk in memory, and nothing else: its own random state ends with it.

@@ -17,7 +17,7 @@ import {
 import { dirname } from "node:path";
 import { identityDriveBytes, LauncherError } from "./protocol.ts";
 
-/** What the drive of a guest holds that is to wait for its identity: anything that does not begin with a brace. */
+/** What the drive of a guest holds that is to wait for its identity: its first letter says so. */
 export const waitingDrive: Uint8Array = Buffer.from("wait\n");
 
 /** Writes a new identity drive: `content` padded with zeros to 64 KiB, readable by `uid` alone. */

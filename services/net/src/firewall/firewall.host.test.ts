@@ -73,6 +73,8 @@ describe("the firewall on a kernel that may refuse", { skip: cannotRun }, () => 
     assert.equal(firewall.wasChangedElsewhere(), false);
     await elements.change([{ kind: "add", element: { set: "internet", key: [{ type: "ifname", value: "lob-3" }] } }]);
     assert.equal(firewall.wasChangedElsewhere(), true);
+    await firewall.admit({ slot: 1, ...usual });
+    assert.equal(firewall.wasChangedElsewhere(), true, "nor does one that changes nothing");
     await firewall.admit({ slot: 2, ...usual });
     assert.equal(firewall.wasChangedElsewhere(), true, "a change of its own does not hide another's");
     assert.equal((await firewall.reconcile()).drifts.length, 1);

@@ -68,10 +68,14 @@ export async function openFirewall(parts: FirewallParts): Promise<Firewall> {
   /** Whether the kernel may have something that was to be gone: then a change says the whole, and not only what it changes. */
   let uncertain = false;
 
-  /** Runs one transaction of ours; if it was the only one since, what was known before is known after. */
+  /**
+   * Runs one transaction of ours; if it was the only one, what was known before is known after. The generation is read before it as well: a commit that
+   * has nothing to change is no transaction, and the one more might be somebody else's.
+   */
   async function transact(commit: () => Promise<void>): Promise<void> {
+    const before = elements.generation();
     await commit();
-    if (known !== undefined && elements.generation() === known + 1) known += 1;
+    if (before !== undefined && before === known && elements.generation() === before + 1) known = before + 1;
   }
 
   async function install(unknownTables: readonly string[] = []): Promise<void> {

@@ -144,12 +144,12 @@ test("a client that an operator issued by RPC works with its own tenant and no o
   assert.equal(await refusal(ida.secrets.listSecrets({ tenant: "somebody-elses" })), "TENANT_NOT_FOUND");
   await ida.secrets.listSecrets({ tenant: tenantName });
   for (const call of [
-    ida.host.getHost({}),
-    ida.net.listNetworks({}),
-    ida.routes.listRoutes({}),
-    ida.audit.queryRecords({}),
+    () => ida.host.getHost({}),
+    () => ida.net.listNetworks({}),
+    () => ida.routes.listRoutes({}),
+    () => ida.audit.queryRecords({}),
   ])
-    assert.equal(await refusal(call), "NOT_ALLOWED");
+    assert.equal(await refusal(call()), "NOT_ALLOWED");
   const own = { requestId: randomUUID(), name: "eve", role: ClientRole.OWNER, csrPem: "-", lifetimeDays: 0 };
   assert.equal(await refusal(ida.clientCertificates.issueClientCertificate(own)), "NOT_ALLOWED");
 

@@ -5,6 +5,7 @@
  */
 import { connect, Socket } from "node:net";
 import { isForwardTarget } from "./forwarding.ts";
+import { uplink } from "./outside.ts";
 
 const maxConnections = 1024;
 let open = 0;
@@ -16,12 +17,17 @@ process.on("message", (target: unknown, inbound: unknown) => {
     return;
   }
   open += 1;
-  join(inbound, target.kind === "unix" ? connect(target.path) : connect(target.port, "127.0.0.1"), () => {
+  join(inbound, target.kind === "unix" ? connect(target.path) : connect(tcpOptions(target.port)), () => {
     open -= 1;
   });
 });
 // The supervisor ended: nobody will send another connection, and a new supervisor starts a forwarder of its own.
 process.on("disconnect", () => process.exit(0));
+
+/** From an address that is not the loopback's: behind a proxy on the loopback, a client there is nobody to a workload that looks at who asks. */
+function tcpOptions(port: number) {
+  return { host: "127.0.0.1", port, localAddress: uplink.address };
+}
 
 function join(inbound: Socket, outbound: Socket, done: () => void): void {
   let ended = false;

@@ -6,7 +6,11 @@ type Json = Readonly<Record<string, unknown>>;
  */
 export function platformSettings(port: number): Json {
   return {
-    gateway: { mode: "local", port, bind: "loopback", auth: { mode: "token" }, controlUi: { enabled: false } },
+    gateway: {
+      ...{ mode: "local", port, bind: "loopback", auth: { mode: "token" }, controlUi: { enabled: false } },
+      // Who asks is what the agent's front says, and it says what Caddy wrote over whatever the client sent.
+      trustedProxies: ["127.0.0.1"],
+    },
     discovery: { mdns: { mode: "off" } },
     browser: { enabled: false },
     update: { checkOnStart: false },

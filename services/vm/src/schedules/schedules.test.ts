@@ -29,7 +29,8 @@ function over(host = createFakeHost(), database = openDatabase(":memory:", migra
     run.clock.steadyMs += Math.max(0, ms);
     run.waker.wakeDue();
     for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
-    while (begun() > ended()) await new Promise(setImmediate);
+    const isUnderWay = () => begun() > ended() || run.tenants.all().some(({ phase }) => phase === "resuming");
+    while (isUnderWay()) await new Promise(setImmediate);
   };
   /** A tenant that sleeps, and whose workload wants to run at these times. */
   const asleep = async (name: string, ...aheadMs: readonly number[]) => {

@@ -5,15 +5,15 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { composeDiskMapping, mappingBytes } from "@lobsterd/vm/guest/disk-mapping.ts";
+import { mappingBytes, putDiskMapping } from "@lobsterd/vm/guest/disk-mapping.ts";
 import { diskKeyBytes } from "@lobsterd/vm/launcher/disk-cipher.ts";
 import { createOverlay } from "@lobsterd/vm/launcher/overlay.ts";
+import { identityDriveBytes } from "@lobsterd/vm/launcher/protocol.ts";
 import { type Authority, createAuthority, type Leaf } from "./boot-authority.ts";
 import { agentPort, callFront, frontPort } from "./boot-client.ts";
 import { type BootNetwork, createBootNetwork, guestMac, tapName } from "./boot-network.ts";
 
 export const bootTrustDomain = "bare-boot.test";
-const identityDriveBytes = 64 * 1024;
 const diskMib = 64;
 
 /** What a bare boot is made of; the jailed boot of services/vm has the same machine, kernel arguments and order of disks. */
@@ -111,10 +111,11 @@ export function identityDrive(identity: BootIdentity, leaf: Leaf, platformCaPem:
   return drive;
 }
 
-/** The same drive for a disk of this key; undefined: for a plain one. */
+/** The same drive, padded with zero bytes, for a disk of this key; undefined: for a plain one. */
 export function withDisk(drive: Uint8Array, diskKey: Uint8Array | undefined): Buffer {
-  const changed = Buffer.from(drive).fill(0, identityDriveBytes - mappingBytes);
-  if (diskKey !== undefined) changed.set(composeDiskMapping(diskKey, diskMib), identityDriveBytes - mappingBytes);
+  const changed = Buffer.alloc(identityDriveBytes);
+  changed.set(drive.subarray(0, identityDriveBytes - mappingBytes));
+  if (diskKey !== undefined) putDiskMapping(changed, diskKey, diskMib);
   return changed;
 }
 
@@ -152,7 +153,7 @@ export type BareBootOptions = {
   readonly consoleLog?: string;
   readonly translationCacheMib?: number;
   /** Replaces the identity document, to see what a guest does without one. */
-  readonly identityDrive?: Buffer;
+  readonly identityDrive?: Uint8Array;
   /** Behind QEMU's own; `{directory}` in one of them is the guest's. */
   readonly extraArguments?: readonly string[];
 };

@@ -3,6 +3,7 @@ import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { waitingDrive } from "@lobsterd/vm/launcher/files.ts";
 import { type Monitor, openMonitor } from "@lobsterd/vm/vmm/qemu/monitor.ts";
 import { z } from "zod";
 import { type BareBootOptions, type BareGuest, startBareGuest } from "./bare-boot.ts";
@@ -20,9 +21,11 @@ const status = z.looseObject({ status: z.string().optional() });
  * jail. Nothing of the guest is left.
  */
 export async function saveBareTemplate(options: BareBootOptions, state: string): Promise<void> {
-  const identityDrive = Buffer.alloc(64 * 1024);
-  identityDrive.write("wait\n");
-  const guest = await startBareGuest({ ...options, identityDrive, extraArguments: monitorArguments });
+  const guest = await startBareGuest({
+    ...options,
+    identityDrive: waitingDrive,
+    extraArguments: monitorArguments,
+  });
   try {
     await withMonitor(guest, async (monitor) => {
       // Its disk is the only one that it may flush.

@@ -1,13 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { isIPv4 } from "node:net";
 import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
+import { identityDriveBytes } from "../launcher/protocol.ts";
 import type { TenantRecord } from "../store/tenants.ts";
-import { composeDiskMapping, mappingBytes } from "./disk-mapping.ts";
+import { mappingBytes, putDiskMapping } from "./disk-mapping.ts";
 
-/** Size of the drive. The guest reads all of it, so it is small. */
-const driveBytes = 64 * 1024;
 /** What opens the disk is behind it. */
-const documentBytes = driveBytes - mappingBytes;
+const documentBytes = identityDriveBytes - mappingBytes;
 /** The agent refuses an identity with more. */
 const maxResolvers = 4;
 
@@ -53,16 +52,12 @@ export function composeIdentityDrive(parts: IdentityDriveParts): Buffer {
     expectInjection: true,
     ...(parts.traceparent === undefined ? {} : { traceparent: parts.traceparent }),
   };
-  const drive = Buffer.alloc(driveBytes);
+  const drive = Buffer.alloc(identityDriveBytes);
   const text = JSON.stringify(document);
   if (Buffer.byteLength(text) > documentBytes)
     throw new RangeError("identity document does not fit the identity drive");
   drive.write(text, "utf8");
-  if (parts.diskKey !== undefined) {
-    const mapping = composeDiskMapping(parts.diskKey, tenant.resources.diskMib);
-    drive.set(mapping, documentBytes);
-    mapping.fill(0);
-  }
+  if (parts.diskKey !== undefined) putDiskMapping(drive, parts.diskKey, tenant.resources.diskMib);
   return drive;
 }
 

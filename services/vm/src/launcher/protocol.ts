@@ -2,6 +2,7 @@ import type { Duplex } from "node:stream";
 import { z } from "zod";
 import { diskKeyBytes } from "./disk-cipher.ts";
 
+/** Size of the identity drive. The guest reads all of it, so it is small. */
 export const identityDriveBytes = 64 * 1024;
 export const maxMessageBytes = 256 * 1024;
 /** What an image consists of, beside its manifest. */

@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { z } from "zod";
-import { composeDiskMapping, mappingBytes } from "../../guest/disk-mapping.ts";
+import { putDiskMapping } from "../../guest/disk-mapping.ts";
 import { openVmmByLauncher } from "../../vmm/by-launcher.ts";
 import { newVmId } from "../../vmm/conformance.ts";
 import type { VmmPort, VmStart } from "../../vmm/port.ts";
 import { openMonitor } from "../../vmm/qemu/monitor.ts";
 import { testDiskKey } from "../../vmm/testing-disk-key.ts";
+import { identityDriveBytes } from "../protocol.ts";
 import { type LauncherTestHost, launcherTestHost } from "../testing.ts";
 import { type Launcher, startLauncher, stopLauncher } from "../testing-process.ts";
 
@@ -21,9 +22,9 @@ export const skip =
 
 /** A guest's init takes it for an identity, and its agent ends of it: long after what is looked at. */
 function identityDriveFor(overlayMib: number): Uint8Array {
-  const drive = Buffer.alloc(64 * 1024);
+  const drive = Buffer.alloc(identityDriveBytes);
   drive.write("{}");
-  drive.set(composeDiskMapping(testDiskKey, overlayMib), drive.length - mappingBytes);
+  putDiskMapping(drive, testDiskKey, overlayMib);
   return drive;
 }
 

@@ -1,8 +1,9 @@
 /** Makes the disk of a new VM: an empty ext4 file system that opens with the VM's key and no other. Nobody ever makes one in the place of another. */
+import { createSecretKey } from "node:crypto";
 import { chownSync } from "node:fs";
 import { type FileHandle, open, rm } from "node:fs/promises";
 import type { VmPaths } from "./config.ts";
-import { diskSectorBytes, encryptSectors } from "./disk-cipher.ts";
+import { type DiskKey, diskSectorBytes, encryptSectors } from "./disk-cipher.ts";
 import { run } from "./processes.ts";
 
 const mib = 1024 * 1024;
@@ -11,13 +12,17 @@ const withinMs = 30_000;
 const listData =
   'open my $f, "<", $ARGV[0] or exit 1; my $end = 0; while (defined(my $at = sysseek $f, $end, 3)) { $end = 0 + sysseek $f, $at, 4; print 0 + $at, " $end\\n" }';
 
-/** The plain file system, which holds nothing yet, is beside it until it was encrypted; blocks that mke2fs did not write are holes in both. */
+/**
+ * The plain file system, which holds nothing yet, is beside it until it was encrypted; blocks that mke2fs did not write are holes in both. `key` is
+ * the caller's to clear.
+ */
 export async function createOverlay(
   { overlay, overlayCopy }: Pick<VmPaths, "overlay" | "overlayCopy">,
   sizeMib: number,
   uid: number,
   key: Uint8Array,
 ): Promise<void> {
+  const cipherKey = createSecretKey(key);
   try {
     await using plain = await open(overlayCopy, "wx+", 0o600);
     await plain.truncate(sizeMib * mib);
@@ -26,7 +31,7 @@ export async function createOverlay(
     await disk.truncate(sizeMib * mib);
     for (const line of (await run(["/usr/bin/perl", "-e", listData, overlayCopy], withinMs)).split("\n").slice(0, -1)) {
       const [begin = 0, end = 0] = line.split(" ").map(Number);
-      await encryptRange(plain, disk, key, begin, end);
+      await encryptRange(plain, disk, cipherKey, begin, end);
     }
     chownSync(overlay, uid, uid);
   } finally {
@@ -47,7 +52,7 @@ async function makeFileSystem(file: string): Promise<void> {
 async function encryptRange(
   plain: FileHandle,
   disk: FileHandle,
-  key: Uint8Array,
+  key: DiskKey,
   begin: number,
   end: number,
 ): Promise<void> {

@@ -67,15 +67,18 @@ async function prepare(host: LauncherHost, request: Arguments<"prepare">): Promi
   if (host.cgroups.members(vmId).size > 0) throw new LauncherError("ALREADY_EXISTS", "the cgroup exists");
   // Up to the written record nothing waits, so two requests cannot both take a slot, and with it a uid.
   requireFreeSlot(host, slot);
+  const key = Buffer.from(diskKey, "base64");
   try {
     mkdirSync(paths.disk);
     chmodSync(paths.disk, 0o711);
     writeRecord(paths.record, { version: 1, generation: 0, ...kept });
     host.jailer.prepare(paths, image);
-    await createOverlay(paths, overlayMib, config.uidBase + slot, Buffer.from(diskKey, "base64"));
+    await createOverlay(paths, overlayMib, config.uidBase + slot, key);
   } catch (error) {
     await remove(host, vmId);
     throw error;
+  } finally {
+    key.fill(0);
   }
   return {};
 }

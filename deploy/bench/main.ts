@@ -1,8 +1,7 @@
 /**
  * Measures side by side in one run: a bare QEMU boot of the image to its first HTTP answer, and SpawnTenant to the first HTTPS
- * answer; how much of a spawn is the control plane's own; what a spawn from a
- * warm template is beside one that boots; and how fast an eviction cuts a tenant off. Rounds alternate, so that
- * a busy machine slows both down. Before that, what a record of the audit log costs, `audit.ts`, and what a tenant's network and route cost
+ * answer; how much of a spawn is the control plane's own; what a spawn from a warm template is beside one that boots; and how fast an
+ * eviction cuts a tenant off. Rounds alternate, so that a busy machine slows both down. Before that, what a record of the audit log costs, `audit.ts`, and what a tenant's network and route cost
  * among others: `network/measure.ts`, `front/measure.ts`, and what sleep costs: `sleep/measure.ts`.
  *
  * The control plane's own share is all of a spawn but waiting for the guest's boot. QEMU's own start, from its exec until its vCPU

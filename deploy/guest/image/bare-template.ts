@@ -1,20 +1,12 @@
-import { once } from "node:events";
 import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { waitingDrive } from "@lobsterd/vm/launcher/files.ts";
-import { type Monitor, openMonitor } from "@lobsterd/vm/vmm/qemu/monitor.ts";
 import { z } from "zod";
 import { type BareBootOptions, type BareGuest, startBareGuest } from "./bare-boot.ts";
+import { goOn, loadingArguments, monitorArguments, saveState, until, withMonitor } from "./bare-monitor.ts";
 import { writeCpio } from "./cpio.ts";
 
-const monitorArguments = ["-qmp", "unix:{directory}/monitor,server=on,wait=off"];
-const waitsWithinMs = 120_000;
-const unlimited = { "max-bandwidth": 64 * 1024 ** 3 };
-const anything = z.unknown();
 const drives = z.array(z.looseObject({ stats: z.looseObject({ flush_operations: z.int() }) }));
-const status = z.looseObject({ status: z.string().optional() });
 
 /**
  * Boots a guest whose drive tells it to wait, and saves it to `state` when it does: what the launcher does to the first guest of a size, without its
@@ -32,10 +24,7 @@ export async function saveBareTemplate(options: BareBootOptions, state: string):
       await until(async () =>
         (await monitor.execute("query-blockstats", drives)).some(({ stats }) => stats.flush_operations > 0),
       );
-      await monitor.execute("stop", anything);
-      await monitor.execute("migrate-set-parameters", anything, unlimited);
-      await monitor.execute("migrate", anything, { uri: `exec:cat > ${state}` });
-      await until(async () => (await monitor.execute("query-migrate", status)).status === "completed");
+      await saveState(monitor, state);
     });
   } finally {
     await guest.stop();
@@ -44,42 +33,14 @@ export async function saveBareTemplate(options: BareBootOptions, state: string):
 
 /** A guest of its own, with an identity, network and disk of its own, that goes on where the template waits. */
 export async function startFromBareTemplate(options: BareBootOptions, state: string): Promise<BareGuest> {
-  const loading = [...monitorArguments, "-incoming", `exec:cat ${state}`, "-S"];
-  const guest = await startBareGuest({ ...options, extraArguments: loading });
+  const guest = await startBareGuest({ ...options, extraArguments: loadingArguments(state) });
   try {
-    await withMonitor(guest, async (monitor) => {
-      await until(async () => (await monitor.execute("query-status", status)).status === "paused");
-      await monitor.execute("cont", anything);
-    });
+    await withMonitor(guest, goOn);
     return guest;
   } catch (error) {
     await guest.stop();
     throw error;
   }
-}
-
-async function withMonitor<T>(guest: BareGuest, work: (monitor: Monitor) => Promise<T>): Promise<T> {
-  const path = join(guest.directory, "monitor");
-  for (const deadline = performance.now() + 10_000; ; await delay(5)) {
-    const socket = connect(path);
-    try {
-      await once(socket, "connect");
-    } catch (error) {
-      if (performance.now() > deadline) throw error;
-      continue;
-    }
-    const monitor = await openMonitor(socket);
-    try {
-      return await work(monitor);
-    } finally {
-      monitor.close();
-    }
-  }
-}
-
-async function until(isSo: () => Promise<boolean>): Promise<void> {
-  for (const deadline = performance.now() + waitsWithinMs; !(await isSo()); await delay(10))
-    if (performance.now() > deadline) throw new Error("the guest or QEMU did not come so far");
 }
 
 /** Makes `target` an image like `image` with another init, behind the first one in the initramfs: the kernel takes the later file of a name. */

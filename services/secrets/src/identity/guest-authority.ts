@@ -1,13 +1,10 @@
-// The certificate library's dependency injection needs this to be loaded before it.
-import "reflect-metadata";
-import { generateKeyPair, type KeyObject, webcrypto } from "node:crypto";
+import { generateKeyPair, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import { Secret } from "@lobsterd/chassis/secret.ts";
-import * as x509 from "@peculiar/x509";
 import type { GuestName } from "../store/identity-store.ts";
 import { guestHostNames, guestUri } from "./guest-name.ts";
 import { pemBytes } from "./pem.ts";
-import { algorithm, openSigningAuthority, positiveSerial } from "./signing-authority.ts";
+import { openSigningAuthority } from "./signing-authority.ts";
 
 const newKeyPair = promisify(generateKeyPair);
 
@@ -43,36 +40,20 @@ export async function openGuestAuthority(options: {
   const authority = await openSigningAuthority(options.certificatePath, options.keyPath);
 
   async function certify(name: GuestName, publicKey: KeyObject, nowMs: number): Promise<GuestCertificate> {
-    const serial = positiveSerial();
     const beginMs = nowMs - options.backdateMs;
     const expireTimeMs = Math.min(beginMs + options.lifetimeMs, authority.expireTimeMs);
     if (expireTimeMs <= nowMs) throw new Error("the guest authority's certificate has expired");
     const [innerName, outerName] = guestHostNames(options.domain, name.tenant);
-    const leaf = await x509.X509CertificateGenerator.create(
-      {
-        serialNumber: serial,
-        subject: [{ CN: [innerName] }],
-        issuer: authority.subject,
-        notBefore: new Date(beginMs),
-        notAfter: new Date(expireTimeMs),
-        signingAlgorithm: algorithm,
-        signingKey: authority.signingKey,
-        publicKey: publicKey.toCryptoKey(algorithm, true, ["verify"]),
-        extensions: [
-          new x509.BasicConstraintsExtension(false, undefined, true),
-          new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-          new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-          new x509.SubjectAlternativeNameExtension([
-            { type: "url", value: guestUri(options.trustDomain, name) },
-            { type: "dns", value: innerName },
-            { type: "dns", value: outerName },
-          ]),
-          authority.keyId,
-        ],
-      },
-      webcrypto,
-    );
-    return { certificatePem: `${leaf.toString("pem")}\n`, serial, expireTimeMs };
+    const leaf = await authority.sign({
+      commonName: innerName,
+      names: [
+        { type: "url", value: guestUri(options.trustDomain, name) },
+        { type: "dns", value: innerName },
+        { type: "dns", value: outerName },
+      ],
+      ...{ usage: "serverAuth", beginMs, expireTimeMs, publicKey, curve: "P-256" },
+    });
+    return { ...leaf, expireTimeMs };
   }
 
   return {

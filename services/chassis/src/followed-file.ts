@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from "node:fs";
+import { fileStamp } from "./file-stamp.ts";
 import type { Logger } from "./logger.ts";
 
 const maxBytes = 1024 * 1024;
@@ -20,7 +21,7 @@ export function followFile<T>(
   let fault = "";
   const read = (current: Read<T> | undefined): Read<T> => {
     try {
-      if (current !== undefined && stampOf(path) === current.stamp) return current;
+      if (current !== undefined && fileStamp(lstatSync(path, { bigint: true })) === current.stamp) return current;
       const { stamp, text } = readWhole(path);
       const value = parse(JSON.parse(text));
       fault = "";
@@ -68,16 +69,8 @@ function readWhole(path: string): { stamp: string; text: string } {
       if (count === 0) throw new Error(`${path} became shorter while it was read`);
       filled += count;
     }
-    return { stamp: stampText(status), text: bytes.toString("utf8") };
+    return { stamp: fileStamp(status), text: bytes.toString("utf8") };
   } finally {
     closeSync(descriptor);
   }
-}
-
-function stampOf(path: string): string {
-  return stampText(lstatSync(path, { bigint: true }));
-}
-
-function stampText({ ino, size, mtimeNs }: { ino: bigint; size: bigint; mtimeNs: bigint }): string {
-  return `${ino}:${size}:${mtimeNs}`;
 }

@@ -1,5 +1,6 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
+import { fileStamp } from "./file-stamp.ts";
 
 const checkIntervalMs = 1000;
 const maxFileBytes = 1024 * 1024;
@@ -75,7 +76,6 @@ function readBounded(path: string): Buffer {
 
 function stampOf({ certificatePath, keyPath, caPath, clientsCaPath }: CredentialFiles): string {
   return [certificatePath, keyPath, caPath, ...(clientsCaPath === undefined ? [] : [clientsCaPath])]
-    .map((path) => statSync(path, { bigint: true }))
-    .map(({ ino, size, mtimeNs }) => `${ino}:${size}:${mtimeNs}`)
+    .map((path) => fileStamp(statSync(path, { bigint: true })))
     .join(" ");
 }

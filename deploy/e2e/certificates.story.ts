@@ -11,7 +11,7 @@ import type { IssuedClient } from "@lobsterd/chassis/client-list.ts";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { ClientRole } from "@lobsterd/proto/lobsterd/secrets/v1/client_pb.ts";
 import { connectStack, type StackClients } from "../client/clients.ts";
-import { makeLeaf } from "../dev/certificates.ts";
+import { type LeafRequest, makeLeaf } from "../dev/certificates.ts";
 import { run } from "../dev/command.ts";
 import { instanceFiles } from "../dev/configuration.ts";
 import { type CredentialPaths, certificatePaths } from "../dev/identities.ts";
@@ -26,37 +26,40 @@ const leaves: CredentialPaths[] = [];
 let vmId = "";
 const forged: Record<string, IssuedClient> = {};
 
-/** A leaf with a running guest's names, from the authority that signs guests, as the guest has it and with more than it has. */
-async function guestLeaf(vmId: string, generation: number, usages: readonly ("server" | "client")[]) {
-  const authority = {
-    certificatePem: readFileSync(paths.guestCaPath, "utf8"),
-    keyPem: readFileSync(paths.guestCaKeyPath, "utf8"),
-  };
-  const names = {
-    uri: `spiffe://${env.LOBSTERD_DOMAIN}/guest/${tenantName}/${vmId}/${generation}`,
-    dnsNames: [`${tenantName}.guest.internal`, `${tenantName}.${env.LOBSTERD_DOMAIN}`],
-  };
-  const leaf = await makeLeaf(authority, { commonName: `${tenantName}.guest.internal`, ...names, usages });
-  const name = join(directory, usages.join("-"));
+/** A leaf of the authority in these files, in files of its own. */
+async function leafFiles(
+  authority: CredentialPaths,
+  file: string,
+  request: LeafRequest,
+): Promise<CredentialPaths & { readonly certificatePem: string }> {
+  const [certificate, key] = [authority.certificatePath, authority.keyPath].map((path) => readFileSync(path, "utf8"));
+  const leaf = await makeLeaf({ certificatePem: certificate ?? "", keyPem: key ?? "" }, request);
+  const name = join(directory, file);
   writeFileSync(`${name}.pem`, leaf.certificatePem);
   writeFileSync(`${name}.key`, leaf.keyPem, { mode: 0o600 });
-  return { certificatePath: `${name}.pem`, keyPath: `${name}.key` };
+  return { certificatePath: `${name}.pem`, keyPath: `${name}.key`, certificatePem: leaf.certificatePem };
+}
+
+/** A leaf with a running guest's names, from the authority that signs guests, as the guest has it and with more than it has. */
+async function guestLeaf(vmId: string, generation: number, usages: readonly ("server" | "client")[]) {
+  const authority = { certificatePath: paths.guestCaPath, keyPath: paths.guestCaKeyPath };
+  return await leafFiles(authority, usages.join("-"), {
+    commonName: `${tenantName}.guest.internal`,
+    uri: `spiffe://${env.LOBSTERD_DOMAIN}/guest/${tenantName}/${vmId}/${generation}`,
+    dnsNames: [`${tenantName}.guest.internal`, `${tenantName}.${env.LOBSTERD_DOMAIN}`],
+    usages,
+  });
 }
 
 /** A leaf that whoever has taken `secrets` over signs with the key of the clients' authority, and writes into its list. */
 async function clientLeaf(path: string, role: IssuedClient["role"] = "owner"): Promise<CredentialPaths> {
-  const authority = {
-    certificatePem: readFileSync(paths.clientsCaPath, "utf8"),
-    keyPem: readFileSync(paths.clientsCaKeyPath, "utf8"),
-  };
+  const authority = { certificatePath: paths.clientsCaPath, keyPath: paths.clientsCaKeyPath };
   const uri = `spiffe://${env.LOBSTERD_DOMAIN}/${path}`;
-  const leaf = await makeLeaf(authority, { commonName: path, uri, usages: ["server", "client"] });
-  const name = join(directory, path.replaceAll("/", "-"));
-  writeFileSync(`${name}.pem`, leaf.certificatePem);
-  writeFileSync(`${name}.key`, leaf.keyPem, { mode: 0o600 });
+  const request = { commonName: path, uri, usages: ["server", "client"] } as const;
+  const leaf = await leafFiles(authority, path.replaceAll("/", "-"), request);
   const { serialNumber, validToDate } = new X509Certificate(leaf.certificatePem);
   forged[serialNumber] = { uri, role, expireTime: validToDate.toISOString() };
-  return { certificatePath: `${name}.pem`, keyPath: `${name}.key` };
+  return leaf;
 }
 
 before(async () => {

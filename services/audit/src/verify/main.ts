@@ -2,15 +2,14 @@
  * Verifies an audit log with nothing but the public key of its checkpoints and the checkpoints that a witness kept. It asks no service, and needs
  * no package: only this checkout and Node 24.
  */
-import { createReadStream, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { createHashFile } from "../tree/hash-store.ts";
 import { MerkleTree } from "../tree/merkle-tree.ts";
 import { parseVerifier } from "../tree/signed-note.ts";
-import { readNotes } from "../witness/read-notes.ts";
+import { notesNow } from "./note-files.ts";
 import { describeVerdict, verdictJson } from "./report.ts";
 import { verifyLog } from "./verify-log.ts";
 
@@ -45,11 +44,12 @@ async function main(): Promise<number> {
     return 2;
   }
   const verifier = parseVerifier(keyText(values.key));
-  const files = values.checkpoints.flatMap(noteFiles);
+  // Taken before the log is read, which may grow, and be signed further, meanwhile.
+  const notes = notesNow(values.checkpoints);
   const work = mkdtempSync(join(tmpdir(), "lobsterd-verify-"));
   const tree = new MerkleTree(createHashFile(join(work, "tree.hashes")));
   try {
-    const verdict = await verifyLog({ logPath: logFile(values.log), notes: notesOf(files), verifier, tree });
+    const verdict = await verifyLog({ logPath: logFile(values.log), notes, verifier, tree });
     process.stdout.write(values.json ? `${verdictJson(verdict)}\n` : describeVerdict(verdict));
     if (verdict.faults.length > 0) return 1;
     return verdict.newest === undefined ? 2 : 0;
@@ -59,25 +59,12 @@ async function main(): Promise<number> {
   }
 }
 
-async function* notesOf(files: readonly string[]): AsyncGenerator<string> {
-  for (const file of files) {
-    yield* readNotes(createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY }));
-  }
-}
-
 function keyText(given: string): string {
   return /^[^+\s]+\+[0-9a-f]{8}\+/.test(given) ? given : readFileSync(given, "utf8").trim();
 }
 
 function logFile(path: string): string {
   return statSync(path).isDirectory() ? join(path, "records.log") : path;
-}
-
-function noteFiles(path: string): string[] {
-  if (!statSync(path).isDirectory()) return [path];
-  const names = readdirSync(path).filter((name) => name.endsWith(".notes"));
-  if (names.length === 0) throw new Error(`there is no .notes file in ${path}`);
-  return names.sort().map((name) => join(path, name));
 }
 
 try {

@@ -1,15 +1,19 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
-import { readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { decodeLeaf, encodeLeaf, leafHash } from "../log/canonical.ts";
 import { encodeFrame, frameHeaderBytes } from "../log/frame.ts";
 import { makeLog } from "../testing/forged-log.ts";
 import { temporaryDirectory } from "../testing/small-disk.ts";
+import { createMemoryHashStore } from "../tree/hash-store.ts";
+import { MerkleTree } from "../tree/merkle-tree.ts";
 import { createNoteSigner, formatVerifier } from "../tree/signed-note.ts";
 import { joinNotes } from "../witness/store.ts";
+import { notesNow } from "./note-files.ts";
+import { verifyLog } from "./verify-log.ts";
 
 const records = 40;
 
@@ -162,6 +166,22 @@ describe("the verifier", () => {
       return Buffer.concat([bytes.subarray(0, start), encodeFrame(leaf, leafHash(leaf), 19)]);
     });
     assert.equal(JSON.parse(verify(gap, "--json").output).missingFromWriters, 3);
+  });
+
+  it("takes a checkpoint that is signed while the log is being read for no cut", async (context) => {
+    const { logPath, notesPath, signer } = made(context);
+    const longer = made(context, { signer, records: records + 10 });
+    const notes = notesNow([notesPath]);
+    appendFileSync(notesPath, joinNotes(longer.notes.slice(-1)));
+    const tree = () => new MerkleTree(createMemoryHashStore());
+    const verdict = await verifyLog({ logPath, notes, verifier: signer.verifier, tree: tree() });
+    assert.deepEqual(verdict.faults, []);
+    assert.equal(verdict.newest?.size, records);
+    const later = await verifyLog({ logPath, notes: notesNow([notesPath]), verifier: signer.verifier, tree: tree() });
+    assert.deepEqual(
+      later.faults.map(({ kind }) => kind),
+      ["truncated"],
+    );
   });
 
   it("says how to use it, and what it could not read", (context) => {

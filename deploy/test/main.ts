@@ -54,25 +54,36 @@ const testLimitMs = 900_000;
 /** Every test file is a process: what they all import is stripped and compiled once. */
 const compileCache = ".cache/compiled";
 
-const usage = `usage: main.ts [--only TEXT] <tier>...
+const usage = `usage: main.ts [--only TEXT] [--name PATTERN] <tier>...
 
 tiers: ${Object.keys(tiers).join(" ")}
-  --only TEXT  files whose path has TEXT in it
+  --only TEXT     files whose path has TEXT in it
+  --name PATTERN  of those, tests whose name matches the regular expression
 `;
 
-async function runTier(name: string, tier: Tier, only: string): Promise<TierCounts> {
+interface Choice {
+  readonly only: string;
+  readonly name: string | undefined;
+}
+
+async function runTier(name: string, tier: Tier, choice: Choice): Promise<TierCounts> {
   const files = tier.patterns
     .flatMap((pattern) => globSync(pattern))
-    .filter((file) => !tier.exclude.test(file) && file.includes(only))
+    .filter((file) => !tier.exclude.test(file) && file.includes(choice.only))
     .sort();
   process.stdout.write(`\n== ${name}: ${files.length} files\n`);
   const lanes = [files.filter((file) => !tier.beside?.test(file)), files.filter((file) => tier.beside?.test(file))];
-  const counts = await Promise.all(lanes.filter((lane) => lane.length > 0).map((lane) => runFiles(lane, tier)));
+  const counts = await Promise.all(lanes.filter((lane) => lane.length > 0).map((lane) => runFiles(lane, tier, choice)));
   return addCounts(counts);
 }
 
-async function runFiles(files: readonly string[], { concurrency }: Tier): Promise<TierCounts> {
-  const stream = run({ files, concurrency, timeout: testLimitMs });
+async function runFiles(
+  files: readonly string[],
+  { concurrency }: Tier,
+  { name: testName }: Choice,
+): Promise<TierCounts> {
+  const named = testName === undefined ? {} : { testNamePatterns: [new RegExp(testName)] };
+  const stream = run({ files, concurrency, timeout: testLimitMs, ...named });
   const counts = countEvents(stream);
   stream.compose(spec).pipe(process.stdout, { end: false });
   return await counts;
@@ -81,7 +92,11 @@ async function runFiles(files: readonly string[], { concurrency }: Tier): Promis
 async function main(parameters: readonly string[]): Promise<number> {
   const { positionals: names, values } = parseArgs({
     args: [...parameters],
-    options: { only: { type: "string", default: "" }, help: { type: "boolean", short: "h", default: false } },
+    options: {
+      only: { type: "string", default: "" },
+      name: { type: "string" },
+      help: { type: "boolean", short: "h", default: false },
+    },
     allowPositionals: true,
   });
   process.env.NODE_COMPILE_CACHE ??= resolve(compileCache);
@@ -90,16 +105,13 @@ async function main(parameters: readonly string[]): Promise<number> {
     (values.help ? process.stdout : process.stderr).write(usage);
     return values.help ? 0 : 2;
   }
+  const choice = { only: values.only, name: values.name };
   const results = new Map<string, TierCounts>();
   for (const name of names) {
     const tier = tiers[name];
     if (tier === undefined) continue;
-    results.set(
-      name,
-      tier.needsStack
-        ? await withTestStack(() => runTier(name, tier, values.only))
-        : await runTier(name, tier, values.only),
-    );
+    const inTier = () => runTier(name, tier, choice);
+    results.set(name, tier.needsStack ? await withTestStack(inTier) : await inTier());
   }
   const total = { passed: 0, failed: 0, skipped: 0 };
   process.stdout.write("\n");

@@ -24,8 +24,6 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   "rpc.response.status_code": ["OK", "INTERNAL"],
   operation: ["spawn", "evict"],
   step: ["boot-guest"],
-  action: ["republish-route"],
-  reason: ["VMM_EXITED"],
   state: ["running", "failed"],
 };
 

@@ -10,9 +10,15 @@ const catalogue = {
     kind: "counter",
     unit: "{packet}",
     description: "",
-    attributes: { reason: ["spoofed", "late"], path: { boundedBy: "the paths there are" } },
+    attributes: { reason: ["spoofed", "late"] },
   },
-  duration: { name: "test.duration", kind: "histogram", unit: "s", description: "" },
+  duration: {
+    name: "test.duration",
+    kind: "histogram",
+    unit: "s",
+    description: "",
+    attributes: { path: { boundedBy: "the paths there are" } },
+  },
   waiting: { name: "test.waiting", kind: "gauge", unit: "{call}", description: "" },
   totals: {
     name: "test.totals",
@@ -29,9 +35,9 @@ describe("metrics", () => {
   test("have the declared name, unit and attributes", async () => {
     using captured = captureMetrics();
     const made = defineMetrics(catalogue);
-    made.drops.add(2, { reason: "late", path: "a" });
-    made.duration.record(0.3);
-    made.duration.record(4);
+    made.drops.add(2, { reason: "late" });
+    made.duration.record(0.3, { path: "a" });
+    made.duration.record(4, { path: "a" });
     using _waiting = made.waiting.observe(() => 7);
     using _totals = made.totals.observe(async () => [
       [10, { side: "in" }],
@@ -39,8 +45,10 @@ describe("metrics", () => {
     ]);
     const measured = await captured.read();
     assert.deepEqual(measured, [
-      { name: "test.drops", unit: "{packet}", attributes: { reason: "late", path: "a" }, value: 2 },
-      { name: "test.duration", unit: "s", attributes: {}, value: 2 },
+      { name: "test.drops", unit: "{packet}", attributes: { reason: "spoofed" }, value: 0 },
+      { name: "test.drops", unit: "{packet}", attributes: { reason: "late" }, value: 2 },
+      { name: "test.drops", unit: "{packet}", attributes: { reason: "other" }, value: 0 },
+      { name: "test.duration", unit: "s", attributes: { path: "a" }, value: 2 },
       { name: "test.waiting", unit: "{call}", attributes: {}, value: 7 },
       { name: "test.totals", unit: "By", attributes: { side: "in" }, value: 10 },
       { name: "test.totals", unit: "By", attributes: { side: "out" }, value: 20 },
@@ -55,7 +63,7 @@ describe("metrics", () => {
     const given: Record<string, string> = { reason: "tenant demo", tenant: "demo" };
     made.drops.add(1, given as { reason: "late" });
     assert.deepEqual(
-      (await captured.read()).map(({ attributes }) => attributes),
+      (await captured.read()).filter(({ value }) => value > 0).map(({ attributes }) => attributes),
       [{ reason: "other" }],
     );
   });
@@ -79,26 +87,32 @@ describe("metrics", () => {
     assert.equal(reads, 1);
   });
 
-  test("a counter begins at 0 for every value it can have", async () => {
+  test("a counter begins at 0 for every combination of values it can have", async () => {
     using captured = captureMetrics();
+    const counter = { kind: "counter", unit: "", description: "" } as const;
     defineMetrics({
-      plain: { name: "test.plain", kind: "counter", unit: "", description: "" },
-      listed: { name: "test.listed", kind: "counter", unit: "", description: "", attributes: { kind: ["a", "b"] } },
+      plain: { ...counter, name: "test.plain" },
+      listed: { ...counter, name: "test.listed", attributes: { kind: ["a", "b"] } },
+      crossed: { ...counter, name: "test.crossed", attributes: { kind: ["a"], outcome: ["done"] } },
     });
     assert.deepEqual(
-      (await captured.read()).map(({ name, attributes, value }) => [name, attributes["kind"], value]),
+      (await captured.read()).map(({ name, attributes, value }) => [name, ...Object.values(attributes), value]),
       [
-        ["test.plain", undefined, 0],
+        ["test.plain", 0],
         ["test.listed", "a", 0],
         ["test.listed", "b", 0],
         ["test.listed", "other", 0],
+        ["test.crossed", "a", "done", 0],
+        ["test.crossed", "a", "other", 0],
+        ["test.crossed", "other", "done", 0],
+        ["test.crossed", "other", "other", 0],
       ],
     );
   });
 
   test("one that cannot be read is left out and hides no other", async () => {
     using captured = captureMetrics();
-    const made = defineMetrics(catalogue);
+    const made = defineMetrics({ waiting: catalogue.waiting, totals: catalogue.totals });
     using _broken = made.waiting.observe(() => {
       throw new Error("the database is closed");
     });

@@ -4,7 +4,8 @@
  * 1. A metric is declared with its name, unit, description, and every value that its attributes can have. A value outside of the list is counted
  *    as `other`, so no tenant, address, id or text of a caller becomes a label whatever is passed.
  * 2. Without a metric reader in the telemetry preload nothing is made and nothing is read.
- * 3. A counter begins at 0 for every value it can have: what appears with its first event has no increase to raise an alarm by.
+ * 3. A counter begins at 0 for every combination of values it can have: what appears with its first event has no increase to raise an alarm by.
+ *    So all of a counter's values are listed.
  * 4. Names and units are OpenTelemetry's: dots, seconds (`s`), bytes (`By`); what is counted stands in braces.
  */
 import {
@@ -20,15 +21,19 @@ import {
 /** Every value an attribute can have, or what keeps their number small where the list is made elsewhere. */
 export type AttributeValues = readonly string[] | { readonly boundedBy: string };
 
-export interface MetricSpec {
+interface SpecOf<Kind extends string, Values extends AttributeValues> {
   readonly name: string;
-  readonly kind: "counter" | "histogram" | "gauge" | "observable-counter";
+  readonly kind: Kind;
   readonly unit: string;
   readonly description: string;
-  readonly attributes?: Readonly<Record<string, AttributeValues>>;
+  readonly attributes?: Readonly<Record<string, Values>>;
   /** Upper bounds of a histogram's buckets, ascending. */
   readonly buckets?: readonly number[];
 }
+
+export type MetricSpec =
+  | SpecOf<"counter", readonly string[]>
+  | SpecOf<"histogram" | "gauge" | "observable-counter", AttributeValues>;
 
 /** A value for each attribute that is known; one that is left out is no label. */
 type AttributesOf<S extends MetricSpec> =
@@ -161,12 +166,13 @@ function bounded(
   return kept;
 }
 
-/** Invariant 3, for what has at most one attribute and that with a list. */
-function startingPoints({ attributes = {} }: MetricSpec): readonly Attributes[] {
-  const [first, ...more] = Object.entries(attributes);
-  if (first === undefined) return [{}];
-  const [name, values] = first;
-  return isList(values) && more.length === 0 ? [...values, otherValue].map((value) => ({ [name]: value })) : [];
+/** Invariant 3. */
+function startingPoints({ attributes = {} }: MetricSpec & { readonly kind: "counter" }): readonly Attributes[] {
+  return Object.entries(attributes).reduce<readonly Attributes[]>(
+    (points, [name, values]) =>
+      points.flatMap((point) => [...values, otherValue].map((value) => ({ ...point, [name]: value }))),
+    [{}],
+  );
 }
 
 function isList(values: AttributeValues): values is readonly string[] {

@@ -6,6 +6,7 @@ import type { BackupRecord } from "./backups/backup-store.ts";
 import { vmMetrics } from "./metrics.ts";
 import type { HostMode } from "./posture/posture.ts";
 import { type ControlRow, isUnmet, type PostureReport } from "./posture/report.ts";
+import type { RepairAction, TenantFault } from "./repair/names.ts";
 import type { DrainRecord } from "./store/host-drain.ts";
 import type { TenantRecord } from "./store/tenants.ts";
 
@@ -19,7 +20,7 @@ export interface TenantEvents {
   /** `fields`: names of what was changed. */
   tenantUpdated(tenant: TenantRecord, fields: readonly string[]): void;
   tenantEvicted(tenant: TenantRecord): void;
-  tenantFailed(tenant: TenantRecord, reason: string): void;
+  tenantFailed(tenant: TenantRecord, reason: TenantFault): void;
   tenantSuspended(tenant: TenantRecord): void;
   /** It runs on, or is being brought back to that. */
   tenantSuspendFailed(tenant: TenantRecord, error: unknown): void;
@@ -28,9 +29,9 @@ export interface TenantEvents {
   /** Beside `tenantResumed`: somebody's request woke it, and waited so long. */
   tenantWoken(tenant: TenantRecord, cause: string, durationMs: number): void;
   tenantResumeFailed(tenant: TenantRecord, error: unknown): void;
-  /** Something that it missed was given back to it, or was to be and could not. `action` is that of `TenantRepair` in the proto. */
-  tenantRepaired(tenant: TenantRecord, action: string): void;
-  tenantRepairFailed(tenant: TenantRecord, action: string, error: unknown): void;
+  /** Something that it missed was given back to it, or was to be and could not. */
+  tenantRepaired(tenant: TenantRecord, action: RepairAction): void;
+  tenantRepairFailed(tenant: TenantRecord, action: RepairAction, error: unknown): void;
   /** It was FAILED, and every check passes. */
   tenantHealed(tenant: TenantRecord): void;
   hostDraining(drain: DrainRecord): void;
@@ -59,7 +60,7 @@ export function createTenantEvents(
     bus?.publish({ tenant: tenant.name, name, data: { vmId: tenant.vmId, generation: tenant.generation, ...more } });
   const recordRepair = (
     { name, vmId, generation }: TenantRecord,
-    action: string,
+    action: RepairAction,
     outcome: "success" | "failure",
     reason: string,
   ) => {

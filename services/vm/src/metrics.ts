@@ -1,5 +1,6 @@
 import { defineMetrics } from "@lobsterd/chassis/metrics.ts";
 import { fail } from "./errors.ts";
+import { repairActions, tenantFaults } from "./repair/names.ts";
 
 /** What `vm` exports beside what every service does. */
 export const vmMetrics = defineMetrics({
@@ -69,14 +70,14 @@ export const vmMetrics = defineMetrics({
     kind: "counter",
     unit: "{tenant}",
     description: "Tenants that were given up, by reason",
-    attributes: { reason: { boundedBy: "vm's own reasons, and the names of a repair's checks" } },
+    attributes: { reason: tenantFaults },
   },
   repairs: {
     name: "lobsterd.vm.repairs",
     kind: "counter",
     unit: "{repair}",
     description: "What was given back to tenants that missed it, by action and outcome",
-    attributes: { action: { boundedBy: "the actions of a repair" }, outcome: ["success", "failure"] },
+    attributes: { action: repairActions, outcome: ["success", "failure"] },
   },
   guestStarts: {
     name: "lobsterd.vm.guest_starts",

@@ -20,16 +20,8 @@ import { settleSleep } from "../lifecycle/settle-sleep.ts";
 import { bootAgain } from "../lifecycle/wake.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import { type Check, checkTenant, type Findings, hasFailed, isUnknown, passes } from "./checks.ts";
+import type { RepairAction } from "./names.ts";
 import { patienceMs } from "./patience.ts";
-
-/** As in the proto's TenantRepair. */
-export type RepairAction =
-  | "resume-tenant"
-  | "boot-guest"
-  | "restart-workload"
-  | "reattach-network"
-  | "repair-rules"
-  | "publish-route";
 
 export interface RepairStep {
   readonly action: RepairAction;

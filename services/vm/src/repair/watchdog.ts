@@ -12,6 +12,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { WorkloadState } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantFault } from "./names.ts";
 import { afterRepair, givenUp, isSteady, maxAttempts, type Pace, type PaceLimits, rested } from "./pace.ts";
 import { mendTenant, type RepairReport } from "./repair.ts";
 
@@ -21,9 +22,6 @@ export interface Watchdog {
   /** Resolves when no repair is under way. */
   settled(): Promise<void>;
 }
-
-/** Reasons of FAILED. */
-type Fault = "VMM_EXITED" | "AGENT_SILENT" | "WORKLOAD_UNHEALTHY";
 
 const concurrentLooks = 8;
 /** Boots among them queue for the cores with everybody else's. */
@@ -47,7 +45,7 @@ export function createWatchdog(life: Lifecycle, options: WatchdogOptions): Watch
     return life.journal.find(tenant.vmId) === undefined;
   }
 
-  async function faultOf(tenant: TenantRecord, alive: ReadonlySet<string>): Promise<Fault | undefined> {
+  async function faultOf(tenant: TenantRecord, alive: ReadonlySet<string>): Promise<TenantFault | undefined> {
     const { vmId } = tenant;
     if (!alive.has(vmId)) return "VMM_EXITED";
     const workload = await life.parts.guests.workloadState(tenant, new AbortController().signal);
@@ -88,7 +86,7 @@ export function createWatchdog(life: Lifecycle, options: WatchdogOptions): Watch
     repairs.set(vmId, repair);
   }
 
-  async function repairInTurn(vmId: string, fault: Fault | undefined): Promise<void> {
+  async function repairInTurn(vmId: string, fault: TenantFault | undefined): Promise<void> {
     await life.turns.take(vmId, async (evicted) => {
       const tenant = life.tenants.findByVm(vmId);
       if (!isWatched(tenant)) return;
@@ -123,7 +121,7 @@ export function createWatchdog(life: Lifecycle, options: WatchdogOptions): Watch
     paces.set(tenant.vmId, givenUp(life.now(), options));
   }
 
-  function giveUp(tenant: TenantRecord, fault: Fault): void {
+  function giveUp(tenant: TenantRecord, fault: TenantFault): void {
     life.tenants.markFailed(tenant.vmId, fault);
     life.events.tenantFailed(tenant, fault);
     paces.set(tenant.vmId, givenUp(life.now(), options));

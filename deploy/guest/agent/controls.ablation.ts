@@ -2,15 +2,13 @@
  * Takes one control of the agent away at a time, in a copy of its sources, and shows that its test goes red:
  * `node --test deploy/guest/agent/controls.ablation.ts`. A row whose test still passes is a control that nothing tests.
  */
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import { type Removal, runWithout } from "./control-removal.ts";
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
-type Ablation = {
+interface Control {
   readonly control: string;
   readonly removal: Removal;
   readonly test: readonly [file: string, name: string];
-};
+}
 
 const server = "grpc-server.test.ts";
 const attacks = "attacks.host.test.ts";
@@ -19,7 +17,7 @@ const early = "a certificate of the future is refused before a handler begins, e
 const forged =
   "a certificate of the future that the platform did not sign is refused before a handler begins, even with the token";
 
-const ablations: readonly Ablation[] = [
+const controls: readonly Control[] = [
   {
     control: "token",
     removal: { file: "access.ts", find: 'return hasToken ? "allowed" : "wrong-token";', replace: 'return "allowed";' },
@@ -151,14 +149,11 @@ const ablations: readonly Ablation[] = [
   },
 ];
 
-for (const {
+const below = (file: string) => `deploy/guest/agent/${file}`;
+export const ablations: readonly Ablation[] = controls.map(({ control, removal, test: [file, name] }) => ({
   control,
-  removal,
-  test: [file, name],
-} of ablations) {
-  test(`without ${control}, "${name}" fails`, async () => {
-    assert.deepEqual(await runWithout(undefined, file, name), { passed: 1, failed: 0 }, "with it the test passes");
-    const { passed, failed } = await runWithout(removal, file, name);
-    assert.deepEqual({ passed, failed }, { passed: 0, failed: 1 });
-  });
-}
+  removals: [{ ...removal, file: below(removal.file) }],
+  noticedBy: { file: below(file), name },
+}));
+
+if (import.meta.main) ablate(ablations);

@@ -2,29 +2,26 @@
  * Takes one control of the audit log away at a time, in a copy of the sources, and shows that its test goes red:
  * `node --test services/audit/src/controls.ablation.ts`. A row whose test still passes is a control that nothing tests.
  */
-import { test } from "node:test";
-import { type ControlTest, type Removal, requireNoticed } from "@lobsterd/chassis/testing-control-removal.ts";
+import { type Ablation, ablate, type ControlTest, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
-interface Ablation {
-  readonly control: string;
-  readonly removals: readonly Removal[];
-  readonly test: ControlTest;
-}
+const removal = (file: string, find: string, replace: string): Removal => ({
+  file: `services/${file}`,
+  find,
+  replace,
+});
+const auditTest = (file: string, name: string): ControlTest => ({ file: `services/audit/src/${file}`, name });
+const chassisTest = (file: string, name: string): ControlTest => ({ file: `services/chassis/src/${file}`, name });
 
-const removal = (file: string, find: string, replace: string): Removal => ({ file, find, replace });
-const auditTest = (file: string, name: string): ControlTest => ({ service: "audit", file, name });
-const chassisTest = (file: string, name: string): ControlTest => ({ service: "chassis", file, name });
-
-const ablations: readonly Ablation[] = [
+export const ablations: readonly Ablation[] = [
   {
     control: "fsync before the receipt",
     removals: [removal("audit/src/log/audit-log.ts", ".then(() => file.sync())", "")],
-    test: auditTest("log/audit-log.test.ts", "gives no receipt before the fsync"),
+    noticedBy: auditTest("log/audit-log.test.ts", "gives no receipt before the fsync"),
   },
   {
     control: "nothing after a failed fsync",
     removals: [removal("audit/src/log/audit-log.ts", "    this.#failure = failure;\n", "")],
-    test: auditTest(
+    noticedBy: auditTest(
       "log/audit-log.test.ts",
       "gives no receipt, accepts nothing more and reports once when fsync fails",
     ),
@@ -32,12 +29,15 @@ const ablations: readonly Ablation[] = [
   {
     control: "prefix of a leaf",
     removals: [removal("audit/src/log/canonical.ts", "const leafPrefix = 0x00;", "const leafPrefix = 0x01;")],
-    test: auditTest("log/canonical.test.ts", 'has the bytes, the hash and the meaning of the vector "refused outcome"'),
+    noticedBy: auditTest(
+      "log/canonical.test.ts",
+      'has the bytes, the hash and the meaning of the vector "refused outcome"',
+    ),
   },
   {
     control: "prefix of a node",
     removals: [removal("audit/src/tree/merkle.ts", "scratch[0] = 0x01;", "scratch[0] = 0x00;")],
-    test: auditTest("tree/proofs.test.ts", "has the roots of the vectors at every size"),
+    noticedBy: auditTest("tree/proofs.test.ts", "has the roots of the vectors at every size"),
   },
   {
     control: "signature check",
@@ -48,7 +48,7 @@ const ablations: readonly Ablation[] = [
         "if (verifier.publicKey) return text;",
       ),
     ],
-    test: auditTest("tree/signed-note.test.ts", "is refused with any one bit changed"),
+    noticedBy: auditTest("tree/signed-note.test.ts", "is refused with any one bit changed"),
   },
   {
     control: "checkpoints that left the host",
@@ -59,7 +59,7 @@ const ablations: readonly Ablation[] = [
         "if (true) {",
       ),
     ],
-    test: auditTest(
+    noticedBy: auditTest(
       "verify/verify-log.test.ts",
       "finds a whole history rewritten and signed with the real key, against the checkpoints that had left the host",
     ),
@@ -67,7 +67,7 @@ const ablations: readonly Ablation[] = [
   {
     control: "number of records in a checkpoint",
     removals: [removal("audit/src/verify/verify-log.ts", "longest = Math.max(longest, checkpoint.size);", "")],
-    test: auditTest("verify/verify-log.test.ts", "finds: the tail cut between two records"),
+    noticedBy: auditTest("verify/verify-log.test.ts", "finds: the tail cut between two records"),
   },
   {
     control: "no second history is signed",
@@ -78,7 +78,7 @@ const ablations: readonly Ablation[] = [
         "",
       ),
     ],
-    test: auditTest(
+    noticedBy: auditTest(
       "log/checkpointer.test.ts",
       "are not signed for a history that is not that of the last run's checkpoint",
     ),
@@ -88,7 +88,7 @@ const ablations: readonly Ablation[] = [
     removals: [
       removal("audit/src/witness/publisher.ts", "waitingMs > options.lateMs) observer.late", "false) observer.late"),
     ],
-    test: auditTest(
+    noticedBy: auditTest(
       "witness/publisher.test.ts",
       "keeps what its store does not take, comes again ever more slowly, and says so once after the bound",
     ),
@@ -102,7 +102,7 @@ const ablations: readonly Ablation[] = [
         'this.#queue.push({ draft, writer }, "")',
       ),
     ],
-    test: auditTest(
+    noticedBy: auditTest(
       "log/audit-log.test.ts",
       "acknowledges another writer's record in the next batch of a flood, and refuses only the flood",
     ),
@@ -110,7 +110,7 @@ const ablations: readonly Ablation[] = [
   {
     control: "refused calls are recorded",
     removals: [removal("chassis/src/handlers.ts", "{ refused: refusals.refused }", "{}")],
-    test: chassisTest(
+    noticedBy: chassisTest(
       "audit-refusals.test.ts",
       "whom the gate refuses is recorded: who it is, if that is verified, and which method, and nothing of the request",
     ),
@@ -120,7 +120,7 @@ const ablations: readonly Ablation[] = [
     removals: [
       removal("chassis/src/audit-refusals.ts", "if (allowance.tokens < 1) {", "if (allowance.tokens < -1e9) {"),
     ],
-    test: chassisTest(
+    noticedBy: chassisTest(
       "audit-refusals.test.ts",
       "a flood of refused calls is a few records, its count, and no less of anybody else's",
     ),
@@ -128,7 +128,7 @@ const ablations: readonly Ablation[] = [
   {
     control: "one allowance for callers without number",
     removals: [removal("chassis/src/audit-refusals.ts", "callers.size < maxCallers", "true")],
-    test: chassisTest(
+    noticedBy: chassisTest(
       "audit-refusals.test.ts",
       "many callers are no way around the limit, and are forgotten when they are quiet",
     ),
@@ -136,20 +136,16 @@ const ablations: readonly Ablation[] = [
   {
     control: "an outage is marked",
     removals: [removal("chassis/src/audit.ts", "        await sendGap();\n", "")],
-    test: chassisTest("audit-spool.test.ts", "each outage is marked once, in front of what waited in it"),
+    noticedBy: chassisTest("audit-spool.test.ts", "each outage is marked once, in front of what waited in it"),
   },
   {
     control: "open calls are closed",
     removals: [removal("chassis/src/audit-open-calls.ts", "  closeLeftOpen(database, spool, logger);\n", "")],
-    test: chassisTest(
+    noticedBy: chassisTest(
       "audit-spool.test.ts",
       "a call that its process died in is closed as unknown at the next start, once",
     ),
   },
 ];
 
-for (const { control, removals, test: subject } of ablations) {
-  test(`without "${control}" its test fails`, async () => {
-    await requireNoticed(removals, subject);
-  });
-}
+if (import.meta.main) ablate(ablations);

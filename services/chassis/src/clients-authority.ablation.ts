@@ -2,11 +2,10 @@
  * Takes one control of the clients' authority away at a time, in a copy of the chassis, and shows that its test goes red:
  * `node --test services/chassis/src/clients-authority.ablation.ts`.
  */
-import { test } from "node:test";
-import { type Removal, requireNoticed } from "./testing-control-removal.ts";
+import { type Ablation, ablate, type Removal } from "./testing-control-removal.ts";
 
 const removal = (file: string, find: string, replace: string): Removal => ({
-  file: `chassis/src/${file}`,
+  file: `services/chassis/src/${file}`,
   find,
   replace,
 });
@@ -18,7 +17,7 @@ const apart = "the list revokes nothing of the platform's, and the platform's li
 const absent = "without a list the server serves all others, and it counts when it comes";
 const revoked = "who is taken off the list is refused within seconds, on open connections too";
 
-const ablations: readonly { control: string; removals: readonly Removal[]; name: string }[] = [
+const controls: readonly { control: string; removals: readonly Removal[]; name: string }[] = [
   {
     control: "authorities are told apart",
     removals: [
@@ -91,7 +90,10 @@ const ablations: readonly { control: string; removals: readonly Removal[]; name:
   },
 ];
 
-const file = "clients-authority.host.test.ts";
-for (const { control, removals, name } of ablations) {
-  test(`without "${control}" its test fails`, () => requireNoticed(removals, { service: "chassis", file, name }));
-}
+const file = "services/chassis/src/clients-authority.host.test.ts";
+export const ablations: readonly Ablation[] = controls.map(({ name, ...ablation }) => ({
+  ...ablation,
+  noticedBy: { file, name },
+}));
+
+if (import.meta.main) ablate(ablations);

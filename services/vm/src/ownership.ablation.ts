@@ -1,38 +1,38 @@
 /** Takes one control of owners away at a time, in a copy of the sources, and shows that its test goes red. */
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import { type ControlTest, type Removal, runWithout } from "@lobsterd/chassis/testing-control-removal.ts";
+import { type Ablation, ablate, type ControlTest, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
-const removal = (file: string, find: string, replace: string): Removal => ({ file, find, replace });
+const removal = (file: string, find: string, replace: string): Removal => ({
+  file: `services/${file}`,
+  find,
+  replace,
+});
 const others: ControlTest = {
-  service: "vm",
-  file: "ownership.test.ts",
+  file: "services/vm/src/ownership.test.ts",
   name: "of a tenant of somebody else an owner is answered as of none, by every method, and nothing happens to it",
 };
 const own = { ...others, name: "an owner reaches its own tenants, sees no others, and spawns none" };
 const repeated = { ...others, name: "an owner's eviction may be repeated by that owner, whoever has the name since" };
 const nobodys = { ...others, name: "a client without a name in any tenant owns nothing: nobody's tenants are not its" };
 const watched: ControlTest = {
-  service: "vm",
-  file: "rpc/watch-tenants.test.ts",
+  file: "services/vm/src/rpc/watch-tenants.test.ts",
   name: "an owner sees its tenants come and go, and nothing of the others",
 };
 
-const ablations: readonly { control: string; removals: readonly Removal[]; test: ControlTest }[] = [
+export const ablations: readonly Ablation[] = [
   {
     control: "the tenant in a request is looked at",
     removals: [removal("chassis/src/owners.ts", "if (!ownership.owns(owner, tenant, message))", "if (false)")],
-    test: others,
+    noticedBy: others,
   },
   {
     control: "the tenant in the first message of a stream",
     removals: [removal("chassis/src/owners.ts", "if (isFirst) check(item);", "")],
-    test: others,
+    noticedBy: others,
   },
   {
     control: "the same words as for no tenant",
     removals: [removal("vm/src/ownership.ts", "unknown: tenantNotFound,", "unknown: () => tenantNotFound('another'),")],
-    test: others,
+    noticedBy: others,
   },
   {
     control: "a name and its owner are looked up together",
@@ -43,17 +43,17 @@ const ablations: readonly { control: string; removals: readonly Removal[]; test:
         "isOwned: (name) => byName.get(name)",
       ),
     ],
-    test: others,
+    noticedBy: others,
   },
   {
     control: "a list is the owner's",
     removals: [removal("vm/src/rpc/list-tenants.ts", ", size + 1, ownerOf(call)", ", size + 1")],
-    test: own,
+    noticedBy: own,
   },
   {
     control: "a watch is the owner's",
     removals: [removal("vm/src/rpc/watch-tenants.ts", "changes.after(revision, owner)", "changes.after(revision)")],
-    test: watched,
+    noticedBy: watched,
   },
   {
     control: "a snapshot is the owner's",
@@ -64,19 +64,19 @@ const ablations: readonly { control: string; removals: readonly Removal[]; test:
         "tenants.page(afterName, pageSize)",
       ),
     ],
-    test: watched,
+    noticedBy: watched,
   },
   {
     control: "a name that is somebody else's by now",
     removals: [
       removal("vm/src/rpc/watch-tenants.ts", "named?.owner === owner ? named : undefined", "true ? named : undefined"),
     ],
-    test: watched,
+    noticedBy: watched,
   },
   {
     control: "owners spawn nothing",
     removals: [removal("vm/src/access.ts", "spawnTenant: write,", 'spawnTenant: [...write, "owner"],')],
-    test: own,
+    noticedBy: own,
   },
   {
     control: "an eviction is repeated by its owner alone",
@@ -87,7 +87,7 @@ const ablations: readonly { control: string; removals: readonly Removal[]; test:
         "AND name = ? AND (owner = ? OR true)",
       ),
     ],
-    test: repeated,
+    noticedBy: repeated,
   },
   {
     control: "an empty name owns nothing",
@@ -98,14 +98,8 @@ const ablations: readonly { control: string; removals: readonly Removal[]; test:
         "WHERE owner = ? AND name = ?",
       ),
     ],
-    test: nobodys,
+    noticedBy: nobodys,
   },
 ];
 
-for (const { control, removals, test: controlTest } of ablations) {
-  test(`without "${control}" its test fails`, async () => {
-    const run = await runWithout(removals, controlTest);
-    assert.equal(run.count, 1, run.output);
-    assert.equal(run.passed, false, `${controlTest.name} passes without the control`);
-  });
-}
+if (import.meta.main) ablate(ablations);

@@ -1,18 +1,9 @@
-/** Takes one bound of held requests, or one piece of what holds them, away and shows what goes red. */
-import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
-import { type ControlTest, type Removal, requireNoticed } from "@lobsterd/chassis/testing-control-removal.ts";
-import { caddyConfig } from "../caddy/caddy-config.ts";
-import type { Json } from "../caddy/canonical-json.ts";
-import { openNameFiles } from "../directory/name-files.ts";
-import { findCaddy } from "../testing/programs.ts";
-import { defaultLimits, sceneSettings } from "../testing/scene.ts";
-import { type BareStage, openBareStage } from "../testing/stages.ts";
-import { aSleeperIsAskedFor, nothingOfARequestReachesProxy } from "../testing/wake-socket-probes.ts";
+/** Takes one bound of held requests away, in a copy of the sources, and shows the test that goes red. */
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
-const unit = "waking/wakes.test.ts";
+const unit = "services/proxy/src/waking/wakes.test.ts";
 const suite = "requests to sleeping tenants";
-const wakes = "proxy/src/waking/wakes.ts";
+const wakes = "services/proxy/src/waking/wakes.ts";
 
 const bounds: readonly (readonly [what: string, removal: Removal, test: string])[] = [
   [
@@ -48,7 +39,7 @@ const bounds: readonly (readonly [what: string, removal: Removal, test: string])
   [
     "the end of those that wait for a route that goes",
     {
-      file: "proxy/src/waking/wakes.ts",
+      file: "services/proxy/src/waking/wakes.ts",
       find: 'route === undefined ? { kind: "gone" } : { kind: "awake" }',
       replace: '{ kind: "awake" }',
     },
@@ -56,56 +47,10 @@ const bounds: readonly (readonly [what: string, removal: Removal, test: string])
   ],
 ];
 
-describe("bounds of held requests, taken away one by one", () => {
-  for (const [what, removal, name] of bounds) {
-    const noticing: ControlTest = { service: "proxy", file: unit, name: `${suite} ${name}` };
-    it(what, async () => {
-      await requireNoticed([removal], noticing);
-    });
-  }
-});
+export const ablations: readonly Ablation[] = bounds.map(([control, removal, name]) => ({
+  control,
+  removals: [removal],
+  noticedBy: { file: unit, name: `${suite} ${name}` },
+}));
 
-type Probe = (stage: BareStage) => Promise<void>;
-const pieces: readonly (readonly [what: string, probe: Probe, pattern: RegExp, replacement: string])[] = [
-  ["the look for a sleeper's file", aSleeperIsAskedFor, /\.asleep/g, ".nobody"],
-  ["the order: asked before it is dialled", aSleeperIsAskedFor, /"status_code":\[204\]/g, '"status_code":[204,503]'],
-  [
-    "the query that is taken away",
-    nothingOfARequestReachesProxy,
-    /"uri":"\/\{http\.regexp\.tenant\.1\}\?"/g,
-    '"uri":"/{http.regexp.tenant.1}"',
-  ],
-  [
-    "what is taken from the request",
-    nothingOfARequestReachesProxy,
-    /"headers":\{"request":\{"delete":\["\*\*"\]\}\},/g,
-    "",
-  ],
-];
-
-const caddy = await findCaddy();
-
-describe("what holds a request in Caddy, taken away one by one", { skip: "reason" in caddy && caddy.reason }, () => {
-  for (const [what, probe, pattern, replacement] of pieces) {
-    describe(what, () => {
-      let stage: BareStage;
-      let whole: string;
-      before(async () => {
-        stage = await openBareStage("path" in caddy ? caddy.path : "");
-        whole = JSON.stringify(caddyConfig(sceneSettings(stage.paths, defaultLimits)));
-        await stage.configure(JSON.parse(whole) as Json);
-        await stage.publish("alpha");
-        openNameFiles(stage.paths.namesDirectory).markAsleep("alpha");
-      });
-      after(() => stage.scene.close());
-
-      it("holds with it", () => probe(stage));
-      it("does not hold without it", async () => {
-        const without = whole.replace(pattern, replacement);
-        assert.notEqual(without, whole, "the pattern is not in the configuration");
-        await stage.configure(JSON.parse(without) as Json);
-        await assert.rejects(probe(stage));
-      });
-    });
-  }
-});
+if (import.meta.main) ablate(ablations);

@@ -2,11 +2,10 @@
  * Takes one control of clients' certificates away at a time, in a copy of the sources, and shows that its test goes red:
  * `node --test services/secrets/src/clients/client-certificates.ablation.ts`.
  */
-import { test } from "node:test";
-import { type Removal, requireNoticed } from "@lobsterd/chassis/testing-control-removal.ts";
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
 const removal = (file: string, find: string, replace: string): Removal => ({
-  file: `secrets/src/${file}`,
+  file: `services/secrets/src/${file}`,
   find,
   replace,
 });
@@ -18,7 +17,7 @@ const pages = "what counts is listed in pages, and written again at the start as
 const several = "one certificate of several is ended by its serial number, and of its own name alone";
 const unrecorded = "without audit nothing is issued, and a revocation is done all the same";
 
-const ablations: readonly { control: string; removals: readonly Removal[]; name: string }[] = [
+const controls: readonly { control: string; removals: readonly Removal[]; name: string }[] = [
   {
     control: "proof of the key",
     removals: [removal("clients/certificate-request.ts", "if (!(await isProved()))", "if (false)")],
@@ -104,7 +103,10 @@ const ablations: readonly { control: string; removals: readonly Removal[]; name:
   },
 ];
 
-const file = "rpc/client-certificates.test.ts";
-for (const { control, removals, name } of ablations) {
-  test(`without "${control}" its test fails`, () => requireNoticed(removals, { service: "secrets", file, name }));
-}
+const file = "services/secrets/src/rpc/client-certificates.test.ts";
+export const ablations: readonly Ablation[] = controls.map(({ name, ...ablation }) => ({
+  ...ablation,
+  noticedBy: { file, name },
+}));
+
+if (import.meta.main) ablate(ablations);

@@ -1,20 +1,19 @@
 /** Takes one control of backups and restores away, in a copy of the sources, and shows the test that goes red. */
-import { test } from "node:test";
-import { type Alteration, requireNoticed } from "../posture/testing/altered-copy.ts";
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
 const [creating, restoring, importing, calls] = [
-  "../backups/create-backup.test.ts",
-  "../backups/restore.test.ts",
-  "../backups/import-backup.test.ts",
-  "../rpc/backups.test.ts",
+  "services/vm/src/backups/create-backup.test.ts",
+  "services/vm/src/backups/restore.test.ts",
+  "services/vm/src/backups/import-backup.test.ts",
+  "services/vm/src/rpc/backups.test.ts",
 ];
 
 /** What is taken away, from where, the beginning of the name of the test that notices, and the file of that test. */
-const controls: readonly (readonly [what: string, alteration: Alteration, name: string, tests: string])[] = [
+const controls: readonly (readonly [what: string, removal: Removal, name: string, tests: string])[] = [
   [
     "the pause while the disk is copied",
     {
-      file: "../backups/copy-disk.ts",
+      file: "services/vm/src/backups/copy-disk.ts",
       find: '    await journal.step(tenant, "pause-guest", () => parts.vmm.pause(vmId));\n',
       replace: "",
     },
@@ -23,96 +22,108 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
   [
     "the release of the guest",
-    { file: "../backups/copy-disk.ts", find: "    await releaseGuest(life, tenant, evicted);\n", replace: "" },
+    {
+      file: "services/vm/src/backups/copy-disk.ts",
+      find: "    await releaseGuest(life, tenant, evicted);\n",
+      replace: "",
+    },
     "a backup of a running tenant is one sealed file",
     creating,
   ],
   [
     "the release of a guest after a crash",
     {
-      file: "../lifecycle/reconcile.ts",
+      file: "services/vm/src/lifecycle/reconcile.ts",
       find: "  backup: settleBackup,\n",
       replace: "  backup: async () => undefined,\n",
     },
-    "vm dying when copy-disk of a backup is started",
+    "vm dying when copy-disk of a backup is started leaves a tenant that goes on, and no half backup",
     creating,
   ],
   [
     "the row of the request that died before its answer",
-    { file: "../backups/create-backup.ts", find: "if (made !== undefined) return made;", replace: "" },
+    { file: "services/vm/src/backups/create-backup.ts", find: "if (made !== undefined) return made;", replace: "" },
     "the same request is the same backup",
     creating,
   ],
   [
     "an eviction's end of a backup that is sealed",
-    { file: "../lifecycle/operations.ts", find: "[tenant.vmId, backupTurn(tenant.vmId)]", replace: "[tenant.vmId]" },
-    "an eviction that comes when seal-disk of a backup begins",
+    {
+      file: "services/vm/src/lifecycle/operations.ts",
+      find: "[tenant.vmId, backupTurn(tenant.vmId)]",
+      replace: "[tenant.vmId]",
+    },
+    "an eviction that comes when seal-disk of a backup begins ends it and leaves nothing",
     creating,
   ],
   [
     "retention",
-    { file: "../backups/create-backup.ts", find: "      await dropExpired(life);\n", replace: "" },
+    { file: "services/vm/src/backups/create-backup.ts", find: "      await dropExpired(life);\n", replace: "" },
     "the oldest go when there are more than are kept",
     creating,
   ],
   [
     "the room of the host",
-    { file: "../backups/room.ts", find: "if (wanted.diskMib > diskLeft)", replace: "if (false)" },
+    { file: "services/vm/src/backups/room.ts", find: "if (wanted.diskMib > diskLeft)", replace: "if (false)" },
     "a host without room refuses a backup before",
     creating,
   ],
   [
     "the bound of all backups",
-    { file: "../backups/room.ts", find: "if (wanted.sealedMib > backupsLeft)", replace: "if (false)" },
+    { file: "services/vm/src/backups/room.ts", find: "if (wanted.sealedMib > backupsLeft)", replace: "if (false)" },
     "a host without room refuses a backup before",
     creating,
   ],
   [
     "the digest of the header",
-    { file: "../backups/open-backup.ts", find: "backupIdOf(header) !== backup.backupId || ", replace: "" },
+    { file: "services/vm/src/backups/open-backup.ts", find: "backupIdOf(header) !== backup.backupId || ", replace: "" },
     "another backup of the tenant in the place",
     restoring,
   ],
   [
     "the end of the memory with the replacement",
     {
-      file: "../lifecycle/journal.ts",
+      file: "services/vm/src/lifecycle/journal.ts",
       find: "        sealedStates.delete(vmId);\n        end",
       replace: "        end",
     },
-    "restored in its own place a suspended tenant",
+    "restored in its own place a suspended tenant boots from the backup under its next generation",
     restoring,
   ],
   [
     "the way back of a restore that is not whole",
     {
-      file: "../lifecycle/reconcile.ts",
+      file: "services/vm/src/lifecycle/reconcile.ts",
       find: "  restore: settleRestore,\n",
       replace: "  restore: async () => undefined,\n",
     },
-    "vm dying when write-disk of a restore is started",
+    "vm dying when write-disk of a restore is started leaves the tenant as it was or restored, never between",
     restoring,
   ],
   [
     "the way on of a restore that is whole",
     {
-      file: "../lifecycle/reconcile.ts",
+      file: "services/vm/src/lifecycle/reconcile.ts",
       find: "  replace: settleRestore,\n",
       replace: "  replace: async () => undefined,\n",
     },
-    "vm dying when replace-disk of a restore is started",
+    "vm dying when replace-disk of a restore is started leaves the tenant as it was or restored, never between",
     restoring,
   ],
   [
     "the disk that is dropped when a restore goes back",
-    { file: "../backups/restore-over.ts", find: "  await life.parts.vmm.stop(tenant.vmId);\n", replace: "" },
+    {
+      file: "services/vm/src/backups/restore-over.ts",
+      find: "  await life.parts.vmm.stop(tenant.vmId);\n",
+      replace: "",
+    },
     "a failed tenant whose restore fails is failed",
     restoring,
   ],
   [
     "the removal of backups with their tenant",
     {
-      file: "../lifecycle/removal.ts",
+      file: "services/vm/src/lifecycle/removal.ts",
       find: 'name: "backups", madeBy: [], remove: () => files.remove(vmId)',
       replace: 'name: "backups", madeBy: [], remove: async () => undefined',
     },
@@ -121,14 +132,18 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
   [
     "the tenant whose file it is",
-    { file: "../backups/import-backup.ts", find: "if (claimed.vmId !== vmId) throw keyGone(name);", replace: "" },
+    {
+      file: "services/vm/src/backups/import-backup.ts",
+      find: "if (claimed.vmId !== vmId) throw keyGone(name);",
+      replace: "",
+    },
     "after the eviction of its tenant a file is refused",
     importing,
   ],
   [
     "the opening of an imported file",
     {
-      file: "../backups/import-backup.ts",
+      file: "services/vm/src/backups/import-backup.ts",
       find: "return await openSet(path, key, async () => signal.throwIfAborted());",
       replace: "return await Promise.resolve(claimed).finally(() => void key);",
     },
@@ -137,20 +152,20 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
   [
     "the announced size",
-    { file: "../backups/import-backup.ts", find: "if (received !== sizeBytes)", replace: "if (false)" },
+    { file: "services/vm/src/backups/import-backup.ts", find: "if (received !== sizeBytes)", replace: "if (false)" },
     "a sender who sends more or less",
     importing,
   ],
   [
     "the drafts that are in use",
-    { file: "../backups/backup-files.ts", find: "!drafts.has(name) && ", replace: "" },
+    { file: "services/vm/src/backups/backup-files.ts", find: "!drafts.has(name) && ", replace: "" },
     "what is being sent is no backup",
     importing,
   ],
   [
     "audit before a backup is handed out",
     {
-      file: "../audit-policy.ts",
+      file: "services/vm/src/audit-policy.ts",
       find: '      ExportBackup: { kind: "widening", describe: namedBackup },\n',
       replace: "",
     },
@@ -159,8 +174,10 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
 ];
 
-for (const [what, alteration, name, tests] of controls) {
-  test(`${what} is missed when it is gone`, async () => {
-    await requireNoticed(alteration, tests, name);
-  });
-}
+export const ablations: readonly Ablation[] = controls.map(([control, removal, name, file]) => ({
+  control,
+  removals: [removal],
+  noticedBy: { file, name },
+}));
+
+if (import.meta.main) ablate(ablations);

@@ -1,11 +1,10 @@
 /** Takes one bound of holds away, in a copy of the sources, and shows the test that goes red. */
-import { test } from "node:test";
-import { type Alteration, requireNoticed } from "../posture/testing/altered-copy.ts";
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
-const holds = "../holds/holds.ts";
-const tests = "../holds/holds.test.ts";
+const holds = "services/vm/src/holds/holds.ts";
+const tests = "services/vm/src/holds/holds.test.ts";
 
-const controls: readonly (readonly [what: string, alteration: Alteration, name: string])[] = [
+const controls: readonly (readonly [what: string, removal: Removal, name: string])[] = [
   [
     "the longest hold",
     { file: holds, find: "if (durationMs <= maxHoldMs) return;", replace: "return;" },
@@ -19,7 +18,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "the bound of each kind by itself",
     {
-      file: "../holds/hold-store.ts",
+      file: "services/vm/src/holds/hold-store.ts",
       find: " AND kind = coalesce(?, kind)",
       replace: " AND coalesce(?, '') IS NOT NULL",
     },
@@ -28,7 +27,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "the end of holds under a clock that was set back",
     {
-      file: "../holds/hold-store.ts",
+      file: "services/vm/src/holds/hold-store.ts",
       find: "AND expire_time_ms > ? AND expire_time_ms <= ? AND kind",
       replace: "AND expire_time_ms > ? AND ? IS NOT NULL AND kind",
     },
@@ -37,7 +36,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "whose hold it is",
     {
-      file: "../holds/hold-store.ts",
+      file: "services/vm/src/holds/hold-store.ts",
       find: '"DELETE FROM hold WHERE hold_id = ? AND vm_id = ?"',
       replace: '"DELETE FROM hold WHERE hold_id = ? AND ? IS NOT NULL"',
     },
@@ -46,7 +45,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "the hold of a command",
     {
-      file: "../rpc/exec-tenant.ts",
+      file: "services/vm/src/rpc/exec-tenant.ts",
       find: "holds.during(tenant.vmId, guests.exec(tenant, start, input, signal))",
       replace: "guests.exec(tenant, start, input, signal)",
     },
@@ -63,8 +62,10 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
 ];
 
-for (const [what, alteration, name] of controls) {
-  test(`${what} is missed when it is gone`, async () => {
-    await requireNoticed(alteration, tests, name);
-  });
-}
+export const ablations: readonly Ablation[] = controls.map(([control, removal, name]) => ({
+  control,
+  removals: [removal],
+  noticedBy: { file: tests, name },
+}));
+
+if (import.meta.main) ablate(ablations);

@@ -1,12 +1,11 @@
 /** Takes one control of idleness away, in a copy of the sources, and shows the test that goes red. */
-import { test } from "node:test";
-import { type Alteration, requireNoticed } from "../posture/testing/altered-copy.ts";
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
-const detector = "../idle/detector.ts";
-const evidence = "../idle/evidence.ts";
-const tests = "../idle/idle.test.ts";
+const detector = "services/vm/src/idle/detector.ts";
+const evidence = "services/vm/src/idle/evidence.ts";
+const tests = "services/vm/src/idle/idle.test.ts";
 
-const controls: readonly (readonly [what: string, alteration: Alteration, name: string])[] = [
+const controls: readonly (readonly [what: string, removal: Removal, name: string])[] = [
   [
     "what net sees of outbound connections",
     { file: evidence, find: "usage.outboundConnections > 0", replace: "false" },
@@ -30,12 +29,12 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "that the unknown is not idle",
     { file: detector, find: '      state.awakeBy = ["unknown"];\n      state.lastActiveMs = now();', replace: "" },
-    "a tenant of which nothing is known, since activity fails",
+    "a tenant of which nothing is known, since activity fails, is never suspended",
   ],
   [
     "that nothing is known of a gap between two looks",
     { file: detector, find: ' || state.awakeBy.includes("unknown")', replace: "" },
-    "a tenant of which nothing is known, since getNetworkUsage fails",
+    "a tenant of which nothing is known, since getNetworkUsage fails, is never suspended",
   ],
   [
     "the last look at holds",
@@ -60,7 +59,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "a clock that is never set",
     {
-      file: "../lifecycle/fake-run.ts",
+      file: "services/vm/src/lifecycle/fake-run.ts",
       find: "now: () => clock.steadyMs,",
       replace: "now: () => clock.nowMs + clock.steadyMs,",
     },
@@ -73,7 +72,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
   [
     "the policy of never",
-    { file: "../lifecycle/suspend.ts", find: 'if (idlePolicy.mode === "never")', replace: "if (false)" },
+    { file: "services/vm/src/lifecycle/suspend.ts", find: 'if (idlePolicy.mode === "never")', replace: "if (false)" },
     "a policy of never or manual",
   ],
   [
@@ -83,8 +82,10 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
 ];
 
-for (const [what, alteration, name] of controls) {
-  test(`${what} is missed when it is gone`, async () => {
-    await requireNoticed(alteration, tests, name);
-  });
-}
+export const ablations: readonly Ablation[] = controls.map(([control, removal, name]) => ({
+  control,
+  removals: [removal],
+  noticedBy: { file: tests, name },
+}));
+
+if (import.meta.main) ablate(ablations);

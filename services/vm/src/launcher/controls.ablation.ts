@@ -3,18 +3,11 @@
  * `node --test services/vm/src/launcher/controls.ablation.ts`. A row whose test still passes is a control that nothing tests.
  * What the jail itself lacks is taken away in the `*.host.test.ts` files beside each jailer.
  */
-import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { type Ablation, ablate } from "@lobsterd/chassis/testing-control-removal.ts";
 
-const root = fileURLToPath(new URL("../../../../", import.meta.url));
-const runLimitMs = 120_000;
 const skip = process.getuid?.() !== 0 ? "needs root" : process.arch !== "x64" ? "the stub is for x86-64" : false;
 
-interface Ablation {
+interface Control {
   readonly control: string;
   readonly file: string;
   /** Each has to stand in the file exactly once. */
@@ -31,7 +24,7 @@ const template = [
   "a template is read from its start however often, cannot be written where it is read, and has no name",
 ] as const;
 const attack = (name: string) => ["firecracker/attacks.host.test.ts", name] as const;
-const one = (control: string, file: string, find: string, replace: string, shown: Ablation["test"]): Ablation => ({
+const one = (control: string, file: string, find: string, replace: string, shown: Control["test"]): Control => ({
   control,
   file,
   edits: [[find, replace]],
@@ -43,7 +36,7 @@ const newDisk = [
   "a prepared VM's disk is an empty file system under its key, whatever its size, and the key is in no file",
 ] as const;
 
-const ablations: readonly Ablation[] = [
+const controls: readonly Control[] = [
   one("a new disk is encrypted", "overlay.ts", "encryptSectors(key, at / diskSectorBytes, buffer)", "buffer", newDisk),
   one(
     "the key of a disk is in no record",
@@ -55,8 +48,8 @@ const ablations: readonly Ablation[] = [
   one(
     "a channel has one link",
     "channels.ts",
-    " || found.nlink !== 1",
-    "",
+    "!kind || found.uid !== uid || found.nlink !== 1",
+    "!kind || found.uid !== uid",
     attack("a VMM puts a hardlink in the place of log.fifo"),
   ),
   one(
@@ -70,7 +63,7 @@ const ablations: readonly Ablation[] = [
     control: "a channel's name is no link, and not another VM's socket",
     file: "channels.ts",
     edits: [
-      ["names[channel]}`, pathOnly | constants.O_NOFOLLOW", "names[channel]}`, pathOnly"],
+      ["const file = openSync(path, pathOnly | constants.O_NOFOLLOW);", "const file = openSync(path, pathOnly);"],
       [" || found.uid !== uid", ""],
     ],
     test: attack("a symlink stands in the place of a channel, whoever managed that"),
@@ -85,7 +78,7 @@ const ablations: readonly Ablation[] = [
   one(
     "programs are root's alone",
     "firecracker/jailer.ts",
-    "[vmm.firecrackerPath, vmm.jailerPath, paths.jail, paths.image]",
+    "[...Object.values(programs), paths.jail, paths.image]",
     "[paths.image]",
     attack("start refuses programs that others can write, or that are links, and a parent that others can write"),
   ),
@@ -110,10 +103,13 @@ const ablations: readonly Ablation[] = [
     "else removeTree(",
     attack("a jail in which a VMM nested directories deeper than a path can be long is removed"),
   ),
-  one("copies have the manifest's digests", "firecracker/artifacts.ts", "!== sha256[name]", "=== ''", [
-    "firecracker/jail.host.test.ts",
-    "a copy of the kernel that differs from its manifest is not run",
-  ]),
+  one(
+    "copies have the manifest's digests",
+    "artifacts/artifact-store.ts",
+    "if (actual === expected) return;",
+    "if (actual !== undefined) return;",
+    ["firecracker/jail.host.test.ts", "a copy of the kernel that differs from its manifest is not run"],
+  ),
   one("every thread has a filter after the boot", "firecracker/jailer.ts", 'booted ? "every" : "some"', '"some"', [
     "firecracker/read-back.host.test.ts",
     "a booted VM with a thread without a filter is killed",
@@ -166,65 +162,11 @@ const ablations: readonly Ablation[] = [
   one("nobody else finds a template", "templates/template-store.ts", "      unlinkSync(path);\n", "", template),
 ];
 
-/** Runs one test against a copy of this service and the chassis with the edits made. Throws when an edit does not apply. */
-async function runWithout(edits: Ablation["edits"], file: string, [testFile, name]: Ablation["test"]) {
-  mkdirSync(join(root, ".cache"), { recursive: true });
-  // Inside the checkout, so that third-party packages are found in its node_modules.
-  const copy = mkdtempSync(join(root, ".cache", "ablation-launcher-"));
-  const launcher = join(copy, "services", "vm", "src", "launcher");
-  try {
-    for (const service of ["vm", "chassis"])
-      for (const part of ["src", "package.json"])
-        cpSync(join(root, "services", service, part), join(copy, "services", service, part), { recursive: true });
-    mkdirSync(join(copy, "node_modules", "@lobsterd"), { recursive: true });
-    symlinkSync(join(copy, "services", "chassis"), join(copy, "node_modules", "@lobsterd", "chassis"));
-    for (const [find, replace] of edits) {
-      const parts = readFileSync(join(launcher, file), "utf8").split(find);
-      assert.equal(parts.length, 2, `${JSON.stringify(find)} stands ${parts.length - 1} times in ${file}`);
-      writeFileSync(join(launcher, file), parts.join(replace));
-    }
-    return await runTest(join(launcher, testFile), name);
-  } finally {
-    rmSync(copy, { recursive: true });
-  }
-}
+const below = (file: string) => `services/vm/src/launcher/${file}`;
+export const ablations: readonly Ablation[] = controls.map(({ control, file, edits, test: [testFile, name] }) => ({
+  control,
+  removals: edits.map(([find, replace]) => ({ file: below(file), find, replace })),
+  noticedBy: { file: below(testFile), name },
+}));
 
-function runTest(path: string, name: string): Promise<{ passed: boolean; count: number; output: string }> {
-  const pattern = `^${name.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`;
-  const parameters = ["--test", "--test-reporter=tap", `--test-name-pattern=${pattern}`, path];
-  return new Promise((resolve, reject) => {
-    // An environment of its own: with this process's NODE_TEST_CONTEXT the inner runner would report to the outer one and run nothing.
-    const options = {
-      timeout: runLimitMs,
-      maxBuffer: 16 * 1024 * 1024,
-      env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
-    };
-    execFile(process.execPath, parameters, options, (error, stdout) => {
-      if (error?.killed === true) return reject(new Error(`the test was not over within ${runLimitMs} ms`));
-      const count = Number(/^# pass (\d+)$/m.exec(stdout)?.[1] ?? 0) + Number(/^# fail (\d+)$/m.exec(stdout)?.[1] ?? 0);
-      resolve({ passed: error === null, count, output: stdout });
-    });
-  });
-}
-
-const intact = new Map<string, Promise<void>>();
-
-/** A test that fails, or does not exist, with the control in place shows nothing when it fails without. */
-async function passesIntact(shown: Ablation["test"]): Promise<void> {
-  const run = await runWithout([], "", shown);
-  assert.ok(
-    run.passed && run.count === 1,
-    `with every control in place "${shown[1]}" has to run and pass:\n${run.output}`,
-  );
-}
-
-for (const { control, file, edits, test: shown } of ablations) {
-  test(`without "${control}" its test fails`, { skip }, async () => {
-    const whole = intact.get(shown[1]) ?? passesIntact(shown);
-    intact.set(shown[1], whole);
-    await whole;
-    const run = await runWithout(edits, file, shown);
-    assert.equal(run.count, 1, run.output);
-    assert.equal(run.passed, false, `"${shown[1]}" passes without the control`);
-  });
-}
+if (import.meta.main) ablate(ablations, { skip });

@@ -1,33 +1,40 @@
 /** Takes one control of the encryption of disks away, in a copy of the sources, and shows the test that goes red. */
-import { test } from "node:test";
-import { type Alteration, requireNoticed } from "../posture/testing/altered-copy.ts";
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
 const [keys, restoring, changing, cipher, mapping] = [
-  "../lifecycle/disk-key.test.ts",
-  "../backups/restore.test.ts",
-  "../backups/change-disk-key.test.ts",
-  "../launcher/disk-cipher.test.ts",
-  "../guest/disk-mapping.test.ts",
+  "services/vm/src/lifecycle/disk-key.test.ts",
+  "services/vm/src/backups/restore.test.ts",
+  "services/vm/src/backups/change-disk-key.test.ts",
+  "services/vm/src/launcher/disk-cipher.test.ts",
+  "services/vm/src/guest/disk-mapping.test.ts",
 ];
 
 /** What is taken away, from where, the beginning of the name of the test that notices, and the file of that test. */
-const controls: readonly (readonly [what: string, alteration: Alteration, name: string, tests: string])[] = [
+const controls: readonly (readonly [what: string, removal: Removal, name: string, tests: string])[] = [
   [
     "the key on the drive of a boot",
-    { file: "../lifecycle/boot.ts", find: "    ...secrets,\n", replace: "    ...secrets,\n    diskKey: undefined,\n" },
+    {
+      file: "services/vm/src/lifecycle/boot.ts",
+      find: "    ...secrets,\n",
+      replace: "    ...secrets,\n    diskKey: undefined,\n",
+    },
     "a tenant's disk is made with its key",
     keys,
   ],
   [
     "what binds the key to its microVM",
-    { file: "../lifecycle/disk-key.ts", find: "objectId: vmId, wrappedKey", replace: 'objectId: "disk", wrappedKey' },
+    {
+      file: "services/vm/src/lifecycle/disk-key.ts",
+      find: "objectId: vmId, wrappedKey",
+      replace: 'objectId: "disk", wrappedKey',
+    },
     "a tenant's disk is made with its key",
     keys,
   ],
   [
     "two keys in one",
     {
-      file: "../lifecycle/disk-key.ts",
+      file: "services/vm/src/lifecycle/disk-key.ts",
       find: 'new Uint8Array(hkdfSync("sha256", dataKey, "", "lobsterd disk", diskKeyBytes))',
       replace: "Uint8Array.from([...dataKey, ...dataKey])",
     },
@@ -37,7 +44,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "the same key for a boot that is tried once more",
     {
-      file: "../lifecycle/spawn.ts",
+      file: "services/vm/src/lifecycle/spawn.ts",
       find: "prepareJail(life, tenant, secrets.diskKey, signal, fill)",
       replace: "prepareJail(life, tenant, new Uint8Array(64), signal, fill)",
     },
@@ -47,7 +54,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "the plain disk of a tenant of before",
     {
-      file: "../lifecycle/disk-key.ts",
+      file: "services/vm/src/lifecycle/disk-key.ts",
       find: "  if (wrappedDiskKey === undefined) return undefined;\n",
       replace: "  if (wrappedDiskKey === undefined) throw new Error();\n",
     },
@@ -57,7 +64,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "a key of its own for a restored tenant",
     {
-      file: "../backups/restore-new.ts",
+      file: "services/vm/src/backups/restore-new.ts",
       find: "change: changeDiskKey(sourceKey, diskKey)",
       replace: "change: (piece: Uint8Array) => Uint8Array.from(piece)",
     },
@@ -66,14 +73,14 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
   [
     "holes of a disk whose key changes",
-    { file: "../backups/change-disk-key.ts", find: "if (!never.equals(old)) ", replace: "" },
+    { file: "services/vm/src/backups/change-disk-key.ts", find: "if (!never.equals(old)) ", replace: "" },
     "what was under one key",
     changing,
   ],
   [
     "the number of a sector in its cipher",
     {
-      file: "../launcher/disk-cipher.ts",
+      file: "services/vm/src/launcher/disk-cipher.ts",
       find: "createCipheriv(algorithm, key, tweakOf(sector + index))",
       replace: "createCipheriv(algorithm, key, tweakOf(sector))",
     },
@@ -82,14 +89,16 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
   [
     "the kernel's clearing of its copy of the table",
-    { file: "../guest/disk-mapping.ts", find: "  table.writeUInt32LE(secureData, 28);\n", replace: "" },
+    { file: "services/vm/src/guest/disk-mapping.ts", find: "  table.writeUInt32LE(secureData, 28);\n", replace: "" },
     "the table is the whole disk",
     mapping,
   ],
 ];
 
-for (const [what, alteration, name, tests] of controls) {
-  test(`${what} is missed when it is gone`, async () => {
-    await requireNoticed(alteration, tests, name);
-  });
-}
+export const ablations: readonly Ablation[] = controls.map(([control, removal, name, file]) => ({
+  control,
+  removals: [removal],
+  noticedBy: { file, name },
+}));
+
+if (import.meta.main) ablate(ablations);

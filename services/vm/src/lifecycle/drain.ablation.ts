@@ -1,17 +1,16 @@
 /** Takes one control of a drain away, in a copy of the sources, and shows the test that goes red. */
-import { test } from "node:test";
-import { type Alteration, requireNoticed } from "../posture/testing/altered-copy.ts";
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
-const file = "../lifecycle/drain.ts";
-const controls: readonly (readonly [what: string, alteration: Alteration, name: string])[] = [
+const file = "services/vm/src/lifecycle/drain.ts";
+const controls: readonly (readonly [what: string, removal: Removal, name: string])[] = [
   [
     "the refusal of spawns",
-    { file: "../lifecycle/spawn.ts", find: "    admitSpawn(life.drains);\n", replace: "" },
+    { file: "services/vm/src/lifecycle/spawn.ts", find: "    admitSpawn(life.drains);\n", replace: "" },
     "a host whose tenants are kept",
   ],
   [
     "the refusal of resumes",
-    { file: "../lifecycle/resume.ts", find: "    admitResume(life.drains);\n", replace: "" },
+    { file: "services/vm/src/lifecycle/resume.ts", find: "    admitResume(life.drains);\n", replace: "" },
     "a drained host suspends every tenant",
   ],
   [
@@ -37,7 +36,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "the rest of FAILED tenants",
     {
-      file: "../repair/watchdog.ts",
+      file: "services/vm/src/repair/watchdog.ts",
       find: 'if (tenant.phase === "failed" && life.drains.find() !== undefined) return;',
       replace: "",
     },
@@ -45,8 +44,10 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
 ];
 
-for (const [what, alteration, name] of controls) {
-  test(`${what} is missed when it is gone`, async () => {
-    await requireNoticed(alteration, "../lifecycle/drain.test.ts", name);
-  });
-}
+export const ablations: readonly Ablation[] = controls.map(([control, removal, name]) => ({
+  control,
+  removals: [removal],
+  noticedBy: { file: "services/vm/src/lifecycle/drain.test.ts", name },
+}));
+
+if (import.meta.main) ablate(ablations);

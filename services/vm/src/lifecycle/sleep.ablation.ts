@@ -1,16 +1,15 @@
 /** Takes one control of suspend and resume away, in a copy of the sources, and shows the test that goes red. */
-import { test } from "node:test";
-import { type Alteration, requireNoticed } from "../posture/testing/altered-copy.ts";
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
-const sleep = "../lifecycle/sleep.test.ts";
-const promises = "../lifecycle/sleep-promises.test.ts";
+const sleep = "services/vm/src/lifecycle/sleep.test.ts";
+const promises = "services/vm/src/lifecycle/sleep-promises.test.ts";
 
 /** What is taken away, from where, the beginning of the name of the test that notices, and the file of that test. */
-const controls: readonly (readonly [what: string, alteration: Alteration, name: string, tests?: string])[] = [
+const controls: readonly (readonly [what: string, removal: Removal, name: string, tests?: string])[] = [
   [
     "a state that is used up before its guest runs",
     {
-      file: "../lifecycle/resume.ts",
+      file: "services/vm/src/lifecycle/resume.ts",
       find: '  journal.consume(tenant, () => recordSeal(life, "ConsumeState", tenant, sealed));\n',
       replace: "",
     },
@@ -18,99 +17,123 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
   [
     "the counter of the header",
-    { file: "../lifecycle/resume.ts", find: "if (!isLast(header, tenant, sealed))", replace: "if (false)" },
+    {
+      file: "services/vm/src/lifecycle/resume.ts",
+      find: "if (!isLast(header, tenant, sealed))",
+      replace: "if (false)",
+    },
     "an older file of the tenant in place of its last one is a rollback",
   ],
   [
     "the word of the launcher about generations",
-    { file: "../lifecycle/resume.ts", find: 'if (reasonOf(cause) === "STALE_GENERATION")', replace: "if (false)" },
+    {
+      file: "services/vm/src/lifecycle/resume.ts",
+      find: 'if (reasonOf(cause) === "STALE_GENERATION")',
+      replace: "if (false)",
+    },
     "yesterday's file with yesterday's database",
   ],
   [
     "the later state that the audit log knows",
-    { file: "../lifecycle/rollback.ts", find: "sealedLast <= sealed.counter && ", replace: "" },
+    { file: "services/vm/src/lifecycle/rollback.ts", find: "sealedLast <= sealed.counter && ", replace: "" },
     "a whole host of yesterday is a rollback too",
   ],
   [
     "the use that the audit log knows",
-    { file: "../lifecycle/rollback.ts", find: " && consumedLast < sealed.counter", replace: "" },
+    { file: "services/vm/src/lifecycle/rollback.ts", find: " && consumedLast < sealed.counter", replace: "" },
     "a state that the audit log knows as used up",
   ],
   [
     "a new generation for each attempt",
-    { file: "../store/tenants.ts", find: "generation = generation + 1, sleep", replace: "sleep" },
+    { file: "services/vm/src/store/tenants.ts", find: "generation = generation + 1, sleep", replace: "sleep" },
     "memory is suspended and resumed fifty times",
   ],
   [
     "the note of the generation that a guest took",
-    { file: "../lifecycle/wake.ts", find: "  life.tenants.settleGeneration(vmId);\n", replace: "" },
+    { file: "services/vm/src/lifecycle/wake.ts", find: "  life.tenants.settleGeneration(vmId);\n", replace: "" },
     "a guest is found again under the generation that it took",
   ],
   [
     "the facts of the machine",
-    { file: "../lifecycle/resume.ts", find: "refuseOtherMachine(header.machine, machine);", replace: "" },
+    { file: "services/vm/src/lifecycle/resume.ts", find: "refuseOtherMachine(header.machine, machine);", replace: "" },
     "on another machine a state is not loaded",
   ],
   [
     "the wait of a VMM for the last tag",
-    { file: "../lifecycle/resume.ts", find: "    await opening;\n", replace: "" },
+    { file: "services/vm/src/lifecycle/resume.ts", find: "    await opening;\n", replace: "" },
     "a VMM starts while the state is opened",
   ],
   [
     "the alarm for a file that is not whole",
-    { file: "../lifecycle/resume.ts", find: "error instanceof SealBrokenError || isAbsence(error)", replace: "false" },
-    "a sealed file with a bit changed",
+    {
+      file: "services/vm/src/lifecycle/resume.ts",
+      find: "error instanceof SealBrokenError || isAbsence(error)",
+      replace: "false",
+    },
+    "a sealed file with a bit changed is refused with an alarm and nothing of it is loaded",
   ],
   [
     "the end of the microVM after the seal",
-    { file: "../lifecycle/suspend.ts", find: "() => parts.vmm.stop(vmId)", replace: "async () => undefined" },
+    {
+      file: "services/vm/src/lifecycle/suspend.ts",
+      find: "() => parts.vmm.stop(vmId)",
+      replace: "async () => undefined",
+    },
     "a suspended tenant is a sealed file and a disk",
   ],
   [
     "the row that makes a tenant its sealed file",
-    { file: "../lifecycle/settle-sleep.ts", find: "life.sealedStates.find(vmId) !== undefined", replace: "false" },
-    "vm dying when stop-microvm of a suspend is started",
+    {
+      file: "services/vm/src/lifecycle/settle-sleep.ts",
+      find: "life.sealedStates.find(vmId) !== undefined",
+      replace: "false",
+    },
+    "vm dying when stop-microvm of a suspend is started leaves one tenant with its memory",
   ],
   [
     "an eviction's end of a suspend",
-    { file: "../lifecycle/turns.ts", find: "line?.cancel.abort(reason);", replace: "" },
-    "an eviction that comes when save-state of a suspend begins",
+    { file: "services/vm/src/lifecycle/turns.ts", find: "line?.cancel.abort(reason);", replace: "" },
+    "an eviction that comes when save-state of a suspend begins ends it and leaves nothing",
   ],
   [
     "the removal of files that are nobody's",
-    { file: "../lifecycle/settle-sleep.ts", find: "life.sealedStates.fileNames().has(name)", replace: "true" },
+    {
+      file: "services/vm/src/lifecycle/settle-sleep.ts",
+      find: "life.sealedStates.fileNames().has(name)",
+      replace: "true",
+    },
     "reconcile leaves a suspended tenant alone",
   ],
   [
     "the host's posture before a resume",
-    { file: "../lifecycle/resume.ts", find: "await life.posture.admitSpawn();", replace: "" },
+    { file: "services/vm/src/lifecycle/resume.ts", find: "await life.posture.admitSpawn();", replace: "" },
     "a host that must not get a tenant",
     promises,
   ],
   [
     "the host names of a guest that is woken",
     {
-      file: "../lifecycle/wake.ts",
+      file: "services/vm/src/lifecycle/wake.ts",
       find: "publishTenantRoute(parts, tenant, {",
       replace: "publishTenantRoute(parts, { ...tenant, extraHostNames: [] }, {",
     },
-    "a tenant that is woken has all",
+    "a tenant that is woken has all of its host names again",
     promises,
   ],
   [
     "the host names of a guest that is booted from its disk",
     {
-      file: "../lifecycle/wake.ts",
+      file: "services/vm/src/lifecycle/wake.ts",
       find: "publishTenantRoute(parts, attached, {",
       replace: "publishTenantRoute(parts, { ...attached, extraHostNames: [] }, {",
     },
-    "a tenant that is booted from its disk has all",
+    "a tenant that is booted from its disk has all of its host names again",
     promises,
   ],
   [
     "the time that an image asks for",
     {
-      file: "../lifecycle/wake.ts",
+      file: "services/vm/src/lifecycle/wake.ts",
       find: "startLimitMs ?? config.workloadLimitMs",
       replace: "config.workloadLimitMs",
     },
@@ -119,8 +142,10 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
 ];
 
-for (const [what, alteration, name, tests = sleep] of controls) {
-  test(`${what} is missed when it is gone`, async () => {
-    await requireNoticed(alteration, tests, name);
-  });
-}
+export const ablations: readonly Ablation[] = controls.map(([control, removal, name, file = sleep]) => ({
+  control,
+  removals: [removal],
+  noticedBy: { file, name },
+}));
+
+if (import.meta.main) ablate(ablations);

@@ -1,9 +1,8 @@
 /** Takes one control of an update away, in a copy of the sources, and shows the test that goes red. */
-import { test } from "node:test";
-import { type Alteration, requireNoticed } from "../posture/testing/altered-copy.ts";
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
-const file = "../lifecycle/update.ts";
-const controls: readonly (readonly [what: string, alteration: Alteration, name: string])[] = [
+const file = "services/vm/src/lifecycle/update.ts";
+const controls: readonly (readonly [what: string, removal: Removal, name: string])[] = [
   [
     "the return of all else with a refused policy",
     { file, find: "life.tenants.recordUpdate(before);", replace: "{}" },
@@ -20,13 +19,17 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
   [
     "the promise of what a guest will have",
-    { file: "../store/tenants.ts", find: "max(memory_mib, coalesce(next_memory_mib, 0))", replace: "memory_mib" },
+    {
+      file: "services/vm/src/store/tenants.ts",
+      find: "max(memory_mib, coalesce(next_memory_mib, 0))",
+      replace: "memory_mib",
+    },
     "a guest that is to grow has its room promised",
   ],
   [
     "the wait of a machine for its next boot",
     {
-      file: "../lifecycle/suspend.ts",
+      file: "services/vm/src/lifecycle/suspend.ts",
       find: "const machine = await describeMachine(life, tenant);",
       replace: "const machine = await describeMachine(life, life.tenants.takeNextResources(vmId));",
     },
@@ -35,7 +38,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   [
     "the boot that takes them",
     {
-      file: "../lifecycle/wake.ts",
+      file: "services/vm/src/lifecycle/wake.ts",
       find: "const sized = life.tenants.takeNextResources(tenant.vmId);",
       replace: "const sized = tenant;",
     },
@@ -57,8 +60,10 @@ const controls: readonly (readonly [what: string, alteration: Alteration, name: 
   ],
 ];
 
-for (const [what, alteration, name] of controls) {
-  test(`${what} is missed when it is gone`, async () => {
-    await requireNoticed(alteration, "../lifecycle/update.test.ts", name);
-  });
-}
+export const ablations: readonly Ablation[] = controls.map(([control, removal, name]) => ({
+  control,
+  removals: [removal],
+  noticedBy: { file: "services/vm/src/lifecycle/update.test.ts", name },
+}));
+
+if (import.meta.main) ablate(ablations);

@@ -1,14 +1,13 @@
 /** Takes one control of schedules away, in a copy of the sources, and shows the test that goes red. */
-import { test } from "node:test";
-import { type Alteration, requireNoticed } from "../posture/testing/altered-copy.ts";
+import { type Ablation, ablate, type Removal } from "@lobsterd/chassis/testing-control-removal.ts";
 
-const runs = "../schedules/runs.ts";
-const waker = "../schedules/waker.ts";
-const store = "../store/tenants.ts";
-const onRuns = "../schedules/runs.test.ts";
-const onSchedules = "../schedules/schedules.test.ts";
+const runs = "services/vm/src/schedules/runs.ts";
+const waker = "services/vm/src/schedules/waker.ts";
+const store = "services/vm/src/store/tenants.ts";
+const onRuns = "services/vm/src/schedules/runs.test.ts";
+const onSchedules = "services/vm/src/schedules/schedules.test.ts";
 
-const controls: readonly (readonly [what: string, alteration: Alteration, tests: string, name: string])[] = [
+const controls: readonly (readonly [what: string, removal: Removal, tests: string, name: string])[] = [
   [
     "the longest time ahead",
     { file: runs, find: "Math.min(nowMs + latestWakeMs, ", replace: "Math.max(" },
@@ -36,7 +35,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, tests:
   [
     "the schedule as a condition of a suspend",
     {
-      file: "../lifecycle/suspend.ts",
+      file: "services/vm/src/lifecycle/suspend.ts",
       find: "const runs = await readSchedule(life, running, evicted);",
       replace: "const runs = await readSchedule(life, running, evicted).catch(() => []);",
     },
@@ -52,7 +51,7 @@ const controls: readonly (readonly [what: string, alteration: Alteration, tests:
   [
     "the wait for audit",
     {
-      file: "../schedules/open-schedules.ts",
+      file: "services/vm/src/schedules/open-schedules.ts",
       find: "await sink.append(",
       replace: "void sink.append(",
     },
@@ -67,8 +66,10 @@ const controls: readonly (readonly [what: string, alteration: Alteration, tests:
   ],
 ];
 
-for (const [what, alteration, tests, name] of controls) {
-  test(`${what} is missed when it is gone`, async () => {
-    await requireNoticed(alteration, tests, name);
-  });
-}
+export const ablations: readonly Ablation[] = controls.map(([control, removal, file, name]) => ({
+  control,
+  removals: [removal],
+  noticedBy: { file, name },
+}));
+
+if (import.meta.main) ablate(ablations);

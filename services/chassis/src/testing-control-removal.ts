@@ -13,7 +13,9 @@ import { fileURLToPath } from "node:url";
 
 const checkout = fileURLToPath(new URL("../../../", import.meta.url));
 const copied = ["services/*/src", "services/*/package.json", "deploy/guest"];
-const runLimitMs = 120_000;
+const runLimitSeconds = 120;
+/** What a test allocates without a control may have no end. */
+const memoryLimitBytes = 3 * 1024 ** 3;
 
 /** A change of one source file. */
 export interface Removal {
@@ -102,10 +104,12 @@ function runTest(copy: string, { file, name }: ControlTest): Promise<TestRun> {
   const flags = ["--test", "--test-force-exit", "--test-reporter=tap", `--test-name-pattern=${pattern}`];
   // An environment of its own: with this process's NODE_TEST_CONTEXT the inner runner would report to the outer one and run nothing.
   const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
-  const options = { timeout: runLimitMs, maxBuffer: 16 * 1024 * 1024, env };
+  // The whole process group at its end: the runner's own child would outlive it.
+  const bounded = ["--signal=KILL", `${runLimitSeconds}`, "prlimit", `--data=${memoryLimitBytes}`, process.execPath];
+  const options = { maxBuffer: 16 * 1024 * 1024, env };
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, [...flags, join(copy, file)], options, (error, stdout) => {
-      if (error?.killed === true) return reject(new Error(`the test was not over within ${runLimitMs} ms`));
+    execFile("timeout", [...bounded, ...flags, join(copy, file)], options, (error, stdout) => {
+      if (error?.signal === "SIGKILL") return reject(new Error(`the test was not over in ${runLimitSeconds} s`));
       const counted = (what: string) => Number(new RegExp(`^# ${what} (\\d+)$`, "m").exec(stdout)?.[1] ?? 0);
       const count = counted("pass") + counted("fail") + counted("cancelled");
       resolve({ passed: error === null, count, output: stdout });

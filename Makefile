@@ -62,8 +62,8 @@ status: $(MODULES) ## what runs
 	$(RUN) node deploy/dev/main.ts status
 
 .PHONY: client
-client: $(MODULES) ## issue a client certificate of the development stack: NAME=..., ROLE=operator|viewer|owner
-	$(RUN) node deploy/dev/main.ts client "$(NAME)" --role "$(ROLE)"
+client: $(MODULES) ## issue a client certificate of the development stack: NAME=..., ROLE=operator|viewer|owner (REISSUE=1)
+	$(RUN) node deploy/dev/main.ts client "$(NAME)" --role "$(ROLE)" $(if $(REISSUE),--reissue)
 
 .PHONY: revoke
 revoke: $(MODULES) ## revoke every certificate of a client of the development stack: NAME=...

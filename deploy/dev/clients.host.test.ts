@@ -41,7 +41,7 @@ test("a client gets a certificate that only root reads and a role, and loses eve
   const audit = fakeAuditSink();
   const serials: string[] = [];
   for (let count = 0; count < 2; count += 1) {
-    const { certificatePath, keyPath } = await issueClient(instance, "anna", "owner", audit);
+    const { certificatePath, keyPath } = await issueClient(instance, "anna", "owner", { audit });
     const certificate = new X509Certificate(readFileSync(certificatePath));
     assert.equal(certificate.subjectAltName, `URI:${uri}`);
     assert.equal(statSync(keyPath).mode & 0o777, 0o600);
@@ -49,28 +49,32 @@ test("a client gets a certificate that only root reads and a role, and loses eve
   }
   assert.equal(roles().get(uri), "owner");
   assert.equal(roles().get(`spiffe://${instance.domain}/client/operator`), "operator", "others keep theirs");
-  await issueClient(instance, "bert", "viewer", audit);
+  await issueClient(instance, "bert", "viewer", { audit });
 
   const { serialNumbers, isRecorded } = await revokeClient(instance, "anna", audit);
   assert.deepEqual(serialNumbers.sort(), serials.sort(), "the one before the last as well");
   assert.equal(isRecorded, true);
   assert.deepEqual([...revoked()].sort(), serials);
-  assert.equal(roles().has(uri), false);
+  assert.equal(roles().get(uri), "revoked");
   assert.equal(roles().get(`spiffe://${instance.domain}/client/bert`), "viewer");
   assert.equal(existsSync(`${paths.root}/clients/anna`), false);
-  assert.equal(keptRoles(instance)[uri], undefined, "nor does a start bring it back");
+  assert.equal(keptRoles(instance)[uri], "revoked", "nor does a start bring it back");
   const actions = audit.entries.map(({ action }) => action);
   assert.deepEqual(actions, [...Array(3).fill("IssueClientCertificate"), ...Array(2).fill("RevokeClientCertificate")]);
 
-  const again = await issueClient(instance, "anna", "owner", audit);
+  await assert.rejects(issueClient(instance, "anna", "owner", { audit }), /--reissue/);
+  assert.equal(audit.entries.length, actions.length);
+  assert.equal(roles().get(uri), "revoked");
+  const again = await issueClient(instance, "anna", "owner", { audit, reissue: true });
+  assert.equal(roles().get(uri), "owner");
   assert.equal(revoked().has(new X509Certificate(readFileSync(again.certificatePath)).serialNumber), false);
 });
 
 test("without audit nothing is issued, and a revocation is done all the same and says so", { skip }, async () => {
   const audit = fakeAuditSink();
-  await issueClient(instance, "carl", "operator", audit);
+  await issueClient(instance, "carl", "operator", { audit });
   audit.mode = "fail";
-  await assert.rejects(issueClient(instance, "dora", "operator", audit));
+  await assert.rejects(issueClient(instance, "dora", "operator", { audit }));
   assert.equal(existsSync(`${paths.root}/clients/dora`), false);
   assert.equal(roles().has(`spiffe://${instance.domain}/client/dora`), false);
   const { serialNumbers, isRecorded } = await revokeClient(instance, "carl", audit);
@@ -87,23 +91,23 @@ test("a name that secrets issued is refused until it is revoked there, and its l
   const entry = { uri: `spiffe://${instance.domain}/client/ella`, role: "owner" };
   const list = (expireTime: Date) => JSON.stringify({ A1: { ...entry, expireTime: expireTime.toISOString() } });
   writeFileSync(clientListPath, list(new Date(Date.now() + 60_000)));
-  await assert.rejects(issueClient(instance, "ella", "viewer", audit), /lobster client revoke ella/);
+  await assert.rejects(issueClient(instance, "ella", "viewer", { audit }), /lobster client revoke ella/);
   assert.deepEqual(audit.entries, []);
-  await issueClient(instance, "emil", "viewer", audit);
+  await issueClient(instance, "emil", "viewer", { audit });
   for (const text of [list(new Date(Date.now() - 1000)), "{}", "{"]) {
     writeFileSync(clientListPath, text);
-    await issueClient(instance, "ella", "viewer", audit);
+    await issueClient(instance, "ella", "viewer", { audit });
   }
   rmSync(clientListPath);
   execFileSync("mkfifo", [clientListPath]);
-  await issueClient(instance, "ella", "viewer", audit);
+  await issueClient(instance, "ella", "viewer", { audit });
 });
 
 test("a name that is none, or that has no certificate, changes nothing", { skip }, async () => {
   const audit = fakeAuditSink();
   const before = readFileSync(paths.issuedPath, "utf8");
   for (const name of ["", "../vm", "Anna", "a/b", "x".repeat(64)]) {
-    await assert.rejects(issueClient(instance, name, "operator", audit), /client's name/);
+    await assert.rejects(issueClient(instance, name, "operator", { audit }), /client's name/);
     await assert.rejects(revokeClient(instance, name, audit), /client's name/);
   }
   await assert.rejects(revokeClient(instance, "nobody", audit), /no certificate/);

@@ -4,6 +4,8 @@
  *  1. Every leaf that was ever signed is in `issued.json` until it expires: to revoke a name is to list all of its serial numbers.
  *  2. Issuing is recorded before it is done, and not done without audit. Revoking is done first, and said to be unrecorded if it is.
  *  3. Services follow the roles and the revocations, so both count within seconds.
+ *  4. A name that was revoked stays in the roles as that: whoever has a name owns the tenants that were spawned for it, so nobody new gets it, of
+ *     `secrets` either.
  */
 import { X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
@@ -34,15 +36,20 @@ export function hostAudit(instance: Instance): AuditSink {
   return createAuditClient({ peer, tls });
 }
 
-/** Issues a certificate to a client, which is a new one if it has some, and gives it a role. Throws, and does nothing, without audit. */
+/**
+ * Issues a certificate to a client, which is a new one if it has some, and gives it a role. `reissue` says that the client is the one that had the name
+ * when it was revoked. Throws, and does nothing, without audit.
+ */
 export async function issueClient(
   instance: Instance,
   name: string,
   role: ClientRole,
-  audit: AuditSink = hostAudit(instance),
+  { reissue = false, audit = hostAudit(instance) }: { readonly reissue?: boolean; readonly audit?: AuditSink } = {},
 ): Promise<CredentialPaths> {
   const uri = `spiffe://${instance.domain}/client/${nameSchema.parse(name)}`;
   requireFreeName(instance, uri, name);
+  if (keptRoles(instance)[uri] === "revoked" && !reissue)
+    throw new Error(`${name} was revoked, and its tenants would be this client's: --reissue if it is the same one`);
   const paths = certificatePaths(instance);
   const authority = {
     certificatePem: readFileSync(paths.platformCaPath, "utf8"),
@@ -63,7 +70,7 @@ export async function issueClient(
   return { certificatePath, keyPath };
 }
 
-/** Takes its role and every certificate from a client; returns their serial numbers. The name may be issued to again. */
+/** Takes its role and every certificate from a client; returns their serial numbers. */
 export async function revokeClient(
   instance: Instance,
   name: string,
@@ -78,7 +85,7 @@ export async function revokeClient(
   const before = Object.entries(revocationsSchema.parse(readJson(paths.revocationsPath))).filter(isDue);
   const ended = issued.filter(isDue).map(([serial, leaf]) => [serial, { ...leaf, revokeTime: now.toISOString() }]);
   writeJson(paths.revocationsPath, { ...Object.fromEntries(ended), ...Object.fromEntries(before) });
-  writeRoles(instance, ({ [uri]: _, ...others }) => others);
+  writeRoles(instance, (roles) => ({ ...roles, [uri]: "revoked" }));
   rmSync(`${paths.root}/clients/${name}`, { recursive: true, force: true });
   const serialNumbers = ended.map(([serial]) => String(serial));
   const records = serialNumbers.map((serial) => recordOf("RevokeClientCertificate", name, serial, "REVOKED"));
@@ -89,19 +96,17 @@ export async function revokeClient(
   return { serialNumbers, isRecorded };
 }
 
-/** The roles that a start writes: those of the first clients, and what was issued since. */
-export function keptRoles(instance: Instance): Record<string, ClientRole> {
+/** The roles that a start writes: those of the first clients, and what was issued and revoked since. */
+export function keptRoles(instance: Instance): Roles {
   const paths = [certificatePaths(instance).clientRolesPath, instanceFiles(instance).rolesPath];
   const path = paths.find((one) => existsSync(one));
   return path === undefined ? rolesOf(instance.domain) : rolesSchema.parse(readJson(path));
 }
 
-const rolesSchema = z.record(z.string(), roleSchema);
+const rolesSchema = z.record(z.string(), z.enum([...roleSchema.options, "revoked"]));
+type Roles = z.infer<typeof rolesSchema>;
 
-function writeRoles(
-  instance: Instance,
-  change: (roles: Record<string, ClientRole>) => Record<string, ClientRole>,
-): void {
+function writeRoles(instance: Instance, change: (roles: Roles) => Roles): void {
   const roles = change(keptRoles(instance));
   // What lasts, and what the services read: on a development stack the latter goes with the run.
   writeJson(certificatePaths(instance).clientRolesPath, roles);

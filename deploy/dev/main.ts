@@ -19,8 +19,9 @@ const usage = `usage: node deploy/dev/main.ts <command> [--instance ${instanceNa
   status             one line for each process; exit status 1 unless all of them run and the outside is there
   restart <process>  end a process in an orderly way and start it again
   logs <process>     the end of its log
-  client <name> --role operator|viewer|owner
-                     issue a client certificate, for a year, and give the client that role
+  client <name> --role operator|viewer|owner [--reissue]
+                     issue a client certificate, for a year, and give the client that role; --reissue gives a revoked
+                     name back to the client that had it
   revoke <name>      take its role and every certificate from a client; its connections end within seconds
   rotate             make every certificate anew, under load if need be; whoever uses one takes the new one within seconds
   packages           install what up would install, and start nothing
@@ -67,7 +68,7 @@ async function main(): Promise<number> {
     case "logs":
       return showLog(instance, subject ?? "");
     case "client":
-      return giveClient(instance, subject ?? "", values.role);
+      return giveClient(instance, subject ?? "", values.role, values.reissue);
     case "revoke":
       return takeClient(instance, subject ?? "");
     case "rotate":
@@ -99,6 +100,7 @@ function parse() {
         instance: { type: "string" },
         foreground: { type: "boolean" },
         role: { type: "string" },
+        reissue: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },
     });
@@ -144,11 +146,11 @@ async function takeDown(instance: Instance): Promise<number> {
   return 1;
 }
 
-async function giveClient(instance: Instance, name: string, role: string | undefined): Promise<number> {
+async function giveClient(instance: Instance, name: string, role?: string, reissue = false): Promise<number> {
   requireRoot();
   const parsed = roleSchema.safeParse(role);
   if (!parsed.success) throw new UsageError(`--role is one of ${roleSchema.options.join(", ")}`);
-  const { certificatePath, keyPath } = await issueClient(instance, name, parsed.data);
+  const { certificatePath, keyPath } = await issueClient(instance, name, parsed.data, { reissue });
   say(`${name} is ${parsed.data}: ${certificatePath} ${keyPath}`);
   return 0;
 }

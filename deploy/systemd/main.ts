@@ -21,7 +21,8 @@ const usage = `usage: node deploy/systemd/main.ts <command>
   install [--destdir DIR]              install or upgrade this checkout; guests stay
   configure --domain D --uplink LINK --resolver IP [--resolver IP] [--slots N] [--acme URL --email ADDRESS]
                                        certificates, keys and configurations of an installed host
-  client NAME --role ROLE              issue a client certificate: operator, viewer or owner
+  client NAME --role ROLE [--reissue]  issue a client certificate: operator, viewer or owner; --reissue gives a revoked
+                                       name back to the client that had it
   revoke NAME                          take its role and every certificate from a client, within seconds
   rotate                               make every certificate of a configured host anew, without a failed call
   uninstall [--destdir DIR] [--purge]  remove what was installed; --purge removes state, keys, configurations and users too
@@ -46,7 +47,7 @@ async function main(): Promise<void> {
   if (command === undefined || rest.length !== (isOfClient ? 1 : 0)) throw new UsageError("one command is needed");
   if (process.getuid?.() !== 0) throw new UsageError("only root installs what root starts");
   if (command === "rotate") return rotateHost();
-  if (isOfClient) return changeClient(command, rest[0] ?? "", values.role);
+  if (isOfClient) return changeClient(command, rest[0] ?? "", values);
   const root = rootOf(values.destdir);
   if (command === "install") return installRelease(root);
   if (command === "uninstall") return removeRelease(root, values.purge === true);
@@ -66,7 +67,11 @@ async function main(): Promise<void> {
   await configureHost(parsed.data, checkoutDir, say);
 }
 
-async function changeClient(command: "client" | "revoke", name: string, role: string | undefined): Promise<void> {
+async function changeClient(
+  command: "client" | "revoke",
+  name: string,
+  { role, reissue = false }: { readonly role?: string | undefined; readonly reissue?: boolean | undefined },
+): Promise<void> {
   const instance = configuredHost();
   if (command === "revoke") {
     const { serialNumbers, isRecorded } = await revokeClient(instance, name);
@@ -76,7 +81,7 @@ async function changeClient(command: "client" | "revoke", name: string, role: st
   }
   const parsed = roleSchema.safeParse(role);
   if (!parsed.success) throw new UsageError(`--role is one of ${roleSchema.options.join(", ")}`);
-  const { certificatePath, keyPath } = await issueClient(instance, name, parsed.data);
+  const { certificatePath, keyPath } = await issueClient(instance, name, parsed.data, { reissue });
   say(`${name} is ${parsed.data}: ${certificatePath} ${keyPath}`);
 }
 
@@ -160,6 +165,7 @@ function parse() {
         ...{ destdir: text, domain: text, uplink: text, slots: text, acme: text, email: text, role: text },
         resolver: { type: "string", multiple: true },
         purge: { type: "boolean" },
+        reissue: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },
     });

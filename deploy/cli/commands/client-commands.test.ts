@@ -72,6 +72,25 @@ test("client issue takes the request of a key that stays elsewhere", async () =>
   assert.partialDeepStrictEqual(stack.clientCertificates.requests[0], { csrPem: "request\n", lifetimeDays: 1 });
 });
 
+test("client issue gives a revoked name out again only when it is told to", async () => {
+  const stack = fakeStack();
+  const words = (count: number) => [
+    "client",
+    "issue",
+    "ida",
+    "--role",
+    "owner",
+    "--out",
+    join(directory, `ida-${count}`),
+  ];
+  assert.equal((await runCommand(words(1), { stack })).status, 0);
+  assert.equal((await runCommand(["client", "revoke", "ida"], { stack })).status, 0);
+  const refused = await runCommand(words(2), { stack });
+  assert.deepEqual([refused.status, existsSync(join(directory, "ida-2"))], [6, false]);
+  assert.match(refused.stderr, /CLIENT_NAME_REVOKED/);
+  assert.equal((await runCommand([...words(2), "--reissue"], { stack })).status, 0);
+});
+
 test("client ls and client revoke", async () => {
   const stack = fakeStack();
   for (const [index, name] of ["anna", "anna", "vera"].entries())

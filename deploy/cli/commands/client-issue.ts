@@ -20,6 +20,7 @@ export const clientIssue: Command = {
     role: { value: "ROLE", help: "what the client may do", choices: Object.keys(clientRoles) },
     out: { value: "DIR", help: "new directory for key.pem, certificate.pem and ca.pem; must not exist" },
     days: { value: "DAYS", help: `how long the certificate lasts (default 90, at most ${maxDays})` },
+    reissue: { help: "give a revoked name back to the client that had it, with the tenants that were spawned for it" },
     csr: { value: "FILE", help: "certificate request of a key that stays where it was made; no key.pem then" },
     "request-id": requestIdOption,
   },
@@ -38,7 +39,8 @@ by root on the host (\`make client\`). --request-id goes with --csr: without it 
     let isWhole = false;
     try {
       if (keyPem !== undefined) writeNew(join(directory, "key.pem"), keyPem);
-      const request = { requestId: words.text("request-id") ?? randomUUID(), name, role, csrPem, lifetimeDays };
+      const requestId = words.text("request-id") ?? randomUUID();
+      const request = { requestId, name, role, csrPem, lifetimeDays, reissue: words.has("reissue") };
       const { signal } = context;
       const answer = await context.clients.clientCertificates.issueClientCertificate(request, { signal });
       writeNew(join(directory, "certificate.pem"), answer.certificatePem);

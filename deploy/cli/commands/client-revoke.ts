@@ -15,7 +15,8 @@ export const clientRevoke: Command = {
     serial: { value: "NUMBER", help: "only the one with this serial number, as `client ls` shows it" },
     "request-id": requestIdOption,
   },
-  notes: "Connections that were opened with them are cut. The name may be issued to again.",
+  notes: `Connections that were opened with them are cut. Without --serial the name is revoked too: whoever had it next would own the tenants that were spawned for
+it, so \`lobster client issue\` gives it out again only with --reissue.`,
   async run(words, context) {
     const name = words.operand("NAME");
     const request = {

@@ -14,12 +14,14 @@ import {
 export interface FakeClientCertificates {
   readonly requests: IssueClientCertificateRequest[];
   issued: ClientCertificate[];
+  readonly revokedNames: Set<string>;
 }
 
 const startMs = 1_700_000_000_000;
 const dayMs = 86_400_000;
 const fail = defineErrors("secrets.lobsterd", {
   CLIENT_CERTIFICATE_NOT_FOUND: Code.NotFound,
+  CLIENT_NAME_REVOKED: Code.FailedPrecondition,
   CLIENT_NAME_TAKEN: Code.AlreadyExists,
 });
 
@@ -29,6 +31,7 @@ export function clientCertificateRoutes(state: FakeClientCertificates): Routes {
     issueClientCertificate(request) {
       const { name, role, lifetimeDays } = request;
       if (name === "operator") throw fail("CLIENT_NAME_TAKEN", "operator is a client that root issued");
+      if (state.revokedNames.has(name) && !request.reissue) throw fail("CLIENT_NAME_REVOKED", `${name} was revoked`);
       state.requests.push(request);
       const certificate = create(ClientCertificateSchema, {
         ...{ name, role, serialNumber: `A${state.issued.length}`, issueTime: timestampFromMs(startMs) },
@@ -43,6 +46,7 @@ export function clientCertificateRoutes(state: FakeClientCertificates): Routes {
       const ended = state.issued.filter(isMeant);
       if (ended.length === 0) throw fail("CLIENT_CERTIFICATE_NOT_FOUND", `no such certificate of ${name} counts`);
       state.issued = state.issued.filter((one) => !isMeant(one));
+      if (serialNumber === "") state.revokedNames.add(name);
       return { serialNumbers: ended.map((one) => one.serialNumber) };
     },
     listClientCertificates: () => ({ certificates: state.issued, page: {} }),

@@ -87,7 +87,7 @@ export function fakeStack(role: "role:operator" | "role:viewer" = "role:operator
   const state: State = {
     ...{ tenants: new Map(), backups: new Map(), secrets: new Map(), secretValues: new Map() },
     ...{ logLines: [], spawnFailure: undefined, drain: undefined, execRequests: [], holds: new Set(), recordCount: 3 },
-    clientCertificates: { requests: [], issued: [] },
+    clientCertificates: { requests: [], issued: [], revokedNames: new Set() },
     controls: [{ controlId: "HOST-01", verdict: ControlVerdict.PASS, required: true, measured: "on" }],
   };
   const clientRoutes = clientCertificateRoutes(state.clientCertificates);

@@ -5,6 +5,9 @@ import { defineErrors } from "./errors.ts";
 
 export type Role = "operator" | "viewer" | "owner";
 
+/** What root says of a client's name. */
+export type Standing = Role | "revoked";
+
 /** Who made a call, from the verified peer certificate and nothing else. A stranger is verified but has no role. */
 export type Caller =
   | { readonly kind: "service"; readonly name: string; readonly uri: string }
@@ -102,7 +105,7 @@ export function endOf(
 }
 
 /** Names a verified URI. Only this trust domain has services and clients; a client without a role is a stranger. */
-export function identify(uri: string, trustDomain: string, roles: ReadonlyMap<string, Role>): Caller {
+export function identify(uri: string, trustDomain: string, roles: ReadonlyMap<string, Standing>): Caller {
   const [kind, name, ...rest] = uri.startsWith(`spiffe://${trustDomain}/`)
     ? uri.slice(`spiffe://${trustDomain}/`.length).split("/")
     : [];
@@ -110,18 +113,19 @@ export function identify(uri: string, trustDomain: string, roles: ReadonlyMap<st
     return { kind: "stranger", uri };
   if (kind === "svc") return { kind: "service", name, uri };
   const role = roles.get(uri);
-  return kind === "client" && role !== undefined ? { kind: "client", name, uri, role } : { kind: "stranger", uri };
+  if (kind !== "client" || role === undefined || role === "revoked") return { kind: "stranger", uri };
+  return { kind: "client", name, uri, role };
 }
 
 /**
- * Names a certificate of the clients' authority: a client with the role that it was issued with, whatever else it says. A name that has a role from the
- * platform is the platform's, so that an authority that was taken over cannot take up people of the other one.
+ * Names a certificate of the clients' authority: a client with the role that it was issued with, whatever else it says. A name that has or had a role
+ * from the platform is the platform's, so that an authority that was taken over cannot take up people of the other one.
  */
 export function identifyIssued(
   { uri, serialNumber }: { readonly uri: string; readonly serialNumber: string },
   trustDomain: string,
   issued: IssuedClients,
-  roles: ReadonlyMap<string, Role>,
+  roles: ReadonlyMap<string, Standing>,
 ): Caller {
   const client = issued.get(serialNumber);
   if (client?.uri !== uri || roles.has(uri)) return { kind: "stranger", uri };

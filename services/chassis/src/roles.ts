@@ -1,12 +1,15 @@
 import { z } from "zod";
-import type { Role } from "./caller.ts";
+import type { Standing } from "./caller.ts";
 import { followFile } from "./followed-file.ts";
 import type { Logger } from "./logger.ts";
 
-const rolesSchema = z.record(z.string().startsWith("spiffe://").max(256), z.enum(["operator", "viewer", "owner"]));
+const rolesSchema = z.record(
+  z.string().startsWith("spiffe://").max(256),
+  z.enum(["operator", "viewer", "owner", "revoked"]),
+);
 
-/** The roles in force now. */
-export type RoleTable = () => ReadonlyMap<string, Role>;
+/** The roles in force now. A name that root revoked has none, and stays root's. */
+export type RoleTable = () => ReadonlyMap<string, Standing>;
 
 /**
  * Follows the roles file (`{"spiffe://<domain>/client/<name>": "operator"}`), so a role is taken away without a restart. One that became

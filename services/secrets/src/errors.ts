@@ -7,6 +7,7 @@ export const fail = defineErrors("secrets.lobsterd", {
   CLIENT_AUTHORITY_MISSING: Code.FailedPrecondition,
   CLIENT_CERTIFICATE_LIMIT: Code.ResourceExhausted,
   CLIENT_CERTIFICATE_NOT_FOUND: Code.NotFound,
+  CLIENT_NAME_REVOKED: Code.FailedPrecondition,
   CLIENT_NAME_TAKEN: Code.AlreadyExists,
   CSR_REFUSED: Code.InvalidArgument,
   GUEST_KEY_REFUSED: Code.InvalidArgument,

@@ -12,6 +12,7 @@ const removal = (file: string, find: string, replace: string): Removal => ({
 const refused = "a bad name, role, request or key, and a name of the platform's, change nothing";
 const full =
   "a thousand count and no more, their list is one that services read, the expired make room, and none outlasts the authority";
+const former = "a revoked name is its former client's: it is issued again only if the operator says so";
 const ended = "the owner is an owner, the viewer a viewer, and an end of the certificate is an end of both";
 const pages = "what counts is listed in pages, and written again at the start as the store has it";
 const several = "one certificate of several is ended by its serial number, and of its own name alone";
@@ -45,6 +46,22 @@ const controls: readonly { control: string; removals: readonly Removal[]; name: 
       removal("clients/client-certificates.ts", "roles().has(clientUri(trustDomain, name))", "roles().has(name)"),
     ],
     name: refused,
+  },
+  {
+    control: "a revoked name is its former client's",
+    removals: [removal("clients/client-certificates.ts", "store.isRevoked(name) && !reissue", "false")],
+    name: former,
+  },
+  {
+    control: "a name is revoked with all of its certificates",
+    removals: [
+      removal(
+        "clients/client-certificates.ts",
+        '        if (serialNumber === "") store.revokeName(name, now());\n',
+        "",
+      ),
+    ],
+    name: former,
   },
   {
     control: "a thousand at most",

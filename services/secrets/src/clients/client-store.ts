@@ -12,7 +12,7 @@ export interface ClientRecord {
   readonly expireTimeMs: number;
 }
 
-/** Certificates that count, and no others: one that was revoked or has expired is in the audit log. */
+/** Certificates that count, and no others: one that was revoked or has expired is in the audit log. And the names that were revoked. */
 export interface ClientStore {
   insert(client: ClientRecord): void;
   count(): number;
@@ -21,6 +21,9 @@ export interface ClientStore {
   /** Removes those of a name, or the one with that serial number; returns the serial numbers. */
   remove(name: string, serialNumber?: string): string[];
   removeExpired(nowMs: number): void;
+  revokeName(name: string, nowMs: number): void;
+  restoreName(name: string): void;
+  isRevoked(name: string): boolean;
 }
 
 /** Where a certificate stands in a list. */
@@ -39,6 +42,9 @@ export function openClientStore(database: DatabaseSync): ClientStore {
     "DELETE FROM client_certificate WHERE name = ?1 AND (?2 = '' OR serial_number = ?2) RETURNING serial_number",
   );
   const removeExpired = database.prepare("DELETE FROM client_certificate WHERE expire_time_ms <= ?");
+  const revokeName = database.prepare("INSERT OR REPLACE INTO revoked_client (name, revoke_time_ms) VALUES (?, ?)");
+  const restoreName = database.prepare("DELETE FROM revoked_client WHERE name = ?");
+  const revoked = database.prepare("SELECT 1 FROM revoked_client WHERE name = ?");
   return {
     insert({ serialNumber, name, role, issueTimeMs, expireTimeMs }) {
       insert.run(serialNumber, name, role, issueTimeMs, expireTimeMs);
@@ -47,6 +53,9 @@ export function openClientStore(database: DatabaseSync): ClientStore {
     list: (afterKey, limit) => list.all(afterKey, limit).map(clientRecord),
     remove: (name, serialNumber = "") => remove.all(name, serialNumber).map((row) => text(row, "serial_number")),
     removeExpired: (nowMs) => void removeExpired.run(nowMs),
+    revokeName: (name, nowMs) => void revokeName.run(name, nowMs),
+    restoreName: (name) => void restoreName.run(name),
+    isRevoked: (name) => revoked.get(name) !== undefined,
   };
 }
 

@@ -94,6 +94,26 @@ test("the owner is an owner, the viewer a viewer, and an end of the certificate 
   assert.deepEqual((await asViewer.listSecrets({ tenant: "mia" })).secrets, []);
 });
 
+test("a revoked name is its former client's: it is issued again only if the operator says so", async () => {
+  const operator = service.clientsAs("operator");
+  const [first, second] = [await issue("nora"), await issue("nora")];
+  await operator.revokeClientCertificate({ requestId: randomUUID(), name: "nora", serialNumber: first.serialNumber });
+  const third = await issue("nora");
+  await operator.revokeClientCertificate({ requestId: randomUUID(), name: "nora", serialNumber: second.serialNumber });
+  await operator.revokeClientCertificate({ requestId: randomUUID(), name: "nora", serialNumber: third.serialNumber });
+  await issue("nora"); // a certificate is lost, and its client is not gone
+
+  await operator.revokeClientCertificate({ requestId: randomUUID(), name: "nora" });
+  assert.equal(await reasonFor(issue("nora")), "CLIENT_NAME_REVOKED");
+  await service.stop();
+  await service.restart();
+  assert.equal(await reasonFor(issue("nora", ClientRole.VIEWER)), "CLIENT_NAME_REVOKED");
+  assert.ok([...listed().values()].every(({ uri }) => !uri.endsWith("/nora")));
+  const { request } = requestFor("nora");
+  await service.clientsAs("operator").issueClientCertificate({ ...request, reissue: true });
+  await issue("nora");
+});
+
 test("a repeated request has one effect", async () => {
   const { request, certificatePem } = await issue("rita");
   const again = await service.clientsAs("operator").issueClientCertificate(request);
@@ -139,6 +159,7 @@ test("a bad name, role, request or key, and a name of the platform's, change not
     ],
     [{ csrPem: csrOf(["ed25519"]) }, "CSR_REFUSED"],
     [{ name: "operator" }, "CLIENT_NAME_TAKEN"],
+    [{ name: "former", reissue: true }, "CLIENT_NAME_TAKEN"],
   ];
   const known = readFileSync(listPath(), "utf8");
   for (const [change, reason] of refused) {

@@ -18,9 +18,9 @@ export function issueClientCertificate({ config, requests, clients, events }: Se
       toBinary(IssueClientCertificateRequestSchema, request),
       IssueClientCertificateResponseSchema,
       async () => {
-        const { name, csrPem, lifetimeDays } = request;
+        const { name, csrPem, lifetimeDays, reissue } = request;
         const role = request.role === ClientRole.OWNER ? "owner" : "viewer";
-        const issued = await requireAuthority(clients).issue({ name, role, csrPem, lifetimeDays });
+        const issued = await requireAuthority(clients).issue({ name, role, csrPem, lifetimeDays, reissue });
         events.clientCertificateIssued(issued.client);
         return create(IssueClientCertificateResponseSchema, {
           certificate: toClientCertificate(issued.client),

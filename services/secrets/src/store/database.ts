@@ -50,6 +50,8 @@ const migrations = [
      serial_number TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, issue_time_ms INTEGER NOT NULL,
      expire_time_ms INTEGER NOT NULL
    ) STRICT;`,
+  // Names that are not given to anybody new: tenants of theirs may be there.
+  `CREATE TABLE revoked_client (name TEXT PRIMARY KEY, revoke_time_ms INTEGER NOT NULL) STRICT;`,
 ];
 
 /**

@@ -58,7 +58,11 @@ export async function runningService(change: Record<string, unknown> = {}): Prom
   mkdirSync(join(directory, "run"));
   writeFileSync(
     join(directory, "roles.json"),
-    JSON.stringify({ [clientUri("operator")]: "operator", [clientUri("viewer")]: "viewer" }),
+    JSON.stringify({
+      [clientUri("operator")]: "operator",
+      [clientUri("viewer")]: "viewer",
+      [clientUri("former")]: "revoked",
+    }),
   );
   writeFileSync(join(directory, "revocations.json"), "{}");
   const own = platform.issue("secrets", [`spiffe://${trustDomain}/svc/secrets`]);

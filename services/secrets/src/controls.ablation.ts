@@ -27,6 +27,10 @@ const shredded = [
   "sealed/shredder.test.ts",
   "after a shred no wrapped key and no ciphertext of the tenant is on disk, and others are untouched",
 ] as const;
+const keptKey = [
+  "sealed/shredder.test.ts",
+  "a key that somebody misses stays: with a secret, a token that was told, or another microVM",
+] as const;
 const modes = ["root-key/file-source.test.ts", "modes 0400 and 0600 are taken, every other one is refused"] as const;
 const oddFiles = [
   "root-key/file-source.test.ts",
@@ -328,6 +332,23 @@ const controls: readonly Control[] = [
       "root-key/file-source.test.ts",
       "shards that others can enter are refused, and ones that are away are no destroyed keys",
     ],
+  },
+  {
+    control: "shred: a key that somebody misses stays",
+    removals: [secrets("sealed/shredder.ts", "secrets.isMissed(tenant) || ", "")],
+    test: keptKey,
+  },
+  {
+    control: "shred: the key of another microVM stays",
+    removals: [secrets("sealed/shredder.ts", " || identities.hasAny(tenant)", "")],
+    test: keptKey,
+  },
+  {
+    control: "shred: a token that was told is missed",
+    removals: [
+      secrets("sealed/sealed-secrets.ts", '        if (reader === "person") secrets.markTokenTold(tenant);\n', ""),
+    ],
+    test: keptKey,
   },
   {
     control: "shred: what the provider has to destroy is noted",

@@ -37,7 +37,7 @@ import { type KeyDestruction, openKeyDestruction } from "./sealed/key-destructio
 import { type ObjectKeys, openObjectKeys } from "./sealed/object-keys.ts";
 import { openRootRotation, type RootRotation } from "./sealed/root-rotation.ts";
 import { openSealedSecrets, type SealedSecrets } from "./sealed/sealed-secrets.ts";
-import { type Shred, shredder } from "./sealed/shredder.ts";
+import { type Shredder, shredder } from "./sealed/shredder.ts";
 import { openTenantKeys } from "./sealed/tenant-keys.ts";
 import { openSecretDatabase } from "./store/database.ts";
 import { type DeliveryStore, openDeliveryStore } from "./store/delivery-store.ts";
@@ -62,7 +62,7 @@ export interface SecretsContext {
   readonly deliveries: Deliveries;
   readonly inject: Inject;
   readonly rotation: Rotation;
-  readonly shred: Shred;
+  readonly shredder: Shredder;
   readonly keyDestruction: KeyDestruction;
   readonly rootRotation: RootRotation;
   /** Absent on a host without an authority for clients. */
@@ -193,7 +193,7 @@ async function createContext(parts: {
     deliveries,
     inject: injector({ identities, deliveries, refuseOutside, now }),
     rotation,
-    shred: shredder({ database, keyStore, secrets, identities, now }),
+    shredder: shredder({ database, keyStore, secrets, identities, now }),
     keyDestruction: openKeyDestruction({ database, provider, spool, events, logger }),
     rootRotation: openRootRotation({
       ...{ database, provider, keys, keyStore, now },

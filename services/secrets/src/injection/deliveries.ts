@@ -38,7 +38,7 @@ export function openDeliveries(parts: {
   const underWay = new Map<string, AbortController>();
 
   async function openAll({ tenant, labels }: GuestSession): Promise<{ secrets: OpenedSecret[]; token: OpenedSecret }> {
-    const value = await sealed.openGatewayToken(tenant);
+    const value = await sealed.openGatewayToken(tenant, "guest");
     const token = { owner: tenant, name: gatewayTokenName, version: 1, target: { kind: "file" }, value } as const;
     try {
       return { secrets: await sealed.openForGuest(tenant, labels), token };

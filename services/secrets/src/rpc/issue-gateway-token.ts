@@ -11,7 +11,7 @@ import { claimRequestId } from "./request-claim.ts";
 export function issueGatewayToken({ requests, sealed }: SecretsContext) {
   return async (request: IssueGatewayTokenRequest): Promise<IssueGatewayTokenResponse> => {
     await claimRequestId(requests, request.requestId, IssueGatewayTokenRequestSchema, request);
-    using token = await sealed.openGatewayToken(request.tenant);
+    using token = await sealed.openGatewayToken(request.tenant, "person");
     return create(IssueGatewayTokenResponseSchema, {
       token: { value: token.use((bytes) => Uint8Array.from(bytes)) },
     });

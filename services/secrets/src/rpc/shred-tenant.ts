@@ -7,7 +7,7 @@ import {
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import type { SecretsContext } from "../service.ts";
 
-export function shredTenant({ requests, shred, identities, deliveries, keyDestruction, events }: SecretsContext) {
+export function shredTenant({ requests, shredder, identities, deliveries, keyDestruction, events }: SecretsContext) {
   return (request: ShredTenantRequest): Promise<ShredTenantResponse> =>
     requests.run(
       request.requestId,
@@ -15,17 +15,20 @@ export function shredTenant({ requests, shred, identities, deliveries, keyDestru
       toBinary(ShredTenantRequestSchema, request),
       ShredTenantResponseSchema,
       async () => {
-        const { tenant, vmId } = request;
-        if (vmId === "") {
-          const { tenantKeyId, vmIds } = shred(tenant);
+        const { tenant, vmId, withUnusedKey } = request;
+        if (vmId !== "") {
+          const vmIds = identities.revoke(tenant, vmId);
+          deliveries.cut(vmIds);
+          events.identitiesRevoked(tenant, vmIds);
+        }
+        const shredded =
+          vmId === "" ? shredder.shred(tenant) : withUnusedKey ? shredder.shredUnused(tenant) : undefined;
+        if (shredded !== undefined) {
+          const { tenantKeyId, vmIds } = shredded;
           deliveries.cut(vmIds);
           events.tenantShredded(tenant, tenantKeyId, vmIds);
           // Nothing opens here any more; a provider that is away is asked again later, and holds up no eviction.
           if (tenantKeyId !== undefined) await keyDestruction.run(tenantKeyId);
-        } else {
-          const vmIds = identities.revoke(tenant, vmId);
-          deliveries.cut(vmIds);
-          events.identitiesRevoked(tenant, vmIds);
         }
         return create(ShredTenantResponseSchema);
       },

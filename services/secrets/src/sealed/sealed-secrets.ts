@@ -47,8 +47,8 @@ export interface SealedSecrets {
   listForGuest(tenant: string, labels: Labels): BoundSecret[];
   /** The same, opened. */
   openForGuest(tenant: string, labels: Labels): Promise<OpenedSecret[]>;
-  /** The gateway's token, made at first use: 32 random bytes as base64url without padding. */
-  openGatewayToken(tenant: string): Promise<Secret>;
+  /** The gateway's token, made at first use: 32 random bytes as base64url without padding. What a person is told is noted. */
+  openGatewayToken(tenant: string, reader: "guest" | "person"): Promise<Secret>;
 }
 
 interface Parts {
@@ -176,14 +176,14 @@ export function openSealedSecrets({ database, keys, keyStore, secrets, now }: Pa
       }
     },
 
-    async openGatewayToken(tenant) {
+    async openGatewayToken(tenant, reader) {
       const key = await keys.findOrCreate(tenant);
       return writeUnder(key, () => {
         const identity = { purpose: "gateway-token", object: gatewayTokenName, version: 1 } as const;
         const stored = secrets.findToken(tenant);
-        if (stored !== undefined) return openStored(key, identity, stored);
-        const token = makeToken();
-        secrets.writeToken(tenant, sealValue(key, identity, token), now());
+        const token = stored === undefined ? makeToken() : openStored(key, identity, stored);
+        if (stored === undefined) secrets.writeToken(tenant, sealValue(key, identity, token), now());
+        if (reader === "person") secrets.markTokenTold(tenant);
         return token;
       });
     },

@@ -32,7 +32,8 @@ function vault(database: DatabaseSync) {
   const identities = openIdentityStore(database);
   const keys = openTenantKeys(keyStore, provider, now);
   const sealed = openSealedSecrets({ database, keys, keyStore, secrets, now });
-  return { keyStore, secrets, identities, sealed, shred: shredder({ database, keyStore, secrets, identities, now }) };
+  const all = shredder({ database, keyStore, secrets, identities, now });
+  return { keyStore, keys, secrets, identities, sealed, ...all };
 }
 
 const put = (parts: ReturnType<typeof vault>, tenant: string, name: string) =>
@@ -49,7 +50,7 @@ test("after a shred no wrapped key and no ciphertext of the tenant is on disk, a
   const parts = vault(database);
   for (const tenant of ["gone", "stays"]) for (const name of ["a", "b"]) await put(parts, tenant, name);
   for (const name of ["a", "b"]) await parts.sealed.bind("gone", name, { target: { kind: "file" }, label: undefined });
-  (await parts.sealed.openGatewayToken("gone")).destroy();
+  (await parts.sealed.openGatewayToken("gone", "person")).destroy();
   const key = parts.keyStore.find("gone");
   assert.ok(key);
   const bound = ["a", "b"].flatMap((name) => {
@@ -118,5 +119,29 @@ test("a shred of one microVM revokes its identity only", async () => {
   assert.equal(parts.identities.find("2")?.tenant, "kept");
   assert.deepEqual(parts.shred("kept").vmIds, ["2"]);
   assert.equal(parts.identities.find("3")?.tenant, "other");
+  database.close();
+});
+
+test("a key that somebody misses stays: with a secret, a token that was told, or another microVM", async () => {
+  const database = openSecretDatabase(join(mkdtempSync(join(directory, "state-")), "secrets.sqlite"));
+  const parts = vault(database);
+  const hasKey = (tenant: string) => parts.keyStore.find(tenant) !== undefined;
+  await put(parts, "secret", "a");
+  (await parts.sealed.openGatewayToken("told", "guest")).destroy();
+  (await parts.sealed.openGatewayToken("told", "person")).destroy();
+  await parts.keys.findOrCreate("runs");
+  parts.identities.write({
+    ...{ tenant: "runs", vmId: "4", generation: 1, serial: randomUUID() },
+    ...{ issueTimeMs: 1, expireTimeMs: 2 },
+  });
+  for (const tenant of ["secret", "told", "runs"]) {
+    assert.equal(parts.shredUnused(tenant), undefined);
+    assert.ok(hasKey(tenant), tenant);
+  }
+  (await parts.sealed.openGatewayToken("unused", "guest")).destroy();
+  assert.notEqual(parts.shredUnused("unused")?.tenantKeyId, undefined);
+  assert.deepEqual([hasKey("unused"), parts.secrets.findToken("unused")], [false, undefined]);
+  parts.sealed.delete("secret", "a");
+  assert.notEqual(parts.shredUnused("secret")?.tenantKeyId, undefined);
   database.close();
 });

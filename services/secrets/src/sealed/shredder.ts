@@ -13,11 +13,13 @@ export interface Shredded {
   readonly vmIds: readonly string[];
 }
 
-/**
- * Destroys a tenant's key and everything under it. Durable on return, safe to repeat; needs no root key. What the provider has to destroy is
- * noted in the same transaction, for `KeyDestruction`.
- */
-export type Shred = (tenant: string) => Shredded;
+/** Durable on return, safe to repeat; needs no root key. What the provider has to destroy is noted in the same transaction, for `KeyDestruction`. */
+export interface Shredder {
+  /** Destroys a tenant's key and everything under it. */
+  shred(tenant: string): Shredded;
+  /** The same, if nobody misses it: a tenant without microVMs that has no secret and no token that anybody was told. */
+  shredUnused(tenant: string): Shredded | undefined;
+}
 
 export function shredder(parts: {
   database: DatabaseSync;
@@ -25,12 +27,12 @@ export function shredder(parts: {
   secrets: SecretStore;
   identities: IdentityStore;
   now: () => number;
-}): Shred {
+}): Shredder {
   const { database, keyStore, secrets, identities, now } = parts;
   const note = database.prepare(
     "INSERT INTO key_destruction (tenant_key_id, tenant, event_id, shred_time_ms) VALUES (?, ?, ?, ?)",
   );
-  return (tenant) => {
+  const shred = (tenant: string): Shredded => {
     // The key first and durable by itself: from here on the rest is noise, whatever happens to this process.
     const { tenantKeyId, vmIds } = transaction(database, () => {
       const deletedId = keyStore.delete(tenant);
@@ -40,5 +42,9 @@ export function shredder(parts: {
     transaction(database, () => secrets.deleteTenant(tenant));
     emptyWriteAheadLog(database);
     return { tenantKeyId, vmIds };
+  };
+  return {
+    shred,
+    shredUnused: (tenant) => (secrets.isMissed(tenant) || identities.hasAny(tenant) ? undefined : shred(tenant)),
   };
 }

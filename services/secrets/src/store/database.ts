@@ -52,6 +52,8 @@ const migrations = [
    ) STRICT;`,
   // Names that are not given to anybody new: tenants of theirs may be there.
   `CREATE TABLE revoked_client (name TEXT PRIMARY KEY, revoke_time_ms INTEGER NOT NULL) STRICT;`,
+  // Whether a person may have the token, which is then missed by somebody if it goes.
+  `ALTER TABLE gateway_token ADD COLUMN is_told INTEGER NOT NULL DEFAULT 1;`,
 ];
 
 /**

@@ -42,6 +42,7 @@ export interface IdentityStore {
   findSession(vmId: string): GuestSession | undefined;
   /** Sessions of a tenant, or of all of them. */
   listSessions(tenant?: string): GuestSession[];
+  hasAny(tenant: string): boolean;
   /** Forgets the identities of a tenant, or of one of its microVMs; returns the ids of those microVMs. */
   revoke(tenant: string, vmId?: string): string[];
 }
@@ -71,6 +72,7 @@ export function openIdentityStore(database: DatabaseSync): IdentityStore {
   const findSession = database.prepare(`${session} AND vm_id = ?`);
   const sessionsOfTenant = database.prepare(`${session} AND tenant = ?`);
   const allSessions = database.prepare(session);
+  const any = database.prepare("SELECT 1 FROM guest_identity WHERE tenant = ?");
   const revokeAll = database.prepare("DELETE FROM guest_identity WHERE tenant = ? RETURNING vm_id");
   const revokeOne = database.prepare("DELETE FROM guest_identity WHERE tenant = ? AND vm_id = ? RETURNING vm_id");
   return {
@@ -97,6 +99,7 @@ export function openIdentityStore(database: DatabaseSync): IdentityStore {
     },
     listSessions: (tenant) =>
       (tenant === undefined ? allSessions.all() : sessionsOfTenant.all(tenant)).map(guestSession),
+    hasAny: (tenant) => any.get(tenant) !== undefined,
     revoke: (tenant, vmId) =>
       (vmId === undefined ? revokeAll.all(tenant) : revokeOne.all(tenant, vmId)).map((row) => text(row, "vm_id")),
   };

@@ -47,7 +47,11 @@ export interface SecretStore {
   /** True if there was one. */
   delete(tenant: string, name: string): boolean;
   findToken(tenant: string): SealedValue | undefined;
+  /** Of a token that nobody was told yet. */
   writeToken(tenant: string, sealed: SealedValue, nowMs: number): void;
+  markTokenTold(tenant: string): void;
+  /** True if the tenant has a secret, or a token that somebody was told. */
+  isMissed(tenant: string): boolean;
   deleteTenant(tenant: string): void;
 }
 
@@ -80,8 +84,12 @@ export function openSecretStore(database: DatabaseSync): SecretStore {
   const remove = database.prepare("DELETE FROM secret WHERE tenant = ? AND name = ?");
   const findToken = database.prepare("SELECT * FROM gateway_token WHERE tenant = ?");
   const writeToken = database.prepare(
-    `INSERT INTO gateway_token (tenant, tenant_key_id, data_key_id, wrapped_data_key, ciphertext, create_time_ms)
-     VALUES (:tenant, :tenantKeyId, :dataKeyId, :wrappedDataKey, :ciphertext, :nowMs)`,
+    `INSERT INTO gateway_token (tenant, tenant_key_id, data_key_id, wrapped_data_key, ciphertext, create_time_ms, is_told)
+     VALUES (:tenant, :tenantKeyId, :dataKeyId, :wrappedDataKey, :ciphertext, :nowMs, 0)`,
+  );
+  const markTokenTold = database.prepare("UPDATE gateway_token SET is_told = 1 WHERE tenant = ? AND is_told = 0");
+  const missed = database.prepare(
+    "SELECT 1 FROM secret WHERE tenant = ?1 UNION ALL SELECT 1 FROM gateway_token WHERE tenant = ?1 AND is_told = 1",
   );
   const deleteSecrets = database.prepare("DELETE FROM secret WHERE tenant = ?");
   const deleteToken = database.prepare("DELETE FROM gateway_token WHERE tenant = ?");
@@ -113,6 +121,8 @@ export function openSecretStore(database: DatabaseSync): SecretStore {
     writeToken(tenant, sealed, nowMs) {
       writeToken.run({ tenant, ...parameters(sealed), nowMs });
     },
+    markTokenTold: (tenant) => void markTokenTold.run(tenant),
+    isMissed: (tenant) => missed.get(tenant) !== undefined,
     deleteTenant(tenant) {
       deleteSecrets.run(tenant);
       deleteToken.run(tenant);

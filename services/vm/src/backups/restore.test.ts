@@ -284,6 +284,7 @@ for (const moment of ["started", "done"] as const) {
       const next = startRun(host, database);
       await next.operations.reconcile();
       assert.deepEqual(await host.inventory(), before);
+      assert.deepEqual([...host.keys], ["demo"]);
       requireRunning(host, next, vmId);
     });
   }

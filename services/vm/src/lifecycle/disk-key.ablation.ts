@@ -62,6 +62,22 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     keys,
   ],
   [
+    "the end of a tenant's key with its spawn",
+    { file: "services/vm/src/lifecycle/removal.ts", find: ", withUnusedKey: true", replace: "" },
+    "a spawn whose awaitWorkload fails after its effect leaves nothing",
+    "services/vm/src/lifecycle/operations.test.ts",
+  ],
+  [
+    "the end of a key that was made before anything else",
+    {
+      file: "services/vm/src/lifecycle/removal.ts",
+      find: '["issue-identity", "prepare-jail"]',
+      replace: '["issue-identity"]',
+    },
+    "vm dying when write-disk of a restore to a new name is started leaves no tenant",
+    restoring,
+  ],
+  [
     "a key of its own for a restored tenant",
     {
       file: "services/vm/src/backups/restore-new.ts",

@@ -310,10 +310,12 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         attempt("injectSecrets");
         return create(InjectSecretsResponseSchema);
       },
-      shredTenant: ({ tenant, vmId }) => {
+      // Nobody here has a secret of their own, so a key is unused when its only microVM is gone.
+      shredTenant: ({ tenant, vmId, withUnusedKey }) => {
         attempt("shredTenant");
-        if (vmId === "") keys.delete(tenant);
-        for (const [wrapped, made] of dataKeys) if (vmId === "" && made.tenant === tenant) dataKeys.delete(wrapped);
+        const isKeyOver = vmId === "" || withUnusedKey;
+        if (isKeyOver) keys.delete(tenant);
+        for (const [wrapped, made] of dataKeys) if (isKeyOver && made.tenant === tenant) dataKeys.delete(wrapped);
         if (vmId === "") identities.clear();
         else identities.delete(vmId);
         return create(ShredTenantResponseSchema);

@@ -32,6 +32,7 @@ test("a spawned tenant runs with network, microVM, identity and route, and an ev
 
 const rpcOfStep: Partial<Record<SpawnStep, Failure>> = {
   "issue-identity": "issueGuestIdentity",
+  "prepare-jail": "createDataKey",
   "attach-network": "attachNetwork",
   "boot-guest": "awaitAgent",
   "inject-secrets": "injectSecrets",
@@ -40,12 +41,13 @@ const rpcOfStep: Partial<Record<SpawnStep, Failure>> = {
 };
 
 for (const failure of Object.values(rpcOfStep)) {
-  test(`a spawn whose ${failure} fails after its effect leaves nothing but the tenant's key`, async () => {
+  test(`a spawn whose ${failure} fails after its effect leaves nothing`, async () => {
     const host = createFakeHost();
     const { operations, tenants, journal } = startRun(host, memory());
     host.failing.add(failure);
     await assert.rejects(operations.spawn(wish("demo")));
     assert.deepEqual(await host.inventory(), []);
+    assert.deepEqual([...host.keys], []);
     assert.equal(tenants.find("demo"), undefined);
     assert.deepEqual(journal.open(), []);
   });
@@ -62,6 +64,7 @@ for (const step of spawnSteps) {
       });
       await assert.rejects(operations.spawn(wish("demo")));
       assert.deepEqual(await host.inventory(), []);
+      assert.deepEqual([...host.keys], []);
       assert.equal(tenants.find("demo"), undefined);
     });
 
@@ -83,6 +86,7 @@ for (const step of spawnSteps) {
       const second = startRun(host, database);
       await second.operations.reconcile();
       assert.deepEqual(await host.inventory(), []);
+      assert.deepEqual([...host.keys], []);
       assert.deepEqual(second.told, [
         "record SpawnTenant outcome failure SPAWN_INTERRUPTED demo",
         "event spawn-failed demo SPAWN_INTERRUPTED",

@@ -97,12 +97,13 @@ function backupFiles({ files }: BackupParts, { vmId }: TenantRecord): Part {
   return { name: "backups", madeBy: [], remove: () => files.remove(vmId) };
 }
 
-/** A failed spawn loses nobody's secrets: only an eviction destroys the tenant's key. */
+/** A failed spawn loses nobody's secrets: only an eviction destroys the tenant's key whatever is under it. The key of a disk is gone either way. */
 function keys({ secrets }: HostParts, { kind, tenant }: OpenOperation): Part {
-  const request = { requestId: randomUUID(), tenant: tenant.name, vmId: kind === "evict" ? "" : tenant.vmId };
+  const ends = kind === "evict" ? { vmId: "" } : { vmId: tenant.vmId, withUnusedKey: true };
+  const request = { requestId: randomUUID(), tenant: tenant.name, ...ends };
   return {
     name: "keys",
-    madeBy: ["issue-identity"],
+    madeBy: ["issue-identity", "prepare-jail"],
     remove: () => secrets.shredTenant(request, { timeoutMs: partLimitMs }),
   };
 }

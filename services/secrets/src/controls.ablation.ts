@@ -195,7 +195,14 @@ const controls: readonly Control[] = [
   },
   {
     control: "a guest's words are dropped",
-    removals: [secrets("injection/guest-failure.ts", '"the guest\'s agent refused the secrets"', "failure.rawMessage")],
+    removals: [
+      chassis(
+        "client-interceptors.ts",
+        'failure.isWireError ? new ConnectError("the peer refused the call", failure.code) : error',
+        "error",
+      ),
+      secrets("injection/guest-failure.ts", '"the guest\'s agent refused the secrets"', "failure.rawMessage"),
+    ],
     test: ["injection/injection.test.ts", "an agent that refuses keeps the lease open, and its words go nowhere"],
   },
   {

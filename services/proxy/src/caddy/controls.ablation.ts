@@ -86,7 +86,7 @@ const ablations: readonly Ablation[] = [
   byText(
     "limit of an answer's headers",
     requestProbes.anAnswerWithEndlessHeadersIsRefused,
-    /"max_response_header_size":\d+,/,
+    /"max_response_header_size":\d+,/g,
     "",
   ),
   byText(

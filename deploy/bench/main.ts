@@ -11,7 +11,7 @@ import { randomUUID } from "node:crypto";
 import { inspect, parseArgs } from "node:util";
 import { connectStack } from "../client/clients.ts";
 import { readStackEnv } from "../client/stack-env.ts";
-import { bringUp } from "../dev/stack.ts";
+import { withStack } from "../dev/stack.ts";
 import { renderTraceTree } from "../dev/trace-tree.ts";
 import { measureAudit } from "./audit.ts";
 import { measureBareBoot } from "./bare-boot.ts";
@@ -80,17 +80,16 @@ async function measureWaking(rounds: number): Promise<boolean> {
   return true;
 }
 
-async function onStack(run: () => Promise<boolean>): Promise<boolean> {
-  const stack = await bringUp({ instance: "bench", progress });
-  try {
-    return await run();
-  } catch (error) {
-    // Before the stack goes down: an error of that would take the place of this one.
-    process.stderr.write(`${inspect(error)}\n`);
-    return false;
-  } finally {
-    await stack.down();
-  }
+function onStack(run: () => Promise<boolean>): Promise<boolean> {
+  return withStack({ instance: "bench", progress }, async () => {
+    try {
+      return await run();
+    } catch (error) {
+      // Before the stack goes down: an error of that would take the place of this one.
+      process.stderr.write(`${inspect(error)}\n`);
+      return false;
+    }
+  });
 }
 
 /** Each round has a size of its own: its first guest boots, is saved on the way, and the second one begins with that. */

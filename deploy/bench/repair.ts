@@ -6,7 +6,7 @@ import { connectStack } from "../client/clients.ts";
 import { askFront, hostOf } from "../client/front.ts";
 import { readStackEnv } from "../client/stack-env.ts";
 import { describeInstance } from "../dev/instance.ts";
-import { bringUp } from "../dev/stack.ts";
+import { withStack } from "../dev/stack.ts";
 import { type Goal, report } from "./report.ts";
 import { median } from "./statistics.ts";
 
@@ -15,8 +15,7 @@ const harms = { killed: "SIGKILL", hangs: "SIGSTOP" } as const;
 const longestMs = 180_000;
 
 export async function measureRepair(rounds: number, progress: (line: string) => void): Promise<readonly Goal[]> {
-  const stack = await bringUp({ instance, progress });
-  try {
+  return await withStack({ instance, progress }, async () => {
     const times = { killed: [] as number[], hangs: [] as number[] };
     for (let round = 0; round < rounds; round++) {
       for (const how of ["killed", "hangs"] as const) times[how].push(await timeRepair(harms[how]));
@@ -28,9 +27,7 @@ export async function measureRepair(rounds: number, progress: (line: string) => 
       { what: "VMM killed: answers again", measured: median(times.killed), limit: 30_000, unit: " ms" },
       { what: "VMM hangs: answers again", measured: median(times.hangs), limit: 30_000, unit: " ms" },
     ];
-  } finally {
-    await stack.down();
-  }
+  });
 }
 
 /** Of one tenant that is made for it. */

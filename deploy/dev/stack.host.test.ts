@@ -300,6 +300,21 @@ test("after the supervisor was killed and a part is gone, down leaves the machin
   assert.deepEqual(await down(instance, silent), [], "a second time is no error");
 });
 
+test("who is told to end while it has a stack takes it down first", { skip, timeout: 180_000 }, async () => {
+  const script = `import { withStack } from ${JSON.stringify(new URL("./stack.ts", import.meta.url).href)};
+    await withStack({ instance: "${instance.name}" }, async () => {
+      process.stdout.write("up");
+      await new Promise((resolve) => setTimeout(resolve, 170_000));
+    });`;
+  const parameters = ["--input-type=module", "--eval", script];
+  const child = spawn(process.execPath, parameters, { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = once(child, "exit");
+  await once(child.stdout, "data");
+  child.kill("SIGTERM");
+  assert.deepEqual(await ended, [null, "SIGTERM"]);
+  assert.deepEqual(await changes(), []);
+});
+
 test("a taken port is named before anything is started", { skip }, async () => {
   await down(instance, silent);
   const server = createServer();

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { inspect } from "node:util";
 import { askSupervisor, type ControlReport } from "./control.ts";
 import { down } from "./down.ts";
 import { clientEnvironment, clientPaths } from "./environment.ts";
@@ -8,6 +9,8 @@ import { describeInstance, type Instance, type InstanceName } from "./instance.t
 import { signalProcess } from "./proc.ts";
 import type { ProcessName } from "./processes.ts";
 import { type Progress, up } from "./up.ts";
+
+const endingSignals = ["SIGINT", "SIGTERM"] as const;
 
 /** A running instance, for tests and benchmarks. */
 export interface Stack {
@@ -50,6 +53,36 @@ export async function bringUp(options: StackOptions): Promise<Stack> {
     throw error;
   }
   return openStack(instance, progress);
+}
+
+/**
+ * Runs `body` while an instance is up and takes it down afterwards, which fails if anything of it is left: also when this process is told to end, which it
+ * then does.
+ */
+export async function withStack<T>(options: StackOptions, body: (stack: Stack) => Promise<T>): Promise<T> {
+  const starting = bringUp(options);
+  let ended: Promise<void> | undefined;
+  const end = () => {
+    ended ??= starting.then(
+      (stack) => stack.down(),
+      () => undefined, // it was taken down, and whoever waits for the start is told
+    );
+    return ended;
+  };
+  const atSignal = (signal: NodeJS.Signals): void => {
+    const report = (error: unknown) => void process.stderr.write(`${inspect(error)}\n`);
+    // The listener is gone, so that this ends the process as the signal would have.
+    void end()
+      .catch(report)
+      .finally(() => process.kill(process.pid, signal));
+  };
+  for (const signal of endingSignals) process.once(signal, atSignal);
+  try {
+    return await body(await starting);
+  } finally {
+    await end();
+    for (const signal of endingSignals) process.off(signal, atSignal);
+  }
 }
 
 /** The handle of an instance that is up. */

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connectStack, type StackClients } from "../../client/clients.ts";
 import { askFront, hostOf } from "../../client/front.ts";
 import { readStackEnv, type StackEnv } from "../../client/stack-env.ts";
-import { bringUp } from "../../dev/stack.ts";
+import { withStack } from "../../dev/stack.ts";
 import { type Goal, report } from "../report.ts";
 import { median } from "../statistics.ts";
 import { measureBareSleep } from "./bare-sleep.ts";
@@ -30,10 +30,9 @@ export async function measureSleep(rounds: number, progress: (line: string) => v
     const sealed = rates.map((rate) => rate.sealed);
     report("AES-256-GCM, 64 KiB at a time, one thread", inMegabytes(cipher), "MB/s");
     report("a sealed set of the same bytes", inMegabytes(sealed), "MB/s");
-    const bare = [];
-    const ours = [];
-    const stack = await bringUp({ instance: "bench", progress });
-    try {
+    const bare: Awaited<ReturnType<typeof measureBareSleep>>[] = [];
+    const ours: Awaited<ReturnType<typeof measureOneSleep>>[] = [];
+    await withStack({ instance: "bench", progress }, async () => {
       const env = readStackEnv("bench");
       const clients = connectStack(env);
       const tenant = `bench-${randomUUID().slice(0, 8)}`;
@@ -46,9 +45,7 @@ export async function measureSleep(rounds: number, progress: (line: string) => v
       }
       await reportSteps(env, clients, tenant);
       await clients.tenants.evictTenant({ requestId: randomUUID(), name: tenant });
-    } finally {
-      await stack.down();
-    }
+    });
     const saves = bare.map(({ saveMs, stateBytes }) => saveMs + (stateBytes / median(cipher)) * 1000);
     const restores = bare.map(({ restoreMs }) => restoreMs);
     const wakes = bare.map(({ wakeMs }) => wakeMs);

@@ -1,23 +1,19 @@
 import assert from "node:assert/strict";
-import { execFile, spawn as startProcess } from "node:child_process";
+import { spawn as startProcess } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { after, type TestContext, test } from "node:test";
-import { promisify } from "node:util";
-import { checkout } from "../client/stack-env.ts";
+import { after, test } from "node:test";
 import { env, eventually, evict } from "./subject.ts";
+import { cliMain, execInTerminal, inTerminal } from "./terminal.ts";
 
-const run = promisify(execFile);
 const tenant = "cli";
-const main = join(checkout, "deploy/cli/main.ts");
 const limitMs = 240_000;
 
 after(() => evict(tenant));
 
 /** Runs `lobster` as a person does who sourced `.run/env`. */
 async function lobster(parameters: readonly string[], input = ""): Promise<{ status: number | null; out: string }> {
-  const child = startProcess(process.execPath, [main, ...parameters], {
+  const child = startProcess(process.execPath, [cliMain, ...parameters], {
     env: { ...process.env, ...env },
     stdio: ["pipe", "pipe", "inherit"],
     timeout: limitMs,
@@ -26,12 +22,6 @@ async function lobster(parameters: readonly string[], input = ""): Promise<{ sta
   const [out] = await Promise.all([text(child.stdout), once(child, "close")]);
   return { status: child.exitCode, out };
 }
-
-const hasTmux = () =>
-  run("tmux", ["-V"]).then(
-    () => true,
-    () => false,
-  );
 
 async function lobsterJson(...parameters: string[]) {
   const { status, out } = await lobster([...parameters, "--json"]);
@@ -56,26 +46,9 @@ test("a tenant is given a secret, spawned and seen by the command", async () => 
   assert.equal(typeof tenants[0].usage.receivedBytes, "string");
 });
 
-/** Runs a shell script in a terminal of its own; `undefined` where there is none to be had, and the test is skipped. */
-async function inTerminal(t: TestContext, script: string) {
-  if (!(await hasTmux())) {
-    t.skip("tmux is not installed");
-    return undefined;
-  }
-  const socket = `lobster-story-${process.pid}`;
-  const tmux = async (...parameters: string[]) =>
-    (await run("tmux", ["-L", socket, ...parameters], { env: { ...process.env, ...env }, timeout: 10_000 })).stdout;
-  await tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "8", `${script}; exec sleep ${limitMs / 1000}`);
-  t.after(() => tmux("kill-server"));
-  const screen = () => tmux("capture-pane", "-p");
-  const shown = (pattern: RegExp) =>
-    eventually(String(pattern), 20_000, async () => pattern.exec(await screen())?.[0] || undefined);
-  return { tmux, screen, shown };
-}
-
 test("top in a terminal redraws in place, and ends with Ctrl-C", async (t) => {
   // Ctrl-C reaches the shell as well, which is to show the status.
-  const terminal = await inTerminal(t, `trap : INT; '${process.execPath}' '${main}' top; echo "status=$?"`);
+  const terminal = await inTerminal(t, `trap : INT; '${process.execPath}' '${cliMain}' top; echo "status=$?"`);
   if (terminal === undefined) return;
   const { tmux, screen, shown } = terminal;
   await shown(/^NAME .*\ncli {3}running /m);
@@ -89,15 +62,8 @@ test("top in a terminal redraws in place, and ends with Ctrl-C", async (t) => {
   await shown(/status=0\b/);
 });
 
-/** `exec -it`, then its status, and whether the terminal is as it was before. */
-const execInTerminal = (
-  words: string,
-  wrapper = "",
-) => `state=$(stty -g); ${wrapper}'${process.execPath}' '${main}' exec -it ${tenant} ${words};
-  echo "status=$?"; test "$(stty -g)" = "$state" && echo restored`;
-
 test("exec in a terminal is a shell: its size follows, Ctrl-C is the command's, and its status comes back", async (t) => {
-  const terminal = await inTerminal(t, execInTerminal(""));
+  const terminal = await inTerminal(t, execInTerminal(tenant, ""));
   if (terminal === undefined) return;
   const { tmux, shown } = terminal;
   const type = (text: string) => tmux("send-keys", text, "Enter");
@@ -116,7 +82,7 @@ test("exec in a terminal is a shell: its size follows, Ctrl-C is the command's, 
 test("a terminal is as it was when exec is killed", async (t) => {
   const terminal = await inTerminal(
     t,
-    execInTerminal("-- sh -c 'echo ready; sleep 1000'", "sh -c 'echo pid=$$; exec \"$@\"' sh "),
+    execInTerminal(tenant, "-- sh -c 'echo ready; sleep 1000'", "sh -c 'echo pid=$$; exec \"$@\"' sh "),
   );
   if (terminal === undefined) return;
   const pid = Number((await terminal.shown(/pid=\d+/)).slice(4));
@@ -141,7 +107,7 @@ test("a spawn of the same name again is a conflict", async () => {
 });
 
 test("after evict it is not found, and a terminal in it is cut and as it was", async (t) => {
-  const terminal = await inTerminal(t, execInTerminal(""));
+  const terminal = await inTerminal(t, execInTerminal(tenant, ""));
   await terminal?.shown(/^\$ ?$/m);
   assert.equal((await lobster(["evict", tenant])).status, 0);
   await terminal?.shown(/^status=125\nrestored$/m);

@@ -66,7 +66,7 @@ export const configSchema = commonConfigSchema.extend({
   guestCertificateMinutes: z
     .number()
     .int()
-    .min(30)
+    .min(20)
     .max(60)
     .default(60)
     .describe(

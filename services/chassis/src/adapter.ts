@@ -1,7 +1,13 @@
 import type * as http from "node:http";
 import * as http2 from "node:http2";
 import { type ConnectError, createContextValues } from "@connectrpc/connect";
-import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import type { UniversalHandler, UniversalServerRequest, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import {
+  codeToHttpStatus,
+  contentTypeUnaryJson,
+  contentTypeUnaryRegExp,
+  errorToJsonBytes,
+} from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Peer, PeerSocket } from "./caller.ts";
@@ -33,9 +39,11 @@ export function nodeListener(options: AdapterOptions): (request: NodeRequest, re
       return;
     }
     const values = createContextValues().set(peerKey, peer);
-    const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, values));
-    if (handler.method.methodKind === "unary" && "stream" in response && isGrpcAnswer(answer)) {
-      await sendWhole(answer, response);
+    const answer = await handler(
+      readDirectly(request, universalRequestFromNodeRequest(request, response, undefined, values)),
+    );
+    if (handler.method.methodKind === "unary" && "stream" in response && answer.body !== undefined) {
+      await sendWhole({ ...answer, body: answer.body }, response);
       return;
     }
     const rest = await sendTrailersOnly(answer, response);
@@ -54,6 +62,12 @@ export function nodeListener(options: AdapterOptions): (request: NodeRequest, re
   };
 }
 
+/** Node's compatible request is a second stream over that of HTTP/2, with a turn of the event loop of its own for each chunk. */
+function readDirectly(request: NodeRequest, universal: UniversalServerRequest): UniversalServerRequest {
+  // Who leaves the body unread has not left its stream: the answer is on it.
+  return "stream" in request ? { ...universal, body: request.stream.iterator({ destroyOnReturn: false }) } : universal;
+}
+
 /** An answer of gRPC proper: its status is in its trailers. */
 type GrpcAnswer = UniversalServerResponse & Required<Pick<UniversalServerResponse, "header" | "body" | "trailer">>;
 
@@ -68,22 +82,28 @@ function headersOf(header: UniversalServerResponse["header"]): Headers {
 }
 
 /**
- * A unary answer, whole: Node sends the trailers as soon as the message is out. Left to the RPC library, the end of the message is only said
- * when its write was reported done, and the trailers follow two turns of the event loop later.
+ * A unary answer, whole. Connect's leaves in one write; gRPC's has trailers, which Node sends when the message is out. Left to the RPC library and
+ * to Node's compatible response, the end of either is only said when the write before it was reported done.
  */
 async function sendWhole(
-  { status, header, body, trailer }: GrpcAnswer,
+  answer: UniversalServerResponse & { readonly body: AsyncIterable<Uint8Array> },
   response: http2.Http2ServerResponse,
 ): Promise<void> {
   // At most one message, which the handler has bounded.
-  const chunks = await Array.fromAsync(body);
-  if (chunks.length === 0 && trailer.get("grpc-status") !== "0") {
-    endWithHeaders(response, [...headersOf(header), ...trailer]);
+  const message = Buffer.concat(await Array.fromAsync(answer.body));
+  const { stream } = response;
+  if (stream.destroyed || stream.closed) return;
+  const headers = { ...Object.fromEntries(headersOf(answer.header)), ":status": answer.status };
+  if (!isGrpcAnswer(answer)) {
+    stream.respond(headers);
+  } else if (message.length === 0 && answer.trailer.get("grpc-status") !== "0") {
+    endWithHeaders(response, [...headersOf(answer.header), ...answer.trailer]);
     return;
+  } else {
+    response.addTrailers(Object.fromEntries(answer.trailer));
+    stream.respond(headers, { waitForTrailers: true });
   }
-  response.writeHead(status, Object.fromEntries(headersOf(header)));
-  response.addTrailers(Object.fromEntries(trailer));
-  response.end(Buffer.concat(chunks));
+  stream.end(message);
 }
 
 /**
@@ -121,14 +141,18 @@ async function sendTrailersOnly(
 
 function answerUnknown(request: NodeRequest, response: NodeResponse, error: ConnectError): void {
   const type = request.headers["content-type"] ?? "";
-  if (!isGrpc(type)) {
+  if (isGrpc(type)) {
+    const header = new Headers({ "content-type": type });
+    setTrailerStatus(header, error);
+    endWithHeaders(response, [...header]);
+  } else if (contentTypeUnaryRegExp.test(type)) {
+    response.statusCode = codeToHttpStatus(error.code);
+    response.setHeader("content-type", contentTypeUnaryJson);
+    response.end(errorToJsonBytes(error, undefined));
+  } else {
     response.statusCode = 404;
     response.end();
-    return;
   }
-  const header = new Headers({ "content-type": type });
-  setTrailerStatus(header, error);
-  endWithHeaders(response, [...header]);
 }
 
 /** `setHeader` and `end`, not `writeHead`: only so does Node put END_STREAM on the HEADERS frame. */

@@ -1,7 +1,12 @@
 import type { TLSSocket } from "node:tls";
 import type { DescService } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, createClient, type HandlerContext, type Transport } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import {
+  createConnectTransport,
+  createGrpcTransport,
+  type GrpcTransportOptions,
+  Http2SessionManager,
+} from "@connectrpc/connect-node";
 import { AgentService } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { lostServerIsUnavailable, onlyCodeOfAnswer, retryIdempotent, withBearer } from "./client-interceptors.ts";
 import type { TlsFiles } from "./listener.ts";
@@ -132,7 +137,7 @@ export interface PeerTransportOptions {
   readonly connect?: () => TLSSocket;
 }
 
-/** A gRPC transport to one peer, and the way to cut its connections. */
+/** A transport to one peer, and the way to cut its connections. */
 export function createPeerTransport(
   address: PeerAddress,
   options: PeerTransportOptions,
@@ -196,6 +201,8 @@ function openTransport(address: PeerAddress, options: PeerTransportOptions, conn
     baseUrl,
     readMaxBytes: options.maxReplyBytes,
     writeMaxBytes: maxMessageBytes,
+    // Packing costs more than it saves between processes of one host, and a guest has nothing to say that would need it.
+    acceptCompression: [],
     interceptors: [
       clientTracing,
       ...(options.retry ? [retryIdempotent] : []),
@@ -204,7 +211,10 @@ function openTransport(address: PeerAddress, options: PeerTransportOptions, conn
       lostServerIsUnavailable,
     ],
   };
-  const unary = createGrpcTransport({ ...settings, sessionManager: endWithMessage(sessions) });
+  const unary = createUnaryTransport(
+    { ...settings, sessionManager: endWithMessage(sessions) },
+    options.hostile === true,
+  );
   const streams = createGrpcTransport({ ...settings, sessionManager: sessions });
   const { timeoutMs } = options;
   const transport: Transport = {
@@ -214,4 +224,12 @@ function openTransport(address: PeerAddress, options: PeerTransportOptions, conn
     stream: streams.stream.bind(streams),
   };
   return { transport, sessions };
+}
+
+/**
+ * Services call each other by Connect: its answer to a unary call is headers and message, which leave in one write. gRPC's status follows them in
+ * trailers, a turn of the server's event loop later. A guest's agent speaks gRPC alone.
+ */
+function createUnaryTransport(settings: GrpcTransportOptions, isGuest: boolean): Transport {
+  return isGuest ? createGrpcTransport(settings) : createConnectTransport({ ...settings, httpVersion: "2" });
 }

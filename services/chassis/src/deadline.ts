@@ -64,18 +64,25 @@ function parseMs(value: string, grpc: boolean): number | "malformed" {
 function boundBody(request: UniversalServerRequest, timeoutMs: number): UniversalServerRequest["body"] {
   const { body } = request;
   if (!isByteStream(body)) return body;
-  const late = new AbortController();
-  const timer = setTimeout(
-    () => late.abort(new ConnectError("the request did not arrive in time", Code.DeadlineExceeded)),
-    timeoutMs,
-  );
+  const late = () => new ConnectError("the request did not arrive in time", Code.DeadlineExceeded);
+  let isLate = false;
+  let giveUp: ((reason: ConnectError) => void) | undefined;
+  const timer = setTimeout(() => {
+    isLate = true;
+    giveUp?.(late());
+  }, timeoutMs);
   timer.unref();
   request.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
   return {
     [Symbol.asyncIterator]() {
       const iterator = body[Symbol.asyncIterator]();
       return {
-        next: () => raceSignal(late.signal, iterator.next()),
+        next: () =>
+          new Promise((resolve, reject) => {
+            if (isLate) reject(late());
+            giveUp = reject;
+            iterator.next().then(resolve, reject);
+          }),
         // A read that waits for the caller would hold this back for as long as the caller likes.
         return: (value?: unknown) => {
           void Promise.resolve(iterator.return?.(value)).catch(() => undefined);

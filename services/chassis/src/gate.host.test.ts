@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import * as http2 from "node:http2";
 import * as https from "node:https";
+import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import * as tls from "node:tls";
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
@@ -133,6 +134,25 @@ test("each method is for the callers of its row", async (t) => {
   assert.equal((await failureOf(vm.appendRecord({}))).code, Code.InvalidArgument, "past the gate");
   const unknown = await rawGrpc(tcpPort, ground.vm, "/lobsterd.audit.v1.AuditService/DeleteRecords");
   assert.equal(unknown["grpc-status"], String(Code.Unimplemented));
+});
+
+test("a method that does not exist is refused over Connect as over gRPC, after its caller is known", async (t) => {
+  const { tcpPort } = await serve(t, ground);
+  for (const [leaf, code, reason] of [
+    [ground.vm, "unimplemented", "METHOD_UNKNOWN"],
+    [undefined, "unauthenticated", "CERTIFICATE_REQUIRED"],
+  ] as const) {
+    const session = http2.connect(`https://127.0.0.1:${tcpPort}`, {
+      ca: readFileSync(ground.ca.caPath),
+      ...pemOf(leaf),
+    });
+    t.after(() => session.destroy());
+    const path = "/lobsterd.audit.v1.AuditService/DeleteRecords";
+    const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/proto" });
+    stream.end();
+    const answer = JSON.parse(await text(stream));
+    assert.deepEqual([answer.code, answer.details[0].debug.reason], [code, reason]);
+  }
 });
 
 test("TLS below 1.3 is refused", async (t) => {

@@ -1,11 +1,5 @@
 import { createConnectRouter } from "@connectrpc/connect";
-import {
-  type UniversalHandler,
-  type UniversalServerRequest,
-  type UniversalServerResponse,
-  uResponseMethodNotAllowed,
-} from "@connectrpc/connect/protocol";
-import { findTrailerError, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { compressionGzip } from "@connectrpc/connect-node";
 import { type AccessRule, indexRules } from "./access.ts";
 import type { AuditPolicy } from "./audit.ts";
@@ -14,7 +8,6 @@ import { auditCalls } from "./audit-interceptor.ts";
 import { type RefusalRecorder, recordRefusals } from "./audit-refusals.ts";
 import { type ClientTable, noClients } from "./client-list.ts";
 import { type DeadlineBounds, enforceDeadline, withDeadline } from "./deadline.ts";
-import { codeName, reasonOf, toConnectError } from "./errors.ts";
 import { createGate, type Gate } from "./gate.ts";
 import { logCalls, measureCalls, translateErrors, validateRequests } from "./interceptors.ts";
 import type { Logger } from "./logger.ts";
@@ -24,6 +17,7 @@ import type { RevocationTable } from "./revocations.ts";
 import type { RoleTable } from "./roles.ts";
 import type { Routes } from "./routes.ts";
 import { serverTracing } from "./trace-interceptors.ts";
+import { explainFailures } from "./unreadable-requests.ts";
 
 const maxMessageBytes = 1024 * 1024;
 
@@ -89,43 +83,4 @@ export function createHandlers(options: HandlerOptions): {
     explainFailures(withDeadline(handler, options.deadlines), options.domain, options.logger),
   );
   return { handlers, gate, ...(refusals === undefined ? {} : { refusals }) };
-}
-
-/**
- * A request that fails before its interceptors run (too large, malformed, late) has neither reason nor log line: both are
- * added where its status becomes known, at the end of the answer.
- */
-function explainFailures(handler: UniversalHandler, domain: string, logger: Logger): UniversalHandler {
-  const explained = async (request: UniversalServerRequest): Promise<UniversalServerResponse> => {
-    // Connect would take a call without side effects as GET, with its request in the URL, where proxies log it.
-    if (request.method !== "POST") return uResponseMethodNotAllowed;
-    const answer = await handler(request);
-    const { body, trailer } = answer;
-    if (body === undefined || trailer === undefined) return answer;
-    const explain = () => {
-      const error = trailer.has("grpc-status") ? findTrailerError(trailer) : undefined;
-      if (error === undefined || reasonOf(error) !== undefined) return;
-      logger.warn({ method: handler.requestPath.slice(1), code: codeName(error.code) }, "request was not readable");
-      setTrailerStatus(trailer, toConnectError(error, domain));
-    };
-    return { ...answer, body: atEnd(body, explain) };
-  };
-  return Object.assign(explained, handler);
-}
-
-function atEnd(body: AsyncIterable<Uint8Array>, end: () => void): AsyncIterable<Uint8Array> {
-  return {
-    [Symbol.asyncIterator]() {
-      const iterator = body[Symbol.asyncIterator]();
-      return {
-        next: async () => {
-          const result = await iterator.next();
-          if (result.done === true) end();
-          return result;
-        },
-        throw: (error?: unknown) => iterator.throw?.(error) ?? Promise.reject(error),
-        return: (value?: unknown) => iterator.return?.(value) ?? Promise.resolve({ done: true, value: undefined }),
-      };
-    },
-  };
 }

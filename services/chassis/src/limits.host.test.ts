@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import * as http2 from "node:http2";
+import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
@@ -130,6 +131,41 @@ test("an invalid request names its field", async (t) => {
   assert.equal(error.code, Code.InvalidArgument);
   assert.equal(reasonOf(error), "INVALID_FIELD");
 });
+
+test("a message that cannot be read has its reason over Connect too", async (t) => {
+  const { tcpPort, logs } = await serve(t, ground);
+  for (const [body, code, reason] of [
+    [Buffer.alloc(mib + 1), "resource_exhausted", "RESOURCE_EXHAUSTED"],
+    [Buffer.from([0xff]), "internal", "INTERNAL"],
+  ] as const) {
+    const error = await callByConnect(tcpPort, body);
+    assert.equal(error.code, code);
+    assert.equal(error.details[0]?.debug.reason, reason);
+    assert.ok(logs.some((line) => line.message === "request was not readable" && line.code === reason));
+  }
+});
+
+/** What a unary call over Connect, with this body, fails with. */
+async function callByConnect(
+  port: number,
+  body: Buffer,
+): Promise<{ code: string; details: ReadonlyArray<{ debug: { reason: string } }> }> {
+  const session = http2.connect(`https://127.0.0.1:${port}`, {
+    ca: readFileSync(ground.ca.caPath),
+    cert: readFileSync(ground.vm.certificatePath),
+    key: readFileSync(ground.vm.keyPath),
+  });
+  try {
+    const path = `/${AuditService.typeName}/QueryRecords`;
+    const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/proto" });
+    // What is too large is answered before it is all read.
+    stream.on("error", () => undefined);
+    stream.end(body);
+    return JSON.parse(await text(stream));
+  } finally {
+    session.destroy();
+  }
+}
 
 /** One raw gRPC call; without a body it is left open. */
 async function call(

@@ -50,6 +50,23 @@ test("gRPC, gRPC-Web and Connect share the port and the Unix socket", async (t) 
   assert.equal((await createClient(AuditService, transport).getCheckpoint({})).signedNote, "note");
 });
 
+test("a service's client makes unary calls by Connect, and streams by gRPC", async (t) => {
+  const spoken: string[] = [];
+  const { client } = await serve(t, ground, {
+    getCheckpoint(_request, { protocolName }) {
+      spoken.push(protocolName);
+      return {};
+    },
+    async *tailRecords(_request, { protocolName }) {
+      spoken.push(protocolName);
+      yield {};
+    },
+  });
+  await client.getCheckpoint({});
+  await Array.fromAsync(client.tailRecords({}));
+  assert.deepEqual(spoken, ["connect", "grpc"]);
+});
+
 test("plain JSON over HTTP/1.1, as a probe sends it", async (t) => {
   const { tcpPort } = await serve(t, ground);
   const send = async (

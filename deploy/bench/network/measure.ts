@@ -7,17 +7,14 @@ import { plugGuest } from "@lobsterd/net/testing/guest.ts";
 import { installPackages } from "../../dev/packages.ts";
 import { compare, type Goal, report } from "../report.ts";
 import { median } from "../statistics.ts";
-import { measureControlPath, noTimes } from "./control-path.ts";
+import { measureControl, reportFresh } from "./control.ts";
+import { controlSpares } from "./control-path.ts";
 import { type CutTimes, measureCut } from "./cut.ts";
 import { openPath, type Traffic } from "./data-path.ts";
 import { makePredecessorWorld, type PredecessorWorld } from "./predecessor.ts";
 import { connectionLimit, makeWorld, type World } from "./world.ts";
 
 const tenantCounts = [10, 100, 1000] as const;
-const warmUpRounds = 3;
-const rounds = 51;
-/** The predecessor's rounds take seconds; it is measured in every so many of ours. */
-const predecessorEvery = 6;
 const cuts = 7;
 const trafficRounds = 7;
 
@@ -31,7 +28,10 @@ export async function measureNetwork(most: number, progress: Progress): Promise<
   try {
     for (const tenants of [1, ...tenantCounts].filter((count) => count <= most)) {
       const start = performance.now();
-      worlds.push(await makeWorld(tenants, tenants === 1 ? 0 : 2 + cuts));
+      const world = await makeWorld(tenants, tenants === 1 ? 0 : controlSpares + cuts);
+      worlds.push(world);
+      // This process serves every world, so it is a fresh service only for the first one that attaches.
+      if (worlds.length === 2) await reportFresh(world);
       predecessors.push(await makePredecessorWorld(tenants));
       progress(`${tenants} tenants in ${((performance.now() - start) / 1000).toFixed(0)} s`);
     }
@@ -47,63 +47,10 @@ export async function measureNetwork(most: number, progress: Progress): Promise<
   }
 }
 
-async function measureControl(
-  worlds: readonly World[],
-  predecessors: readonly PredecessorWorld[],
-  progress: Progress,
-): Promise<Goal[]> {
-  const figures = worlds.map((world, index) => ({
-    ...{ world, predecessor: predecessors[index], times: noTimes() },
-    ...{ spawned: [] as number[], evicted: [] as number[] },
-  }));
-  for (let round = -warmUpRounds; round < rounds; round += 1) {
-    for (const { world, predecessor, times, spawned, evicted } of figures) {
-      await measureControlPath(world, round < 0 ? noTimes() : times);
-      if (predecessor === undefined || round < 0 || round % predecessorEvery !== 0) continue;
-      spawned.push(await predecessor.spawn());
-      evicted.push(await predecessor.evict());
-    }
-    if (round % 10 === 0) progress(`network round ${round} of ${rounds}`);
-  }
-  for (const { world, times, spawned, evicted } of figures) {
-    const beside = `beside ${world.tenants} tenants`;
-    report(`attach ${beside}`, times.attach, "ms", 2);
-    report(`AttachNetwork, by a process that calls more, ${beside}`, times.attachByRpc, "ms", 2);
-    report(`of which any call is, as one that reads a network, ${beside}`, times.readByRpc, "ms", 2);
-    report(`the predecessor's spawn ${beside}`, spawned, "ms", 1);
-    compare("the predecessor's spawn : attach", median(times.attach), median(spawned));
-    report(`detach ${beside}`, times.detach, "ms", 2);
-    report(`the predecessor's evict ${beside}`, evicted, "ms", 1);
-    compare("the predecessor's evict : detach", median(times.detach), median(evicted));
-  }
-  const [fewest, most] = [figures.at(0), figures.at(-1)];
-  if (fewest === undefined || most === undefined) return [];
-  return [
-    ...figures.map(({ world, times }) => ({
-      what: `attach beside ${world.tenants}`,
-      measured: median(times.attach),
-      limit: 3,
-      unit: " ms",
-    })),
-    ...figures.map(({ world, times }) => ({
-      what: `AttachNetwork beside ${world.tenants}`,
-      measured: median(times.attachByRpc),
-      limit: 3,
-      unit: " ms",
-    })),
-    {
-      what: `attach beside ${most.world.tenants} : beside ${fewest.world.tenants}`,
-      measured: median(most.times.attach) / median(fewest.times.attach),
-      limit: 1.3,
-      unit: "",
-    },
-  ];
-}
-
 async function measureCuts(world: World | undefined, progress: Progress): Promise<Goal[]> {
   if (world === undefined) return [];
   const times: CutTimes[] = [];
-  for (const slot of world.spares.slice(2)) times.push(await measureCut(world, slot));
+  for (const slot of world.spares.slice(controlSpares)) times.push(await measureCut(world, slot));
   progress(`${times.length} guests cut off`);
   const cut = times.map(({ cutMs }) => cutMs);
   report(`detach beside ${world.tenants}: traffic is cut`, cut, "ms", 2);

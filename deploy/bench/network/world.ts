@@ -43,8 +43,8 @@ export interface World {
   /** AttachNetwork and DetachNetwork over the Unix socket by another process, as vm calls them; its milliseconds. */
   attachByRpc(vmId: string, slot: number): Promise<number>;
   detachByRpc(vmId: string): Promise<number>;
-  /** The same process's call that reads one network; its milliseconds. */
-  readByRpc(): Promise<number>;
+  /** The same process's calls that read one network, one after the other; milliseconds of all of them. */
+  readByRpc(calls: number): Promise<number>;
   /** Until every slot is warm again. */
   settle(): Promise<void>;
   close(): Promise<void>;
@@ -113,7 +113,7 @@ async function serve(ground: Ground, stack: NetworkStack, slotCount: number) {
   return {
     attachByRpc: async (vmId: string, slot: number) => Number(await call("attach", { vmId, slot })),
     detachByRpc: async (vmId: string) => Number(await call("detach", { vmId })),
-    readByRpc: async () => Number(await call("read", {})),
+    readByRpc: async (calls: number) => Number(await call("read", { calls })),
     async stop() {
       caller.kill("SIGKILL");
       await server.close();

@@ -41,14 +41,14 @@ test("what a tenant wrote is in no file of the state directory, though its disk 
   assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
 });
 
-test("while a state is sealed the marker is in the spool, and in no file of the state directory", async () => {
-  const { vmId, slot } = sleeper.tenant;
+test("a state is sealed as it leaves the VMM: the marker is in no file", async () => {
+  const { slot } = sleeper.tenant;
   assert.equal(processesOfSlot(slot).length > 0, true);
-  setFault(runDir, { step: "seal-state", moment: "started", action: "hold" });
+  setFault(runDir, { step: "seal-state", moment: "done", action: "hold" });
   const suspending = sleeper.suspend();
   await faultReached(runDir);
-  // What is looked for is there to be found: this is the memory as it was saved.
-  assert.deepEqual(filesWithMarker(spoolDir), [join(spoolDir, `${vmId}.state`)]);
+  assert.equal(readdirSync(sealedDir).length, 1);
+  assert.deepEqual(readdirSync(spoolDir), []);
   assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
   clearFault(runDir);
   assert.equal((await suspending).state, TenantState.SUSPENDED);
@@ -67,7 +67,14 @@ test("a suspended tenant is one sealed file: no plain text, no process, and a ro
 });
 
 test("resumed it has its memory, the next generation, its secrets and the host's time", async () => {
-  const { state, generation, vmId } = await sleeper.resume();
+  setFault(runDir, { step: "open-state", moment: "done", action: "hold" });
+  const resuming = sleeper.resume();
+  await faultReached(runDir);
+  // What is looked for is there to be found: this is the memory as it was saved.
+  assert.deepEqual(filesWithMarker(spoolDir), [join(spoolDir, `${sleeper.tenant.vmId}.state`)]);
+  assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
+  clearFault(runDir);
+  const { state, generation, vmId } = await resuming;
   assert.deepEqual([state, generation, vmId], [TenantState.RUNNING, 2, sleeper.tenant.vmId]);
   await sleeper.requireMemory();
   assert.deepEqual((await whoami(name)).secrets, { "api-key": digest });
@@ -88,7 +95,7 @@ test("a request to the suspended tenant wakes it, and is answered by what was in
 });
 
 test("kill -9 of vm in a suspend leaves one guest with its memory before the seal, and a sealed file after it", async () => {
-  await killAt("vm", "save-state", "started", sleeper.suspend);
+  await killAt("vm", "seal-state", "started", sleeper.suspend);
   if ((await sleeper.settled()) === TenantState.SUSPENDED) await sleeper.resume();
   await sleeper.requireMemory();
   await killAt("vm", "stop-microvm", "started", sleeper.suspend);

@@ -95,7 +95,7 @@ export const traceShapes = {
     spans: [
       recorded(suspended),
       served("secrets", SecretService.method.createDataKey, suspended),
-      ...steps(suspended, "sleep-route", "quiesce-guest", "save-state", "seal-state", "stop-microvm"),
+      ...steps(suspended, "sleep-route", "quiesce-guest", "seal-state", "stop-microvm"),
       ...steps(suspended, "detach-network", "send vm.suspended"),
       ...steps("quiesce-guest", rpc(AgentService.method.prepareSuspend)),
       served("proxy", RouteService.method.publishRoute, "sleep-route"),

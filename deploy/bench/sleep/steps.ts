@@ -5,7 +5,7 @@ import { report } from "../report.ts";
 
 /** The steps that take their time, in their order; those of the guest are calls to its agent, each over TLS and emulated on one side. */
 const steps = {
-  SuspendTenant: ["quiesce-guest", "save-state", "seal-state"],
+  SuspendTenant: ["quiesce-guest", "seal-state"],
   ResumeTenant: ["open-state", "load-state", "renew-identity", "return-secrets", "wake-workload"],
 } as const;
 

@@ -71,9 +71,7 @@ export const configSchema = commonConfigSchema.extend({
     .describe("boots at once; more of them only slow one another down (default: number of cores)"),
   maxQueuedBoots: z.number().int().min(0).default(64).describe("boots that may wait; more are refused"),
   bootLimitMs: z.number().int().min(1000).default(60_000).describe("a guest that has not answered by then is killed"),
-  spoolDir: z
-    .string()
-    .describe("directory on a tmpfs, 0700, where the memory of a guest is while it is saved or loaded"),
+  spoolDir: z.string().describe("directory on a tmpfs, 0700, where the memory of a guest is while it is loaded"),
   suspendLimitMs: z.number().int().min(1000).default(120_000).describe("a suspend that takes longer is given up"),
   resumeLimitMs: z.number().int().min(1000).default(120_000).describe("a resume that takes longer is given up"),
   backupLimitMs: z

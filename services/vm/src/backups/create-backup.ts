@@ -4,12 +4,14 @@
  */
 import { stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
+import { release } from "@lobsterd/chassis/release.ts";
 import { fail } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { describeMachine } from "../lifecycle/machine-facts.ts";
 import { limited } from "../lifecycle/sleep-calls.ts";
 import { sealSet } from "../sealing/seal-set.ts";
 import type { TenantRecord } from "../store/tenants.ts";
+import { arriving } from "../vmm/state-flow.ts";
 import type { BackupRecord } from "./backup-store.ts";
 import { copyDisk, requireCopyable } from "./copy-disk.ts";
 import { createBackupKey, type DataKey } from "./data-key.ts";
@@ -109,9 +111,10 @@ async function sealCopy(
 }
 
 async function* counted(disk: Readable, signal: AbortSignal, work: WorkUnderWay): AsyncGenerator<Uint8Array> {
-  for await (const piece of disk) {
+  for await (const piece of arriving(disk)) {
     signal.throwIfAborted();
     work.add(piece.length);
     yield piece;
+    release(piece);
   }
 }

@@ -13,6 +13,6 @@ export function backupIdOf(header: SealedHeader): string {
 export function diskMibOf({ kind, parts }: SealedHeader): number | undefined {
   const [part, ...others] = parts;
   if (kind !== "backup" || part?.name !== diskPart || others.length > 0) return undefined;
-  const size = part.plainBytes / mib;
+  const size = (part.plainBytes ?? 0) / mib;
   return Number.isInteger(size) && size > 0 ? size : undefined;
 }

@@ -201,7 +201,7 @@ test("at most two are suspended at a time, and all are in the end", async () => 
   const gate = Promise.withResolvers<void>();
   const { spawn, idle, clock, tenants, pass } = open({
     observe: async (_moment, step) => {
-      if (step === "save-state") await gate.promise;
+      if (step === "seal-state") await gate.promise;
     },
   });
   for (const name of ["a", "b", "c", "d"]) await spawn(name);

@@ -3,6 +3,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
 import type { Duplex } from "node:stream";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
+import { release } from "@lobsterd/chassis/release.ts";
 import {
   type Answer,
   LauncherError,
@@ -103,13 +104,22 @@ function relay(socket: Socket, channel: Duplex): void {
       socket.setTimeout(sendWithinMs, () => socket.destroy()).end(); // what came before the end is still to be taken
     })
     .on("error", () => socket.destroy());
-  channel.pipe(socket);
-  if (channel.writable) socket.pipe(channel);
+  passOn(channel, socket);
+  if (channel.writable) passOn(socket, channel);
   else
     socket
       .on("data", () => socket.destroy())
       .on("end", () => socket.destroy())
       .resume();
+}
+
+/** As `pipe` does; what was passed on is given back. */
+function passOn(from: Duplex, to: Duplex): void {
+  from.on("data", (piece: Buffer) => {
+    if (!to.write(piece, () => release(piece))) from.pause();
+  });
+  to.on("drain", () => from.resume());
+  from.once("end", () => to.end()).resume();
 }
 
 /** The first line, or undefined when it is too long, too slow or cut off. */

@@ -125,7 +125,7 @@ test("a spawn that was under way is suspended like any other once it runs", asyn
 });
 
 test("two at most are suspended at once, and an undrain in between lets the rest run on", async () => {
-  const held = holdingAt("save-state");
+  const held = holdingAt("seal-state");
   const names = ["a", "b", "c", "d", "e"];
   const { run, phases } = await running(names, { observe: held.observe });
   run.drain.begin(suspended);

@@ -35,14 +35,7 @@ export const spawnSteps = [
 export type SpawnStep = (typeof spawnSteps)[number];
 
 /** Steps of a suspend in their order; the sealed state's row is written between `seal-state` and `stop-microvm`. */
-export const suspendSteps = [
-  "sleep-route",
-  "quiesce-guest",
-  "save-state",
-  "seal-state",
-  "stop-microvm",
-  "detach-network",
-] as const;
+export const suspendSteps = ["sleep-route", "quiesce-guest", "seal-state", "stop-microvm", "detach-network"] as const;
 export type SuspendStep = (typeof suspendSteps)[number];
 
 /** Steps of a resume in their order; the sealed state's row goes between `load-state` and `run-guest`. */

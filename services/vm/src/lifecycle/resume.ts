@@ -8,6 +8,7 @@ import { Readable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { ownOutcome } from "@lobsterd/chassis/audit.ts";
 import { reasonOf, type ServiceError } from "@lobsterd/chassis/errors.ts";
+import { release } from "@lobsterd/chassis/release.ts";
 import { inSpan, reportStages } from "@lobsterd/chassis/tracing.ts";
 import { fail } from "../errors.ts";
 import type { SealedHeader } from "../sealing/header.ts";
@@ -175,7 +176,7 @@ async function openState(
       },
       async (_part, plain) => {
         signal.throwIfAborted();
-        if (!spool.write(plain)) await once(spool, "drain", { signal });
+        if (!spool.write(plain, () => release(plain))) await once(spool, "drain", { signal });
       },
     );
     spool.end();

@@ -93,7 +93,7 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
   [
     "an eviction's end of a suspend",
     { file: "services/vm/src/lifecycle/turns.ts", find: "line?.cancel.abort(reason);", replace: "" },
-    "an eviction that comes when save-state of a suspend begins ends it and leaves nothing",
+    "an eviction that comes when seal-state of a suspend begins ends it and leaves nothing",
   ],
   [
     "the removal of files that are nobody's",

@@ -463,7 +463,6 @@ test("an eviction of a suspended tenant leaves no file, and a copy of it opens f
 
 const lateFailures: readonly [Step, "suspend" | "resume"][] = [
   ["quiesce-guest", "suspend"],
-  ["save-state", "suspend"],
   ["seal-state", "suspend"],
   ["detach-network", "suspend"],
   ["open-state", "resume"],

@@ -1,13 +1,16 @@
 /**
- * Suspends a tenant: guest quiesced, memory saved into the spool, sealed, durable, and only then killed. The order of journal rule 6: what fails
+ * Suspends a tenant: guest quiesced, memory sealed as it leaves the VMM, durable, and only then killed. The order of journal rule 6: what fails
  * before the sealed state's row leaves the tenant running, what fails after it leaves it suspended.
  */
 import { randomUUID } from "node:crypto";
+import { addAbortSignal, PassThrough, type Readable } from "node:stream";
+import { release } from "@lobsterd/chassis/release.ts";
 import { fail } from "../errors.ts";
 import { nextWake, type ScheduledRun, toScheduledRuns } from "../schedules/runs.ts";
-import { sealSet } from "../sealing/seal-set.ts";
+import { type SealOrder, sealSet } from "../sealing/seal-set.ts";
 import { sealedObjectId } from "../store/sealed-states.ts";
 import type { SleepCause, TenantRecord } from "../store/tenants.ts";
+import type { VmmPort } from "../vmm/port.ts";
 import { together } from "./boot.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { describeMachine } from "./machine-facts.ts";
@@ -19,7 +22,9 @@ import { wakeOrBoot } from "./wake.ts";
 const scheduleLimitMs = 10_000;
 
 /** One part of a sealed set: memory and devices as the VMM wrote them. The disk stays where it is. */
-export const statePart = "state";
+const statePart = "state";
+/** So many may wait to be sealed; the longest are 1 MiB, and those of QEMU 64 KiB. */
+const piecesAhead = 16;
 
 /** Why a tenant is suspended. `admit` throws if it is not to be any more; what it looks at cannot change before the suspend is on record. */
 export interface SuspendReason {
@@ -125,30 +130,43 @@ async function sealMemory(
   const machine = await describeMachine(life, tenant);
   await journal.step(tenant, "sleep-route", () => putRouteToSleep(parts, tenant, { signal }));
   await journal.step(tenant, "quiesce-guest", () => parts.guests.prepareSuspend(tenant, signal));
-  const { bytes } = await journal.step(tenant, "save-state", () =>
-    parts.vmm.save(vmId, files.writeSpool(vmId, signal)),
-  );
+  const path = files.sealedPath({ vmId, counter });
+  const header: SealOrder["header"] = {
+    ...{ format: 1, kind: "snapshot", tenant: name, vmId, generation, counter, createTimeMs: life.now(), machine },
+    ...{ keyId, wrappedKey: Buffer.from(wrapped).toString("base64") },
+  };
   await journal.step(tenant, "seal-state", () =>
-    sealSet({
-      path: files.sealedPath({ vmId, counter }),
-      header: {
-        ...{ format: 1, kind: "snapshot", tenant: name, vmId, generation, counter, createTimeMs: life.now(), machine },
-        ...{ keyId, wrappedKey: Buffer.from(wrapped).toString("base64") },
-      },
-      dataKey: plaintext,
-      parts: [{ name: statePart, plainBytes: bytes, read: () => untilAborted(files.readSpool(vmId), signal) }],
-      compression: "zeros",
-    }),
+    saveSealed(parts.vmm, vmId, { path, header, dataKey: plaintext }, signal),
   );
   signal.throwIfAborted();
   const sealed = { vmId, counter, generation, wrappedKey: wrapped };
   journal.seal(sealed, () => recordSeal(life, "SealState", tenant, sealed));
 }
 
-async function* untilAborted(pieces: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  for await (const piece of pieces) {
-    signal.throwIfAborted();
+/** Seals the memory of a guest as the VMM writes it: nothing of it is kept as plain text. Throws what failed, when both sides have ended. */
+async function saveSealed(
+  vmm: VmmPort,
+  vmId: string,
+  order: Pick<SealOrder, "path" | "header" | "dataKey">,
+  signal: AbortSignal,
+): Promise<void> {
+  // In pieces, of which a stream of bytes would join those that wait.
+  const state = addAbortSignal(signal, new PassThrough({ objectMode: true, highWaterMark: piecesAhead }));
+  // How long it is shows at its end.
+  const part = { name: statePart, read: () => takenFrom(state) };
+  const saving = vmm.save(vmId, state);
+  const sealing = sealSet({ ...order, parts: [part], compression: "zeros" });
+  // What ends one of them ends the other: a sealing that fails is what the save then fails with.
+  state.on("error", () => undefined);
+  for (const side of [saving, sealing]) side.catch((error: Error) => state.destroy(error));
+  await together([saving, sealing]);
+}
+
+/** A stream's pieces, whose memory is given back when the next one is asked for. Whoever leaves has to end the stream. */
+async function* takenFrom(state: Readable): AsyncGenerator<Buffer> {
+  for await (const piece of state.iterator({ destroyOnReturn: false })) {
     yield piece;
+    release(piece);
   }
 }
 

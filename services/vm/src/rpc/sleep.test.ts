@@ -22,7 +22,7 @@ const request = (name = "demo") => ({ requestId: randomUUID(), name });
 
 test("each state on the way is what GetTenant and ListTenants show", async () => {
   const seen: (TenantState | undefined)[] = [];
-  const watched: ReadonlySet<Step> = new Set(["save-state", "stop-microvm", "load-state", "return-route"]);
+  const watched: ReadonlySet<Step> = new Set(["seal-state", "stop-microvm", "load-state", "return-route"]);
   const { tenants } = open(async (moment, step) => {
     if (moment === "started" && watched.has(step)) seen.push((await tenants.getTenant({ name: "demo" })).tenant?.state);
   });

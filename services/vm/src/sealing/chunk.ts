@@ -19,10 +19,11 @@ const zeros = 1;
 const zstd = 2;
 const codecBytes = [stored, zeros, zstd].map((codec) => Uint8Array.of(codec));
 
-/** "zeros" leaves out empty memory, at no cost that is felt; "zstd" also compresses what gets smaller. */
-export type Compression = "zeros" | "zstd";
+/** "zeros" leaves out empty memory, at no cost that is felt; "zstd" also compresses what gets smaller. "none" keeps the length of a chunk readable. */
+export type Compression = "none" | "zeros" | "zstd";
 
-const zeroChunk = Buffer.alloc(chunkBytes);
+/** A part of its memory only, so that nobody to whom it is lent can give that back (`release`). */
+const zeroChunk = Buffer.alloc(chunkBytes + 1).subarray(0, chunkBytes);
 const fast = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
 
 /** The key of one part; `salt` is the digest of the header. As an object: Node takes half as long for a chunk as with a key of bytes. */
@@ -50,24 +51,29 @@ export function sealChunk(
   return [...sealed, cipher.getAuthTag()];
 }
 
-/** The plain text of a record, `plainBytes` long, to be read only: zeros are one buffer for all, anything else is nobody else's; undefined if it was not sealed under this key for this place and length. */
+/**
+ * The plain text of a record, to be read only: zeros are one buffer for all, anything else is nobody else's. Undefined if it was not sealed under this key
+ * for this place and length, or, where `plainBytes` is undefined, as a shorter chunk without compression.
+ */
 export function openChunk(
   key: KeyObject,
   index: number,
   isLast: boolean,
   record: Uint8Array,
-  plainBytes: number,
+  plainBytes: number | undefined,
 ): Buffer | undefined {
   if (record.length < minRecordBytes || record.length > maxRecordBytes) return undefined;
   const decipher = createDecipheriv(algorithm, key, nonceOf(index, isLast), { authTagLength: tagBytes });
   decipher.setAuthTag(record.subarray(record.length - tagBytes));
-  const opened = decipher.update(record.subarray(0, record.length - tagBytes));
+  const codec = decipher.update(record.subarray(0, 1))[0];
+  const body = decipher.update(record.subarray(1, record.length - tagBytes));
   try {
     decipher.final();
   } catch {
     return undefined; // the tag does not fit
   }
-  return decompress(opened, plainBytes);
+  if (plainBytes === undefined) return codec === stored && body.length < chunkBytes ? body : undefined;
+  return decompress(codec, body, plainBytes);
 }
 
 function nonceOf(index: number, isLast: boolean): Buffer {
@@ -78,15 +84,15 @@ function nonceOf(index: number, isLast: boolean): Buffer {
 }
 
 function compress(plain: Uint8Array, compression: Compression): [codec: number, body: Uint8Array] {
+  if (compression === "none") return [stored, plain];
   if (plain.length > 0 && zeroChunk.subarray(0, plain.length).equals(plain)) return [zeros, Buffer.alloc(0)];
   if (compression === "zeros") return [stored, plain];
   const smaller = zstdCompressSync(plain, fast);
   return smaller.length < plain.length ? [zstd, smaller] : [stored, plain];
 }
 
-function decompress(opened: Buffer, plainBytes: number): Buffer | undefined {
-  const body = opened.subarray(1);
-  switch (opened[0]) {
+function decompress(codec: number | undefined, body: Buffer, plainBytes: number): Buffer | undefined {
+  switch (codec) {
     case stored:
       return body.length === plainBytes ? body : undefined;
     case zeros:

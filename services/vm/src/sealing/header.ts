@@ -9,19 +9,22 @@ import { z } from "zod";
 export const magic = Buffer.from("LOBSEAL\u0001", "latin1");
 export const chunkBytes = 65_536;
 export const maxHeaderBytes = 16_384;
+/** Marks the length of the record that ends a part without a length of its own: a hint, which the tag proves. */
+export const lastRecord = 0x8000_0000;
 const prefixBytes = magic.length + 4;
 
 const hexadecimal = (digits: number) => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`));
 const term = z.string().regex(/^[\x20-\x7e]{0,128}$/);
 
+/** One that was sealed while it was still being made has neither number: it ends where a chunk was sealed as its last. */
 const part = z
   .strictObject({
     name: z.string().regex(/^[a-z][a-z0-9-]{0,30}$/),
-    plainBytes: z.int().min(0),
-    chunkCount: z.int().min(1),
+    plainBytes: z.int().min(0).optional(),
+    chunkCount: z.int().min(1).optional(),
   })
   .refine(
-    ({ plainBytes, chunkCount }) => chunkCount === chunkCountOf(plainBytes),
+    ({ plainBytes, chunkCount }) => chunkCount === (plainBytes === undefined ? undefined : chunkCountOf(plainBytes)),
     "chunkCount does not fit plainBytes",
   );
 

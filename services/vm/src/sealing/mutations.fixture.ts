@@ -6,7 +6,7 @@ import type { TestContext } from "node:test";
 import { decodeHeader, encodeHeader } from "./header.ts";
 import { openSet, SealBrokenError } from "./open-set.ts";
 import { sealSet } from "./seal-set.ts";
-import { exampleHeader, orderOf, partOf, recordEdges, scratch } from "./testing.ts";
+import { exampleHeader, growingPartOf, orderOf, partOf, recordEdges, scratch } from "./testing.ts";
 
 interface Sealed {
   readonly file: Buffer;
@@ -92,6 +92,7 @@ export async function refuseChangedSets(t: TestContext, mutations: number): Prom
     const parts = [
       partOf("memory", randomBytes(400)),
       partOf("state", randomBytes(100)),
+      growingPartOf("more", randomBytes(50)),
       partOf("end", randomBytes(9)),
     ];
     await sealSet(orderOf(path, parts, { dataKey, header: { ...exampleHeader, counter } }));

@@ -4,9 +4,11 @@ import { type FileHandle, open } from "node:fs/promises";
 import { maxRecordBytes, minRecordBytes, openChunk, partKey } from "./chunk.ts";
 import {
   chunkBytes,
+  chunkCountOf,
   decodeHeader,
   encodedHeaderBytes,
   headerDigest,
+  lastRecord,
   magic,
   type SealedHeader,
   type SealedPart,
@@ -67,20 +69,26 @@ export async function openSet(
 }
 
 async function openPart(reader: Reader, part: SealedPart, key: KeyObject, sink: PartSink): Promise<void> {
-  const last = part.chunkCount - 1;
-  for (let index = 0; index <= last; index += 1) {
-    const recordBytes = (await reader.take(4)).readUInt32BE();
-    if (recordBytes < minRecordBytes || recordBytes > maxRecordBytes) {
-      throw new SealBrokenError("RECORD_INVALID", `chunk ${index} of ${part.name} has no length of a record`);
-    }
+  const { name, plainBytes: partBytes } = part;
+  const last = partBytes === undefined ? undefined : chunkCountOf(partBytes) - 1;
+  for (let index = 0, isLast = false; !isLast; index += 1) {
+    const word = (await reader.take(4)).readUInt32BE();
+    const isMarked = last === undefined && word >= lastRecord;
+    const recordBytes = isMarked ? word - lastRecord : word;
+    if (recordBytes < minRecordBytes || recordBytes > maxRecordBytes)
+      throw new SealBrokenError("RECORD_INVALID", `chunk ${index} of ${name} has no length of a record`);
+    isLast = last === undefined ? isMarked : index === last;
     const record = await reader.take(recordBytes);
-    const plainBytes = index === last ? part.plainBytes - last * chunkBytes : chunkBytes;
-    const plain = openChunk(key, index, index === last, record, plainBytes);
-    if (plain === undefined) {
-      throw new SealBrokenError("CHUNK_REFUSED", `chunk ${index} of ${part.name} does not open`);
-    }
+    const plain = openChunk(key, index, isLast, record, plainBytesOf(partBytes, index, isLast));
+    if (plain === undefined) throw new SealBrokenError("CHUNK_REFUSED", `chunk ${index} of ${name} does not open`);
     await sink(part, plain);
   }
+}
+
+/** How long a chunk is; undefined for the end of a part that does not say how long it is. */
+function plainBytesOf(partBytes: number | undefined, index: number, isLast: boolean): number | undefined {
+  if (!isLast) return chunkBytes;
+  return partBytes === undefined ? undefined : partBytes - index * chunkBytes;
 }
 
 async function readHeader(reader: Reader): Promise<{ header: SealedHeader; salt: Buffer }> {

@@ -4,10 +4,10 @@ import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from "
 import { join } from "node:path";
 import { test } from "node:test";
 import { partKey, sealChunk } from "./chunk.ts";
-import { chunkBytes, encodeHeader, headerDigest } from "./header.ts";
+import { chunkBytes, encodeHeader, headerDigest, lastRecord } from "./header.ts";
 import { inspectSet, SealBrokenError } from "./open-set.ts";
 import { sealSet } from "./seal-set.ts";
-import { exampleHeader, opened, orderOf, partOf, recordEdges, scratch } from "./testing.ts";
+import { exampleHeader, growingPartOf, opened, orderOf, partOf, recordEdges, scratch } from "./testing.ts";
 
 const sizes = [0, 1, chunkBytes - 1, chunkBytes, chunkBytes + 1, 3 * chunkBytes];
 
@@ -17,18 +17,16 @@ for (const compression of ["zeros", "zstd"] as const) {
     for (const bytes of sizes) {
       const path = join(directory, `${bytes}`);
       const [noise, text] = [randomBytes(bytes), Buffer.alloc(bytes, "lobster ")];
-      const order = orderOf(
-        path,
-        [partOf("memory", noise), partOf("state", text), partOf("empty", Buffer.alloc(bytes))],
-        {
-          compression,
-        },
-      );
+      const empty = Buffer.alloc(bytes);
+      const sized = [partOf("memory", noise), partOf("state", text), partOf("empty", empty)];
+      const growing = [growingPartOf("memory-2", noise), growingPartOf("empty-2", empty)];
+      const order = orderOf(path, [...sized, ...growing], { compression });
       await sealSet(order);
       const parts = await opened(path, order.dataKey);
-      assert.deepEqual([...parts.keys()], ["memory", "state", "empty"]);
-      assert.ok(parts.get("memory")?.equals(noise) && parts.get("state")?.equals(text));
-      assert.ok(parts.get("empty")?.equals(Buffer.alloc(bytes)));
+      assert.deepEqual([...parts.keys()], ["memory", "state", "empty", "memory-2", "empty-2"]);
+      for (const name of ["memory", "memory-2"]) assert.ok(parts.get(name)?.equals(noise));
+      for (const name of ["empty", "empty-2"]) assert.ok(parts.get(name)?.equals(empty));
+      assert.ok(parts.get("state")?.equals(text));
     }
   });
 }
@@ -84,6 +82,8 @@ test("a header has one encoding, and fields out of form have none", () => {
     { generation: 0 },
     { counter: 1.5 },
     { parts: [{ name: "memory", plainBytes: 65_537, chunkCount: 1 }] },
+    { parts: [{ name: "memory", plainBytes: 1 }] },
+    { parts: [{ name: "memory", chunkCount: 1 }] },
     { parts: [...header.parts, ...header.parts] },
     { unknown: 1 },
   ]) {
@@ -104,6 +104,32 @@ test("known answers, which WebCrypto opens too", async () => {
   const iv = Buffer.from("000000000000000000000001", "hex");
   const plain = await subtle.decrypt({ name: "AES-GCM", iv }, key, record);
   assert.equal(Buffer.from(plain).toString("latin1"), "\0hello");
+});
+
+test("a part without a length ends nowhere but at its own end", async (t) => {
+  const path = join(scratch(t), "set");
+  const order = orderOf(path, [growingPartOf("state", randomBytes(2 * chunkBytes)), partOf("end", randomBytes(9))]);
+  await sealSet(order);
+  assert.deepEqual((await inspectSet(path)).parts[0], { name: "state" });
+  const whole = readFileSync(path);
+  const edges = recordEdges(path);
+  const [first = 0, second = 0, third = 0, end = 0] = edges;
+  const marked = (edge: number) => {
+    const copy = Buffer.from(whole);
+    copy.writeUInt32BE((copy.readUInt32BE(edge) ^ lastRecord) >>> 0, edge);
+    return copy;
+  };
+  const changes = {
+    "ends before its last chunk": Buffer.concat([marked(second).subarray(0, third), whole.subarray(end)]),
+    "ends at once": Buffer.concat([whole.subarray(0, first), whole.subarray(end)]),
+    "ends earlier by a mark": marked(second),
+    "goes on after its end": Buffer.concat([marked(third).subarray(0, end), whole.subarray(third)]),
+    "has a record of the part behind it": Buffer.concat([whole.subarray(0, third), whole.subarray(end)]),
+  };
+  for (const [what, changed] of Object.entries(changes)) {
+    writeFileSync(path, changed);
+    await assert.rejects(opened(path, order.dataKey), SealBrokenError, what);
+  }
 });
 
 test("every edge of a record is a bad place to end", async (t) => {

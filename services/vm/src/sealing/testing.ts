@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import type { SealedHeader } from "./header.ts";
+import { lastRecord, type SealedHeader } from "./header.ts";
 import { openSet } from "./open-set.ts";
 import type { PartSource, SealOrder } from "./seal-set.ts";
 
@@ -42,6 +42,12 @@ export function partOf(name: string, bytes: Uint8Array, pieceBytes = 50_000): Pa
   };
 }
 
+/** The same without a length, as a part is that is sealed while it is being made. */
+export function growingPartOf(name: string, bytes: Uint8Array): PartSource {
+  const { read } = partOf(name, bytes);
+  return { name, read };
+}
+
 /** A directory on a tmpfs where there is one, removed with the test. */
 export function scratch(t: Pick<TestContext, "after">): string {
   const directory = mkdtempSync(join("/dev/shm", "lobsterd-sealing-"));
@@ -73,7 +79,7 @@ export function recordEdges(path: string): number[] {
   let offset = 12 + file.readUInt32BE(8);
   while (offset < file.length) {
     edges.push(offset);
-    offset += 4 + file.readUInt32BE(offset);
+    offset += 4 + (file.readUInt32BE(offset) & ~lastRecord);
   }
   return [...edges, offset];
 }

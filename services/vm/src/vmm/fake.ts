@@ -236,7 +236,7 @@ const instantly = { stagesMs: { prepare: 0, jail: 0, vmm: 0, readBack: 0, resume
 const booted: VmStartReport = { ...instantly, origin: "kernel" };
 
 function* bytesOf(disk: FakeDisk, bytes: number): Generator<Buffer> {
-  for (let at = 0; at < bytes; at += mib) yield disk.get(at) ?? zeros;
+  for (let at = 0; at < bytes; at += mib) yield Buffer.from(disk.get(at) ?? zeros); // whoever reads it may give it back
 }
 
 async function takeDisk(source: AsyncIterable<Uint8Array>): Promise<{ disk: FakeDisk; bytes: number }> {

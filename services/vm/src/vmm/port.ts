@@ -123,7 +123,7 @@ export interface VmmPort {
   start(start: VmStart): Promise<VmStartReport>;
 
   /**
-   * Pauses a running VM and writes its whole state (memory and devices) to `sink`, as fast as the sink takes it; ends the sink. On
+   * Pauses a running VM and writes its whole state (memory and devices) to `sink`, as fast as the sink takes it, in pieces that are the sink's own; ends it. On
    * return the VM is paused and writes to its disk no more: then `stop` when the state will be used, `unpause` when it was discarded. After
    * a failure the VM runs, the sink is destroyed, and what it got is worth nothing; only when the VMM itself ended, it is exited.
    * Errors: NOT_FOUND, WRONG_STATE (it is paused), VMM_FAILED, TIMED_OUT, and UNAVAILABLE when the guest may be paused still (then `unpause`

@@ -4,6 +4,7 @@ import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { test } from "node:test";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
+import { release } from "@lobsterd/chassis/release.ts";
 import { frameState, maxFrameBytes, unframeState } from "./saved-state.ts";
 
 const description = {
@@ -32,6 +33,17 @@ test("what was framed comes out again, in whatever pieces it came", async () => 
     [Buffer.alloc(0), 1, 3],
   ] as const)
     assert.ok((await unframe(await frame(state, written), read)).equals(state));
+});
+
+test("the pieces of a framed state may be given back as they are taken, for this state and the next", async () => {
+  for (let round = 0; round < 2; round++) {
+    const taken: Buffer[] = [];
+    for await (const piece of frameState(description, Readable.from([randomBytes(100)]), async () => {})) {
+      taken.push(Buffer.from(piece));
+      release(piece);
+    }
+    assert.equal((await unframe(Buffer.concat(taken))).length, 100);
+  }
 });
 
 test("a state that is cut off at any byte, or has any byte behind it, is refused", async () => {

@@ -8,7 +8,6 @@ import { type VmmDescription, vmmFail } from "./port.ts";
 const magic = Buffer.from("lobsterd-state-1\n");
 const maxHeaderBytes = 1024;
 export const maxFrameBytes = 1024 * 1024;
-const endFrame = Buffer.alloc(4);
 
 /** What a state is made by, and can be loaded by. */
 type StateMaker = Pick<VmmDescription, "vmm" | "version" | "accelerator">;
@@ -19,7 +18,7 @@ type StateHeader = z.infer<typeof headerSchema>;
 
 const headerOf = ({ vmm, version, accelerator }: StateMaker): StateHeader => ({ vmm, version, accelerator });
 
-/** Frames what a VMM writes. `complete` says, after its last byte, whether that was all: it throws when it was not. */
+/** Frames what a VMM writes, in pieces that are nobody else's. `complete` says, after its last byte, whether that was all: it throws when it was not. */
 export async function* frameState(
   description: StateMaker,
   state: AsyncIterable<Buffer>,
@@ -27,9 +26,9 @@ export async function* frameState(
 ): AsyncGenerator<Buffer> {
   const header = Buffer.from(JSON.stringify(headerOf(description)));
   yield Buffer.concat([magic, lengthOf([header]), header]);
-  for await (const pieces of byFrame(state)) yield Buffer.concat([lengthOf(pieces), ...pieces]);
+  for await (const pieces of byFrame(state)) yield* [lengthOf(pieces), ...pieces];
   await complete();
-  yield endFrame;
+  yield lengthOf([]);
 }
 
 /**
@@ -100,21 +99,26 @@ async function lengthIn(reader: StateReader, limit: number): Promise<number> {
   return length;
 }
 
-/** What comes in the pieces of a socket, gathered: each piece costs every stage behind this one the same, however long it is. */
+/** What comes in the pieces of a socket, gathered and not joined or cut: they would be copied, and share what they are made of. */
 async function* byFrame(state: AsyncIterable<Buffer>): AsyncGenerator<readonly Buffer[]> {
-  let [pieces, room]: [Buffer[], number] = [[], maxFrameBytes];
-  for await (const chunk of state) {
-    for (let at = 0; at < chunk.length; ) {
-      const piece = chunk.subarray(at, at + room);
-      pieces.push(piece);
-      at += piece.length;
-      room -= piece.length;
-      if (room > 0) continue;
+  let [pieces, bytes]: [Buffer[], number] = [[], 0];
+  for await (const piece of inFrames(state)) {
+    if (bytes + piece.length > maxFrameBytes) {
       yield pieces;
-      [pieces, room] = [[], maxFrameBytes];
+      [pieces, bytes] = [[], 0];
     }
+    pieces.push(piece);
+    bytes += piece.length;
   }
   if (pieces.length > 0) yield pieces;
+}
+
+/** A piece that no frame holds is cut. */
+async function* inFrames(state: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const piece of state) {
+    if (piece.length <= maxFrameBytes) yield piece;
+    else for (let at = 0; at < piece.length; at += maxFrameBytes) yield piece.subarray(at, at + maxFrameBytes);
+  }
 }
 
 function lengthOf(pieces: readonly Uint8Array[]): Buffer {

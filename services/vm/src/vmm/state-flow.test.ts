@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { PassThrough, Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { test } from "node:test";
-import { noteFailure, openFlow, portFailure } from "./state-flow.ts";
+import { arriving, noteFailure, openFlow, portFailure } from "./state-flow.ts";
 
 test("a state that stalls is TIMED_OUT, one that is too long VMM_FAILED, and what passed is counted", async () => {
   const stalling = openFlow(100, 20);
@@ -51,3 +51,39 @@ test("a source that fails before it is read ends nothing but its load, and is to
   assert.equal(source.failure(), broken);
   assert.equal((portFailure(broken) as { reason?: string }).reason, "VMM_FAILED");
 });
+
+test("what arrives comes in its own pieces, to its end, and a channel that is closed before is a failure", async () => {
+  const channel = new PassThrough();
+  for (const text of ["one", "two"]) channel.write(text);
+  channel.end("three");
+  const pieces: string[] = [];
+  for await (const piece of arriving(channel)) pieces.push(piece.toString());
+  assert.deepEqual(pieces, ["one", "two", "three"]);
+  for (const reason of [undefined, new Error("cut off")]) {
+    const cut = new PassThrough();
+    cut.on("error", () => undefined);
+    const reading = arriving(cut);
+    cut.write("one");
+    assert.equal((await reading.next()).value?.toString(), "one");
+    cut.destroy(reason);
+    await assert.rejects(reading.next(), reason ?? /before its end/);
+    await assert.rejects(arriving(cut).next(), reason ?? /before its end/);
+  }
+});
+
+test("a channel whose pieces nobody takes is paused", async () => {
+  const channel = new PassThrough({ highWaterMark: 1 });
+  const reading = arriving(channel);
+  const first = reading.next();
+  let taken = 0;
+  while (taken < 1000 && (channel.write("x") || (await settles(channel)))) taken += 1;
+  assert.ok(taken < 100, `${taken} were taken`);
+  assert.equal((await first).value?.toString(), "x");
+  channel.destroy();
+});
+
+/** Whether it takes more within a few turns. */
+async function settles(channel: PassThrough): Promise<boolean> {
+  for (let turn = 0; turn < 10 && channel.writableNeedDrain; turn++) await new Promise(setImmediate);
+  return !channel.writableNeedDrain;
+}

@@ -1,3 +1,4 @@
+import { on } from "node:events";
 import type { Duplex, Readable } from "node:stream";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { vmmFail } from "./port.ts";
@@ -48,6 +49,19 @@ export function openFlow(limitBytes: number, stallMs = stalledAfterMs): Flow {
         : failure,
     end: () => clearTimeout(timer),
   };
+}
+
+/** So many pieces of a socket, of 64 KiB at most, wait to be taken before it is paused, and so few before it goes on. */
+const arrivals = { highWaterMark: 16, lowWaterMark: 4 };
+
+/**
+ * What comes out of a channel, in the pieces in which it comes: a stream's own iterator joins what has come meanwhile, and the copies are most of what reading costs. Throws what
+ * the channel failed with, also when it was closed before its end.
+ */
+export async function* arriving(channel: Readable): AsyncGenerator<Buffer> {
+  if (!channel.destroyed)
+    for await (const [piece] of on(channel, "data", { close: ["end", "close"], ...arrivals })) yield piece;
+  if (!channel.readableEnded) throw channel.errored ?? new Error("the channel was closed before its end");
 }
 
 /** What a VMM's channel fails with as a failure of the port: it is gone. */

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { createTurns } from "../../lifecycle/turns.ts";
 import { type VmmHost, type VmmPort, type VmStart, type VmStartReport, vmmFail } from "../port.ts";
 import { frameState, unframeState } from "../saved-state.ts";
-import { type Flow, mapFailures, noteFailure, openFlow, portFailure } from "../state-flow.ts";
+import { arriving, type Flow, mapFailures, noteFailure, openFlow, portFailure } from "../state-flow.ts";
 import { type Monitor, openMonitor } from "./monitor.ts";
 
 const saveWithinMs = 3_600_000;
@@ -116,7 +116,7 @@ async function save(
       const state = await host.connect(vmId, "state");
       state.on("error", () => {}); // whoever reads it is told
       const complete = () => migrationEnds(monitor);
-      const frames = flow.watch(mapFailures(frameState(description, state, complete)), state);
+      const frames = flow.watch(mapFailures(frameState(description, arriving(state), complete)), state);
       const streaming = pipeline(frames, sink, { signal: flow.signal });
       const over = new AbortController();
       const migrating = migrate(monitor, flow, over.signal);

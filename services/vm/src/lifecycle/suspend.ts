@@ -52,8 +52,7 @@ export async function suspendTenant(
     throw fail("SUSPEND_FORBIDDEN", `tenant ${name} is never suspended`, { metadata: { tenant: name } });
   return await life.turns.take(vmId, async (evicted) => {
     const running = requirePhase(life.tenants.findByVm(vmId), name, "running");
-    const runs = await readSchedule(life, running, evicted);
-    const dataKey = await createDataKey(life, running, evicted);
+    const { runs, dataKey } = await askBeforehand(life, running, evicted);
     try {
       evicted.throwIfAborted();
       by.admit();
@@ -67,6 +66,22 @@ export async function suspendTenant(
       dataKey.plaintext.fill(0);
     }
   });
+}
+
+/** The guest and `secrets` at the same time. Leaves no key when the guest does not say. */
+async function askBeforehand(
+  life: Lifecycle,
+  tenant: TenantRecord,
+  signal: AbortSignal,
+): Promise<{ readonly runs: readonly ScheduledRun[]; readonly dataKey: DataKey }> {
+  const making = createDataKey(life, tenant, signal);
+  try {
+    const [runs, dataKey] = await together([readSchedule(life, tenant, signal), making]);
+    return { runs, dataKey };
+  } catch (error) {
+    await making.then(({ plaintext }) => plaintext.fill(0)).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** Asked before anything is done to the guest: one that does not say would never be woken for what it has scheduled. */
@@ -183,8 +198,9 @@ export async function settleSuspended(
   const { vmId } = tenant;
   try {
     parts.guests.forget(vmId);
-    await journal.step(tenant, "stop-microvm", () => parts.vmm.stop(vmId));
+    // Of a guest that stands still for good: neither has to wait for the other.
     await together([
+      journal.step(tenant, "stop-microvm", () => parts.vmm.stop(vmId)),
       files.dropSpool(vmId),
       journal.step(tenant, "detach-network", () => parts.net.detachNetwork({ requestId: randomUUID(), vmId })),
     ]);

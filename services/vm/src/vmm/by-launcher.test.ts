@@ -41,7 +41,7 @@ test("a launcher that runs QEMU has its guests saved over the monitor", async ()
   const sink = new PassThrough();
   const [, state] = await Promise.all([vmm.save(vmId, sink), buffer(sink)]);
   await vmm.stop(vmId);
-  await vmm.load({ ...start, generation: 2 }, Readable.from([state]));
+  await vmm.load({ ...start, generation: 2 }, Readable.from([Buffer.from(state)]));
   assert.equal(host.stub(vmId).status, "paused");
   await vmm.resume(vmId);
   assert.equal(host.stub(vmId).status, "running");

@@ -269,9 +269,9 @@ function savedStateTests(open: () => VmmUnderTest): void {
     await vmm.port.stop(vmId);
     await vmm.port.stop(vmId);
     assert.equal(await stateOf(vmId), "exited");
-    await vmm.port.load(startOf(vmId, 0, 2), Readable.from([state]));
+    await vmm.port.load(startOf(vmId, 0, 2), Readable.from([Buffer.from(state)]));
     assert.deepEqual([await stateOf(vmId), await guest.runs(vmId)], ["running", false]);
-    await rejects(vmm.port.load(startOf(vmId, 0, 3), Readable.from([state])), "WRONG_STATE");
+    await rejects(vmm.port.load(startOf(vmId, 0, 3), Readable.from([Buffer.from(state)])), "WRONG_STATE");
     await vmm.port.resume(vmId);
     assert.deepEqual([await guest.runs(vmId), await guest.readMark(vmId)], [true, mark]);
     await rejects(vmm.port.resume(vmId), "WRONG_STATE");
@@ -283,12 +283,15 @@ function savedStateTests(open: () => VmmUnderTest): void {
   check("a state is loaded once per generation, and a start does not go back either", async (_guest, vmId) => {
     const state = await save(vmId);
     await vmm.port.stop(vmId);
-    await rejects(vmm.port.load(startOf(vmId, 0, 1), Readable.from([state])), "STALE_GENERATION");
-    await vmm.port.load(startOf(vmId, 0, 5), Readable.from([state]));
+    await rejects(vmm.port.load(startOf(vmId, 0, 1), Readable.from([Buffer.from(state)])), "STALE_GENERATION");
+    await vmm.port.load(startOf(vmId, 0, 5), Readable.from([Buffer.from(state)]));
     await vmm.port.resume(vmId);
     await vmm.port.stop(vmId);
     for (const generation of [4, 5]) {
-      await rejects(vmm.port.load(startOf(vmId, 0, generation), Readable.from([state])), "STALE_GENERATION");
+      await rejects(
+        vmm.port.load(startOf(vmId, 0, generation), Readable.from([Buffer.from(state)])),
+        "STALE_GENERATION",
+      );
       await rejects(vmm.port.start(startOf(vmId, 0, generation)), "STALE_GENERATION");
     }
     assert.equal(await stateOf(vmId), "exited");
@@ -345,7 +348,7 @@ function savedStateTests(open: () => VmmUnderTest): void {
       );
       await assert.rejects(vmm.port.load(startOf(vmId, 0, 20), failing), /the seal is broken/);
       assert.equal(await stateOf(vmId), "exited");
-      await vmm.port.load(startOf(vmId, 0, 21), Readable.from([state]));
+      await vmm.port.load(startOf(vmId, 0, 21), Readable.from([Buffer.from(state)]));
     },
   );
 

@@ -161,7 +161,7 @@ export interface VmmPort {
   /**
    * Like `start`, out of a state that `save` wrote, into a machine of the same sizes with the disk as `save` left it. On return the VM is
    * loaded and paused: no guest instruction has run. A failure leaves it exited and without its identity drive; one that came after the
-   * first byte of the state has used the generation up. The state is read to its end, or destroyed.
+   * first byte of the state has used the generation up. The state is read to its end, or destroyed; its pieces are the VMM's own, and may be empty afterwards.
    * Errors: those of `start`; VMM_FAILED for a state that is too short, too long or corrupt, MACHINE_MISMATCH for one of another
    * VMM. A state that fails to be read fails the call with its own error.
    */

@@ -70,7 +70,7 @@ suite("saved states of QEMU", { skip }, () => {
       for (let cycle = 0; cycle < 5; cycle += 1) {
         const state = await save();
         await port.stop(vmId);
-        await port.load(startOf(), Readable.from([state]));
+        await port.load(startOf(), Readable.from([Buffer.from(state)]));
         assert.equal(await guest().runs(vmId), false);
         await port.resume(vmId);
         assert.deepEqual([await guest().runs(vmId), await guest().readMark(vmId)], [true, mark]);
@@ -96,7 +96,7 @@ suite("saved states of QEMU", { skip }, () => {
         );
         assert.equal(await stateOf(), "exited");
       }
-      await assert.rejects(port.load(startOf(128), Readable.from([state])), { reason: "VMM_FAILED" });
+      await assert.rejects(port.load(startOf(128), Readable.from([Buffer.from(state)])), { reason: "VMM_FAILED" });
       const other = Buffer.from(state.toString("latin1").replace('"vmm":"qemu"', '"vmm":"qemv"'), "latin1");
       await assert.rejects(port.load(startOf(), Readable.from([other])), { reason: "MACHINE_MISMATCH" });
       assert.equal(await stateOf(), "exited");
@@ -117,7 +117,7 @@ suite("saved states of QEMU", { skip }, () => {
       assert.equal(await guest().readMark(vmId), mark);
       const state = await save();
       await port.stop(vmId);
-      await port.load(startOf(), Readable.from([state]));
+      await port.load(startOf(), Readable.from([Buffer.from(state)]));
       await replaceLauncher();
       assert.equal(await guest().runs(vmId), false);
       await port.resume(vmId);
@@ -153,7 +153,7 @@ suite("saved states of QEMU", { skip }, () => {
       await connect();
       const exited = async () => (await stateOf()) === "exited" || undefined;
       await waitFor("QEMU's end", exited, { timeoutMs: 10_000, intervalMs: 10 });
-      await port.load(startOf(), Readable.from([state]));
+      await port.load(startOf(), Readable.from([Buffer.from(state)]));
     });
   });
 
@@ -169,7 +169,7 @@ suite("saved states of QEMU", { skip }, () => {
       assert.ok(state.includes(mark), "the mark is not in the state: nothing was shown");
       assert.deepEqual(holds(), []);
       await port.stop(vmId);
-      await port.load(startOf(), Readable.from([state]));
+      await port.load(startOf(), Readable.from([Buffer.from(state)]));
       assert.deepEqual(holds(), []);
     });
   });

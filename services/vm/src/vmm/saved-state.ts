@@ -32,11 +32,15 @@ export async function* frameState(
 }
 
 /**
- * What a VMM wrote, out of its frames. Throws VMM_FAILED when the state is short, long or corrupt (which is known at its end), and
+ * What a VMM wrote, out of its frames, as parts of the pieces of `state`; `taken` is told of a piece when what follows it is asked for. Throws VMM_FAILED when the state is short, long or corrupt (which is known at its end), and
  * MACHINE_MISMATCH before the first byte when another VMM wrote it.
  */
-export async function* unframeState(description: StateMaker, state: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  const reader = openReader(state);
+export async function* unframeState(
+  description: StateMaker,
+  state: AsyncIterable<Buffer>,
+  taken: (piece: Buffer) => void = () => undefined,
+): AsyncGenerator<Buffer> {
+  const reader = openReader(state, taken);
   if (!(await reader.take(magic.length)).equals(magic)) throw corrupt("it is no saved state");
   const header = parseHeader(await reader.take(await lengthIn(reader, maxHeaderBytes)));
   const own = headerOf(description);
@@ -57,14 +61,17 @@ interface StateReader {
   atEnd(): Promise<boolean>;
 }
 
-function openReader(state: AsyncIterable<Buffer>): StateReader {
+function openReader(state: AsyncIterable<Buffer>, taken: (piece: Buffer) => void): StateReader {
   const chunks = state[Symbol.asyncIterator]();
-  let rest: Buffer = Buffer.alloc(0);
+  let whole: Buffer = Buffer.alloc(0);
+  let rest = whole;
   const fill = async () => {
     while (rest.length === 0) {
+      taken(whole);
       const next = await chunks.next();
       if (next.done === true) return false;
-      rest = next.value;
+      whole = next.value;
+      rest = whole;
     }
     return true;
   };

@@ -29,11 +29,11 @@ suite("templates among sizes, saved states and kills", { skip }, () => {
       const sink = new PassThrough();
       const [, state] = await Promise.all([port.save(vmId, sink), buffer(sink)]);
       await port.stop(vmId);
-      const report = await port.load(under.startOf(vmId, { generation: 2 }), Readable.from([state]));
+      const report = await port.load(under.startOf(vmId, { generation: 2 }), Readable.from([Buffer.from(state)]));
       assert.deepEqual([report.origin, report.templateMs], ["state", 0]);
       await port.resume(vmId);
       await port.stop(vmId);
-      const again = port.load(under.startOf(vmId, { generation: 2 }), Readable.from([state]));
+      const again = port.load(under.startOf(vmId, { generation: 2 }), Readable.from([Buffer.from(state)]));
       await assert.rejects(again, { reason: "STALE_GENERATION" });
       // Without the frames of a saved state it is refused before QEMU sees a byte of it.
       const template = port.load(under.startOf(vmId, { generation: 3 }), Readable.from(before.slice(0, 1)));

@@ -97,7 +97,7 @@ suite("QEMU's adapter", () => {
     const state = await save();
     await port.stop(vmId);
     host.fault = "runs what it loads";
-    await assert.rejects(port.load(startOf(2), Readable.from([state])), { reason: "VMM_FAILED" });
+    await assert.rejects(port.load(startOf(2), Readable.from([Buffer.from(state)])), { reason: "VMM_FAILED" });
     assert.equal((await port.list())[0]?.state, "exited");
   });
 
@@ -120,7 +120,7 @@ suite("QEMU's adapter", () => {
     await port.stop(vmId);
     const other = Buffer.from(state.toString("latin1").replace("7.2.0", "7.2.1"), "latin1");
     await assert.rejects(port.load(startOf(2), Readable.from([other])), { reason: "MACHINE_MISMATCH" });
-    await port.load(startOf(3), Readable.from([state]));
+    await port.load(startOf(3), Readable.from([Buffer.from(state)]));
     assert.equal(host.stub(vmId).status, "paused");
   });
 });

@@ -2,6 +2,7 @@ import { type Duplex, type Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import { release } from "@lobsterd/chassis/release.ts";
 import { z } from "zod";
 import { createTurns } from "../../lifecycle/turns.ts";
 import { type VmmHost, type VmmPort, type VmStart, type VmStartReport, vmmFail } from "../port.ts";
@@ -195,9 +196,8 @@ async function load(host: QemuHost, start: VmStart, state: Readable, stallMs?: n
   let channel: Duplex | undefined;
   try {
     channel = await host.connect(vmId, "incoming");
-    await pipeline(flow.watch(unframeState(description, source.read()), state), writesTo(channel), {
-      signal: flow.signal,
-    });
+    const loaded = unframeState(description, source.read(), release);
+    await pipeline(flow.watch(loaded, state), writesTo(channel), { signal: flow.signal });
     // The channel stays open until then: what is still on its way to QEMU would be lost with it.
     await withMonitor(host, vmId, requireLoaded).catch((cause: unknown) => {
       if (reasonOf(cause) !== "NOT_FOUND") throw cause;
@@ -218,11 +218,11 @@ async function load(host: QemuHost, start: VmStart, state: Readable, stallMs?: n
 }
 
 /**
- * The channel's writing side, which only this side ends. As the destination of a pipeline, a socket whose peer has closed it ends by itself,
+ * The channel's writing side, which only this side ends. Takes a piece when the one before is with the kernel, so that this may be given back. As the destination of a pipeline, a socket whose peer has closed it ends by itself,
  * and a pipeline that still waits for its source waits for ever then: QEMU closes when it has the whole state, which is before that was read here.
  */
 function writesTo(channel: Duplex): Writable {
-  return new Writable({ write: (chunk, _encoding, done) => void channel.write(chunk, done) });
+  return new Writable({ highWaterMark: 1, write: (chunk, _encoding, done) => void channel.write(chunk, done) });
 }
 
 async function requireLoaded(monitor: Monitor): Promise<void> {

@@ -144,7 +144,7 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     "the opening of an imported file",
     {
       file: "services/vm/src/backups/import-backup.ts",
-      find: "return await openSet(path, key, async () => signal.throwIfAborted());",
+      find: "return await openSet(path, key, look);",
       replace: "return await Promise.resolve(claimed).finally(() => void key);",
     },
     "a file that was changed, cut or continued",

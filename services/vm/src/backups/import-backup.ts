@@ -1,10 +1,11 @@
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { release } from "@lobsterd/chassis/release.ts";
 import { raceSignal } from "@lobsterd/chassis/streams.ts";
 import { fail } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import type { SealedHeader } from "../sealing/header.ts";
-import { inspectSet, openSet, SealBrokenError } from "../sealing/open-set.ts";
+import { inspectSet, openSet, type PartSink, SealBrokenError } from "../sealing/open-set.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { BackupRecord } from "./backup-store.ts";
 import { keyGone, unwrapBackupKey } from "./data-key.ts";
@@ -110,7 +111,11 @@ async function verify(
     // Of a tenant that had the name before.
     if (claimed.vmId !== vmId) throw keyGone(name);
     const key = (header: SealedHeader) => unwrapBackupKey(life, header, signal);
-    return await openSet(path, key, async () => signal.throwIfAborted());
+    const look: PartSink = async (_part, plain) => {
+      signal.throwIfAborted();
+      release(plain);
+    };
+    return await openSet(path, key, look);
   } catch (cause) {
     if (!(cause instanceof SealBrokenError)) throw cause;
     throw fail("BACKUP_BROKEN", "the file is not whole, or was changed", { cause });

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { PassThrough } from "node:stream";
+import { release } from "@lobsterd/chassis/release.ts";
 import { fail } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { chunkBytes } from "../sealing/header.ts";
@@ -40,7 +41,9 @@ export async function writeBackup(
     await openBackup(life, backup, signal, async (plain) => {
       either.throwIfAborted();
       work.add(plain.length);
-      if (!disk.write(change(plain))) await once(disk, "drain", { signal: either });
+      const changed = change(plain);
+      release(plain);
+      if (!disk.write(changed)) await once(disk, "drain", { signal: either });
     });
     disk.end();
   } catch (error) {
@@ -79,7 +82,7 @@ export async function openBackup(
   }
 }
 
-/** The chunk is the reader's again when it was taken. Most of a disk is zeros, which need no copy. */
+/** Most of a disk is zeros, which need no copy. */
 function unchanged(plain: Uint8Array): Uint8Array {
   const empty = zeros.subarray(0, plain.length);
   return empty.equals(plain) ? empty : Buffer.from(plain);

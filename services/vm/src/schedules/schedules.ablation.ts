@@ -36,8 +36,8 @@ const controls: readonly (readonly [what: string, removal: Removal, tests: strin
     "the schedule as a condition of a suspend",
     {
       file: "services/vm/src/lifecycle/suspend.ts",
-      find: "const runs = await readSchedule(life, running, evicted);",
-      replace: "const runs = await readSchedule(life, running, evicted).catch(() => []);",
+      find: "together([readSchedule(life, tenant, signal), making]);",
+      replace: "together([readSchedule(life, tenant, signal).catch(() => []), making]);",
     },
     onSchedules,
     "a guest that does not tell its schedule",

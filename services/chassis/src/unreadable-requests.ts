@@ -42,8 +42,9 @@ export function explainFailures(handler: UniversalHandler, domain: string, logge
 
 /** A failure of a unary call. One that is long enough to be packed has been through the interceptors. */
 function isConnectFailure({ status, header }: UniversalServerResponse): boolean {
+  if (status === 200) return false;
   const headers = new Headers(header);
-  return status !== 200 && headers.get("content-type") === contentTypeUnaryJson && !headers.has("content-encoding");
+  return headers.get("content-type") === contentTypeUnaryJson && !headers.has("content-encoding");
 }
 
 async function explainBody(

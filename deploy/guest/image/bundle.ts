@@ -1,24 +1,17 @@
 import { build, type Plugin } from "esbuild";
+import { decodedDescriptors } from "./decoded-descriptors.ts";
 
 const guestRoot = new URL("..", import.meta.url).pathname;
 
 /** The programs of an image, by their entry file below deploy/guest. */
 export type Program = "agent/main.ts" | "gateway/main.ts" | "probe/main.ts" | "openclaw/main.ts";
 
-/** FileDescriptorProto {name: "buf/validate/validate.proto", package: "buf.validate"} in base64. */
-const emptyValidateFile = "ChtidWYvdmFsaWRhdGUvdmFsaWRhdGUucHJvdG8SDGJ1Zi52YWxpZGF0ZQ";
-
-/**
- * Replaces the descriptor of protovalidate's rules by an empty file of the same name. The agent checks its few fields by hand, and
- * decoding that descriptor at start took a third of the agent's own start-up time under TCG.
- */
-const withoutValidationRules: Plugin = {
-  name: "without-validation-rules",
+/** The agent compresses nothing (`grpc-server.ts`): without this its transport would load zlib for what it never does. */
+const withoutCompression: Plugin = {
+  name: "without-compression",
   setup(bundle) {
-    bundle.onLoad({ filter: /buf\/validate\/validate_pb\.js$/ }, () => ({
-      contents: `import { fileDesc } from "@bufbuild/protobuf/codegenv2";
-        export const file_buf_validate_validate = fileDesc("${emptyValidateFile}");`,
-      resolveDir: guestRoot,
+    bundle.onLoad({ filter: /@connectrpc\/connect-node\/dist\/esm\/compression\.js$/ }, () => ({
+      contents: "export const compressionGzip = undefined, compressionBrotli = undefined;",
     }));
   },
 };
@@ -50,6 +43,6 @@ function bundle(program: Program) {
     treeShaking: true,
     legalComments: "none",
     logLevel: "silent",
-    plugins: [withoutValidationRules],
+    plugins: [decodedDescriptors, withoutCompression],
   });
 }

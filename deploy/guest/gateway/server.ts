@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import { isBearer } from "./bearer.ts";
-import { environmentDigests, readConfiguration, readSecrets, type Secrets, tokenName } from "./guest-files.ts";
+import type { GuardedPath } from "./guarded-routes.ts";
+import { sendJson } from "./send-json.ts";
 
 /** A route beyond the gateway's own; returns false when the request is not for it. */
 export type ExtraRoute = (request: IncomingMessage, response: ServerResponse) => boolean;
@@ -14,11 +14,6 @@ const page = `<!doctype html>
 <body><h1>It runs</h1><p>This page comes from a gateway inside its own microVM.</p></body></html>
 `;
 
-export function sendJson(response: ServerResponse, status: number, body: unknown): void {
-  response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store" });
-  response.end(`${JSON.stringify(body)}\n`);
-}
-
 function sendPage(response: ServerResponse): void {
   response.writeHead(200, {
     "content-type": "text/html; charset=utf-8",
@@ -27,31 +22,13 @@ function sendPage(response: ServerResponse): void {
   response.end(page);
 }
 
-/** Calls `send` for who has the token. */
-async function withToken(
-  request: IncomingMessage,
-  response: ServerResponse,
-  send: (secrets: Secrets) => Promise<void>,
-): Promise<void> {
-  const secrets = await readSecrets();
-  if (secrets.token === undefined || !isBearer(request.headers.authorization, secrets.token)) {
-    response.setHeader("www-authenticate", "Bearer");
-    sendJson(response, 401, { error: `a bearer token is needed: the value of ${tokenName}` });
-    return;
-  }
-  await send(secrets);
-}
+/** What answers to the token's holder only. Its cryptography is loaded by the first one who asks, not at start. */
+const guardedPaths: ReadonlySet<string> = new Set(["/whoami", "/places"] satisfies GuardedPath[]);
 
-/** What answers to the token's holder only. */
-const guarded: Readonly<Record<string, (response: ServerResponse, secrets: Secrets) => Promise<void>>> = {
-  "/whoami": async (response, { digests }) => {
-    sendJson(response, 200, { ...(await readConfiguration()).configuration, secrets: digests });
-  },
-  "/places": async (response, { digests }) => {
-    const { fields } = await readConfiguration();
-    sendJson(response, 200, { files: digests, fields, environment: environmentDigests() });
-  },
-};
+async function answerGuarded(path: GuardedPath, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { answer } = await import("./guarded-routes.ts");
+  await answer(path, request, response);
+}
 
 function route(request: IncomingMessage, response: ServerResponse): void {
   const path = (request.url ?? "/").split("?", 1)[0];
@@ -60,8 +37,8 @@ function route(request: IncomingMessage, response: ServerResponse): void {
   if (request.method !== "GET" && request.method !== "HEAD") sendJson(response, 405, { error: "method not allowed" });
   else if (path === "/") sendPage(response);
   else if (path === "/health") sendJson(response, 200, { ok: true });
-  else if (path !== undefined && Object.hasOwn(guarded, path)) {
-    withToken(request, response, async (secrets) => guarded[path]?.(response, secrets)).catch((error: unknown) => {
+  else if (path !== undefined && guardedPaths.has(path)) {
+    answerGuarded(path as GuardedPath, request, response).catch((error: unknown) => {
       process.stderr.write(`${path}: ${error instanceof Error ? error.message : String(error)}\n`);
       sendJson(response, 500, { error: "internal error" });
     });

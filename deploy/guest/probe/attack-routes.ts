@@ -3,7 +3,7 @@
  * second to start under emulation, so what attacks do thousands of times is done in this process. Only in the image made for tests.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { sendJson } from "../gateway/server.ts";
+import { sendJson } from "../gateway/send-json.ts";
 import { exchangeFrames } from "./frames.ts";
 import { keepWriting } from "./keep-writing.ts";
 import { remember } from "./remember.ts";

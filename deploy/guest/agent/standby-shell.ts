@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { createInterface, type Interface } from "node:readline";
+import { EventEmitter, once } from "node:events";
 import type { Writable } from "node:stream";
+import { LineSplitter } from "./line-splitter.ts";
 
 /** One line, one program: a number is a time to set the clock to, anything else asks for `sync`. The answer is the program's exit code. */
 const script = `while read -r time; do
@@ -13,7 +13,7 @@ const script = `while read -r time; do
 done`;
 const limitMs = 10_000;
 
-type Shell = { readonly input: Writable; readonly answers: Interface; readonly ended: AbortSignal; end(): void };
+type Shell = { readonly input: Writable; readonly answers: EventEmitter; readonly ended: AbortSignal; end(): void };
 
 /**
  * Runs the two programs of the image that do what Node cannot. Starting one out of this process costs an emulated guest a tenth of a second, and half of one
@@ -60,7 +60,10 @@ function startShell(onEnd: () => void): Shell {
   };
   child.once("error", end).once("exit", end);
   child.stdin.on("error", end);
-  return { input: child.stdin, answers: createInterface({ input: child.stdout }), ended: ended.signal, end };
+  const answers = new EventEmitter();
+  const lines = new LineSplitter((line) => answers.emit("line", line));
+  child.stdout.on("data", (chunk: Buffer) => lines.push(chunk));
+  return { input: child.stdin, answers, ended: ended.signal, end };
 }
 
 async function ask(shell: Shell, line: string): Promise<void> {

@@ -16,7 +16,7 @@ export async function saveBareTemplate(options: BareBootOptions, state: string):
   const guest = await startBareGuest({
     ...options,
     identityDrive: waitingDrive,
-    extraArguments: monitorArguments,
+    extraArguments: [...monitorArguments, ...(options.extraArguments ?? [])],
   });
   try {
     await withMonitor(guest, async (monitor) => {
@@ -33,7 +33,10 @@ export async function saveBareTemplate(options: BareBootOptions, state: string):
 
 /** A guest of its own, with an identity, network and disk of its own, that goes on where the template waits. */
 export async function startFromBareTemplate(options: BareBootOptions, state: string): Promise<BareGuest> {
-  const guest = await startBareGuest({ ...options, extraArguments: loadingArguments(state) });
+  const guest = await startBareGuest({
+    ...options,
+    extraArguments: [...loadingArguments(state), ...(options.extraArguments ?? [])],
+  });
   try {
     await withMonitor(guest, goOn);
     return guest;

@@ -45,10 +45,11 @@ $bb mount -t erofs -o ro,nosuid,nodev /dev/vda /ro
 waits() { read -r -n 1 first </dev/vdc && [ "$first" = w ]; }
 woken_at=
 if waits; then
-  # A Node that does nothing leaves what every Node needs of the root disk in memory, and nothing else: its own random state ends with it.
+  # A Node that loads what agent and workload load leaves what they need of the root disk in memory, and nothing else: its own random state ends with it.
   $bb mount -o bind /proc /ro/proc
-  $bb chroot /ro /usr/bin/node -e 0 || :
+  $bb chroot /ro /usr/bin/tini -- /usr/bin/node -e '["child_process", "crypto", "fs/promises", "http2", "https"].forEach(require)' || :
   $bb umount /ro/proc
+  $bb cat /ro/opt/agent/agent.js /ro/opt/workload/workload.js >/dev/null
   $bb mkfifo -m 600 /never
   exec 3<>/never
   $bb dd if=/dev/null of=/dev/vdb conv=fsync 2>/dev/null
@@ -90,5 +91,6 @@ $bb mount -o remount,ro /sys
 $bb mount -o move /dev /new/dev
 $bb mount -o move /proc /new/proc
 $bb mount -o move /sys /new/sys
-# The agent keeps little and its garbage is short-lived: without bounds, tens of MiB of it would be collected late.
-exec $bb switch_root /new /usr/bin/tini -- /usr/bin/node --max-semi-space-size=2 --max-old-space-size=48 /opt/agent/agent.js
+# The agent keeps little and its garbage is short-lived: without bounds, tens of MiB of it would be collected late. A young generation that begins
+# as large as it may become is collected less often while the agent starts.
+exec $bb switch_root /new /usr/bin/tini -- /usr/bin/node --min-semi-space-size=2 --max-semi-space-size=2 --max-old-space-size=48 /opt/agent/agent.js

@@ -1,9 +1,13 @@
 import { randomUUID } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import type { StackClients } from "../client/clients.ts";
 import { askFront, hostOf } from "../client/front.ts";
 import type { StackEnv } from "../client/stack-env.ts";
 import { fetchTrace, type TraceSpan } from "../client/trace.ts";
+
+/** USER_HZ, which is the same on every x86 Linux. */
+const millisecondsPerTick = 10;
 
 /** Times of one spawn, in milliseconds. */
 export interface SpawnTimes {
@@ -11,6 +15,8 @@ export interface SpawnTimes {
   readonly totalMs: number;
   /** QEMU's own start, from its exec until its vCPU could run: a bare boot has it too. */
   readonly vmmStartMs: number;
+  /** Processor time of the guest's VMM until then, all of its threads: what it takes whatever else the machine does. */
+  readonly guestCpuMs: number;
   /** The call of SpawnTenant less the time in which the guest's boot was waited for, QEMU's own start included. */
   readonly controlPlaneMs: number;
   /** What the guest began with: `kernel` or `template`. */
@@ -37,18 +43,14 @@ const templateWaits: readonly Wait[] = [
   { service: "vm", name: "load-template" },
 ];
 
-/** Spawns a tenant with a disk of `diskMib`; a size that no spawn had before makes it boot. */
-export async function measureSpawn(
-  env: StackEnv,
-  clients: StackClients,
-  tenant: string,
-  diskMib: number,
-): Promise<SpawnTimes> {
+/** Spawns a tenant of the usual size. */
+export async function measureSpawn(env: StackEnv, clients: StackClients, tenant: string): Promise<SpawnTimes> {
   const start = performance.now();
-  const spawned = await clients.tenants.spawnTenant({ requestId: randomUUID(), name: tenant, resources: { diskMib } });
+  const spawned = await clients.tenants.spawnTenant({ requestId: randomUUID(), name: tenant });
   const callMs = performance.now() - start;
   const { status } = await askFront(env, hostOf(env, tenant), { path: "/health" });
   const totalMs = performance.now() - start;
+  const guestCpuMs = vmmCpuMs(spawned.tenant?.vmId ?? "");
   if (status !== 200) throw new Error(`the tenant answered ${status}`);
   const trace = await completeTrace(env, await traceOf(clients, tenant));
   const templateMs = templateWaits.flatMap((wait) => spansOf(trace, wait)).map(({ durationMs }) => durationMs);
@@ -56,10 +58,34 @@ export async function measureSpawn(
   return {
     bootOrigin: spawned.tenant?.bootOrigin ?? "",
     totalMs,
+    guestCpuMs,
     vmmStartMs: durationOf(trace, vmmStart),
     controlPlaneMs: callMs - waitedMs,
     trace,
   };
+}
+
+/** Processor time of the VMM whose guest is `vmId`, which it has for a name. Throws when there is not one such process. */
+function vmmCpuMs(vmId: string): number {
+  const isIts = (pid: string) => {
+    const [program, ...rest] = readOrNothing(`/proc/${pid}/cmdline`).split("\0");
+    return vmId !== "" && program?.endsWith("/qemu-system-x86_64") === true && rest.includes(vmId);
+  };
+  const [pid, ...more] = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && isIts(name));
+  if (pid === undefined || more.length > 0)
+    throw new Error(`${more.length + 1} processes are the VMM of ${vmId}, or none`);
+  const [userTicks, systemTicks] =
+    readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ").slice(11) ?? [];
+  return (Number(userTicks) + Number(systemTicks)) * millisecondsPerTick;
+}
+
+/** A process may end while it is looked at. */
+function readOrNothing(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
 }
 
 /** The trace once it has every wait: each service sends its spans in batches, and each wait may be in the next one. */

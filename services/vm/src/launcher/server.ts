@@ -44,12 +44,12 @@ export async function serve(path: string, groupId: number, verbs: Verbs, logger:
     if (exchanges === maxExchanges) return void socket.destroy();
     exchanges += 1;
     let counted = true;
-    const release = () => {
+    const leave = () => {
       if (counted) exchanges -= 1;
       counted = false;
     };
-    socket.once("close", release);
-    void exchange(socket, verbs, logger, release);
+    socket.once("close", leave);
+    void exchange(socket, verbs, logger, leave);
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -66,24 +66,20 @@ export async function serve(path: string, groupId: number, verbs: Verbs, logger:
   };
 }
 
-/** `release` is called when the connection does not count as an exchange any more: it waits for a channel, or is one. */
-async function exchange(socket: Socket, verbs: Verbs, logger: Logger, release: () => void): Promise<void> {
+/** `leave` is called when the connection does not count as an exchange any more: it waits for a channel, or is one. */
+async function exchange(socket: Socket, verbs: Verbs, logger: Logger, leave: () => void): Promise<void> {
   socket.on("error", (error) => logger.debug({ err: error }, "connection failed"));
   const text = await readLine(socket);
   if (text === undefined) return void socket.destroy();
   let channel: Duplex | undefined;
-  const opening = <Request>(open: (request: Request) => Promise<Duplex>) => {
+  const open = <Request>(verb: (request: Request) => Promise<Duplex>) => {
     return async (request: Request): Promise<Duplex> => {
-      release();
-      channel = await open(request);
+      leave();
+      channel = await verb(request);
       return channel;
     };
   };
-  const streams = {
-    connect: opening(verbs.connect),
-    readDisk: opening(verbs.readDisk),
-    writeDisk: opening(verbs.writeDisk),
-  };
+  const streams = { connect: open(verbs.connect), readDisk: open(verbs.readDisk), writeDisk: open(verbs.writeDisk) };
   const answer = `${JSON.stringify(await answerTo(text, { ...verbs, ...streams }, logger))}\n`;
   if (channel === undefined) {
     socket.setTimeout(sendWithinMs, () => socket.destroy());

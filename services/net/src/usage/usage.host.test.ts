@@ -26,7 +26,10 @@ describe("what a network has carried", { skip: cannotRun }, () => {
     assert.ok(after.sentBytes > before.sentBytes && after.receivedBytes > before.receivedBytes);
     assert.ok(after.sentPackets - before.sentPackets >= 3n, "a handshake and a request");
     assert.equal(after.trackedConnections, before.trackedConnections + 1);
-    assert.equal((await read(1)).sentPackets, neighbour.sentPackets);
+    const beside = await read(1);
+    assert.equal(beside.trackedConnections, neighbour.trackedConnections);
+    // Its kernel may ask for a neighbour meanwhile.
+    assert.ok(beside.sentPackets - neighbour.sentPackets < 3n, "none of the connection's");
   });
 
   test("tells the connections of each direction apart, and how long an inbound one has been silent", async () => {

@@ -327,6 +327,19 @@ test("a guest goes on under its new generation's name only", async () => {
   assert.equal(await reasonFrom(opened().completeResume({ ...guest, generation: 1 }, signal)), "GUEST_UNREACHABLE");
 });
 
+test("who asks for an earlier generation is in nobody's way, before and after the guest was called by its new name", async () => {
+  const guest = tenant("outlived", "127.0.3.86", 2);
+  await start(guest, (stream, call) =>
+    answerWith(stream, call.method === "Health" ? healthOf(guest) : encode(CompleteResumeResponseSchema, {})),
+  );
+  const guests = opened();
+  const earlier = { ...guest, generation: 1 };
+  assert.equal(await guests.workloadState(earlier, signal), undefined);
+  await guests.completeResume(guest, signal);
+  assert.equal(await guests.workloadState(earlier, signal), undefined);
+  assert.equal(await guests.workloadState(guest, signal), WorkloadState.HEALTHY);
+});
+
 test("a schedule outside the contract is that guest's fault, and no other guest's", async () => {
   const [hostile, honest] = [tenant("scheduler", "127.0.3.90"), tenant("planner", "127.0.3.91")];
   const time = { seconds: 4_000_000_000n };

@@ -121,7 +121,7 @@ export interface GuestAgentSettings {
 
 export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
   const { trustDomain, tokens, port = 7443, ...files } = settings;
-  const clients = new Map<string, GuestAgentClient>();
+  const clients = new Map<string, { readonly generation: number; readonly client: GuestAgentClient }>();
 
   const uriOf = (tenant: TenantRecord) =>
     `spiffe://${trustDomain}/guest/${tenant.name}/${tenant.vmId}/${tenant.generation}`;
@@ -134,16 +134,24 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     };
   }
 
+  /**
+   * Of the latest generation that was asked for: whoever still asks for an earlier one, as a check that began before a resume does, is told that it is gone
+   * and leaves nothing that a later call would meet.
+   */
   function clientOf(tenant: TenantRecord): GuestAgentClient {
-    const known = clients.get(tenant.vmId);
-    if (known !== undefined) return known;
+    const { vmId, generation } = tenant;
+    const known = clients.get(vmId);
+    if (known?.generation === generation) return known.client;
+    if (known !== undefined && known.generation > generation)
+      throw fail("GUEST_UNREACHABLE", "the guest has taken a later generation");
+    forget(vmId);
     const client = createGuestAgentClient(guestOf(tenant));
-    clients.set(tenant.vmId, client);
+    clients.set(vmId, { generation, client });
     return client;
   }
 
   function forget(vmId: string): void {
-    clients.get(vmId)?.close();
+    clients.get(vmId)?.client.close();
     clients.delete(vmId);
   }
 

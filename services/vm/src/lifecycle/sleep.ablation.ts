@@ -140,6 +140,16 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     "a tenant that is booted from its disk has the time",
     promises,
   ],
+  [
+    "the generation of a client that is kept",
+    {
+      file: "services/vm/src/guest/agent.ts",
+      find: "if (known?.generation === generation) return known.client;",
+      replace: "if (known !== undefined) return known.client;",
+    },
+    "who asks for an earlier generation is in nobody's way",
+    "services/vm/src/guest/agent.test.ts",
+  ],
 ];
 
 export const ablations: readonly Ablation[] = controls.map(([control, removal, name, file = sleep]) => ({

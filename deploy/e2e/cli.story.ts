@@ -71,8 +71,9 @@ test("exec in a terminal is a shell: its size follows, Ctrl-C is the command's, 
   await tmux("resize-window", "-x", "70", "-y", "20");
   await type("test -t 0 && echo $TERM; stty size");
   await shown(/^(screen|tmux)\S*\n20 70$/m);
-  await type("sleep 1000");
-  await shown(/^\$ sleep 1000$/m);
+  // Said by the command itself: until it has the terminal, Ctrl-C is still the shell's.
+  await type("sh -c 'echo ready; exec sleep 1000'");
+  await shown(/^ready$/m);
   await tmux("send-keys", "C-c");
   await type("echo code=$?; exit 3");
   await shown(/^code=130$/m);

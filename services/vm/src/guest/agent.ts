@@ -6,8 +6,6 @@
  * 3. What a guest says affects that guest's tenant only.
  */
 import { randomBytes } from "node:crypto";
-import { connect } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { AgentTokens } from "@lobsterd/chassis/agent-tokens.ts";
@@ -35,14 +33,11 @@ import { fail } from "../errors.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import { type GuestLook, openLook } from "./agent-activity.ts";
 import { type GuestSleep, openSleepCalls } from "./agent-sleep.ts";
+import { untilAnswered, untilListening } from "./agent-wait.ts";
 import { misbehaved, reachable, streamOf, withinContract } from "./contract.ts";
 
 type GuestAgentClient = ReturnType<typeof createGuestAgentClient>;
 
-/** Pause between attempts to reach a guest that is still booting. A refused SYN is cheap; a guest that is up is found at once. */
-const retryMs = 20;
-/** A guest without a configured link answers nothing: give up on the SYN early, as a repeated one comes only after 1 s. */
-const connectLimitMs = 250;
 const healthWaitSeconds = 5n;
 const entropyBytes = 64;
 const callLimitMs = 10_000;
@@ -276,51 +271,4 @@ async function setClock({ client }: GuestAgentClient, signal: AbortSignal): Prom
 function clockNow(): SetClockRequest {
   const entropy = { value: randomBytes(entropyBytes) };
   return create(SetClockRequestSchema, { hostTime: timestampFromMs(Date.now()), entropy });
-}
-
-async function untilListening(
-  address: { host: string; port: number },
-  refusedLimitMs: number,
-  signal: AbortSignal,
-): Promise<void> {
-  let refusedSinceMs: number | undefined;
-  for (;;) {
-    signal.throwIfAborted();
-    const answer = await dial(address);
-    if (answer === "accepted") return;
-    refusedSinceMs = answer === "refused" ? (refusedSinceMs ?? performance.now()) : undefined;
-    if (refusedSinceMs !== undefined && performance.now() - refusedSinceMs > refusedLimitMs)
-      throw new Error(`the guest refused connections for ${refusedLimitMs} ms`);
-    await delay(retryMs, undefined, { signal });
-  }
-}
-
-/**
- * A guest that boots can be slow to answer, and its agent closes connections that were idle: neither says that the guest will
- * not answer. Only an answer outside the contract ends the wait before the limit does.
- */
-async function untilAnswered<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  for (;;) {
-    try {
-      return await call();
-    } catch (error) {
-      if (signal.aborted || error instanceof ServiceError) throw error;
-      await delay(retryMs, undefined, { signal });
-    }
-  }
-}
-
-function dial(address: { host: string; port: number }): Promise<"accepted" | "refused" | "silent"> {
-  return new Promise((resolve) => {
-    const socket = connect(address);
-    const settle = (answer: "accepted" | "refused" | "silent") => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.setTimeout(connectLimitMs, () => settle("silent"));
-    socket.once("connect", () => settle("accepted"));
-    socket.once("error", (error: NodeJS.ErrnoException) =>
-      settle(error.code === "ECONNREFUSED" ? "refused" : "silent"),
-    );
-  });
 }

@@ -64,7 +64,7 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
   [
     "the end of waiting for a guest that refuses",
     {
-      file: "services/vm/src/guest/agent.ts",
+      file: "services/vm/src/guest/agent-wait.ts",
       find: "performance.now() - refusedSinceMs > refusedLimitMs",
       replace: "false",
     },

@@ -13,6 +13,7 @@ import { type AuditEntry, type AuditSink, createAuditClient, ownOutcome } from "
 import { openClientList } from "@lobsterd/chassis/client-list.ts";
 import { createLogger } from "@lobsterd/chassis/logger.ts";
 import { revocationsSchema } from "@lobsterd/chassis/revocations.ts";
+import { rolesSchema } from "@lobsterd/chassis/roles.ts";
 import { z } from "zod";
 import { makeLeaf } from "./certificates.ts";
 import { instanceFiles, rpcSocketPath } from "./configuration.ts";
@@ -103,7 +104,6 @@ export function keptRoles(instance: Instance): Roles {
   return path === undefined ? rolesOf(instance.domain) : rolesSchema.parse(readJson(path));
 }
 
-const rolesSchema = z.record(z.string(), z.enum([...roleSchema.options, "revoked"]));
 type Roles = z.infer<typeof rolesSchema>;
 
 function writeRoles(instance: Instance, change: (roles: Roles) => Roles): void {

@@ -3,7 +3,8 @@ import type { Standing } from "./caller.ts";
 import { followFile } from "./followed-file.ts";
 import type { Logger } from "./logger.ts";
 
-const rolesSchema = z.record(
+/** The file: by the URI of a client, what root says of it. */
+export const rolesSchema = z.record(
   z.string().startsWith("spiffe://").max(256),
   z.enum(["operator", "viewer", "owner", "revoked"]),
 );

@@ -21,7 +21,7 @@ import { log } from "./log.ts";
 import { resetMachine } from "./power.ts";
 import { SecretFiles } from "./secret-files.ts";
 import { Sleep } from "./sleep.ts";
-import { StandbyShell } from "./standby-shell.ts";
+import { StandbyCalls } from "./standby-calls.ts";
 import { parseTraceparent, Tracer } from "./tracer.ts";
 import { Traffic } from "./traffic.ts";
 import { Workload } from "./workload.ts";
@@ -43,8 +43,8 @@ async function main(): Promise<void> {
   const tracer = new Tracer();
   checkMachine();
   const identity = readIdentity();
-  const shell = new StandbyShell();
-  const clock = new GuestClock(machineClock((ms) => shell.setClock(ms)));
+  const calls = new StandbyCalls();
+  const clock = new GuestClock(machineClock((ms) => calls.setClock(ms)));
   // The drive was made just before the guest began. A machine without a clock of its own would refuse every certificate; one that is
   // near is left to SetClock, since setting costs time that the boot has not.
   await clock.setTo(identity.hostTimeMs, { ageMs: guestAgeMs(), withinMs: bootToleranceMs });
@@ -63,7 +63,7 @@ async function main(): Promise<void> {
   );
   const quiesce = async (): Promise<void> => {
     await workload.stop(workloadGraceMs);
-    await shell.sync();
+    await calls.sync();
   };
   // The handler's answer is written after it returns, so the drain begins one turn of the loop later.
   const powerOff = () => setImmediate(() => void grpc.drain(drainMs).finally(resetMachine));
@@ -73,7 +73,7 @@ async function main(): Promise<void> {
   serveWorkload(workloadSocketPath, manifest.user, holds);
   const gate = new FrontGate(createFront({ current, workloadPort: manifest.port, traffic }), frontPort, address);
   const sleep = new Sleep({
-    ...{ current, gate, secrets, syncFileSystems: () => shell.sync() },
+    ...{ current, gate, secrets, syncFileSystems: () => calls.sync() },
     suspendWorkload: () => runHook(manifest.suspendCommand, manifest),
     resumeWorkload: () => runHook(manifest.resumeCommand, manifest),
   });
@@ -88,7 +88,7 @@ async function main(): Promise<void> {
   // Until there is an answer to give, the port is closed: a handshake under emulation takes time that the workload needs to start.
   void workload.firstHealthy().then(() => gate.ready());
   // Not in the way of the first answers; a suspend that comes earlier starts it.
-  void workload.firstHealthy().then(() => setTimeout(() => shell.start(), standbyAfterMs));
+  void workload.firstHealthy().then(() => setTimeout(() => calls.start(), standbyAfterMs));
   grpc.server.listen(agentPort, address, () => {
     boot?.end();
     log("agent is ready", { vmId: identity.vmId, generation: identity.generation });

@@ -15,11 +15,12 @@ const allowedPrograms = [...coreutils.bin, ...coreutils["usr/bin"], "dash", "nod
   (name) => `usr/bin/${name}`,
 );
 /**
- * The loader is executable because the kernel runs it; a workload that calls it by hand gains nothing. The program that unlocks terminals
- * is in the agent's directory, which only root can enter.
+ * The loader is executable because the kernel runs it; a workload that calls it by hand gains nothing. The agent's own two programs
+ * are in its directory, which only root can enter.
  */
 const allowedExecutables = new Set([
   ...allowedPrograms,
+  "opt/agent/standby-calls",
   "opt/agent/unlock-terminal",
   "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
 ]);
@@ -97,7 +98,8 @@ test("accounts have no password and the agent is root's own", async () => {
   assert.equal((await lstat(join(tree, "etc/shadow"))).mode & 0o777, 0o600);
   assert.equal((await lstat(join(tree, "opt/agent"))).mode & 0o777, 0o700);
   assert.equal((await lstat(join(tree, "opt/agent/agent.js"))).mode & 0o777, 0o400);
-  assert.equal((await lstat(join(tree, "opt/agent/unlock-terminal"))).mode & 0o777, 0o500);
+  for (const program of ["standby-calls", "unlock-terminal"])
+    assert.equal((await lstat(join(tree, "opt/agent", program))).mode & 0o777, 0o500);
 });
 
 test("what lets tests run commands is in the probe image only", async () => {

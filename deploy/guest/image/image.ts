@@ -12,6 +12,7 @@ import { type Lock, readLock, sha256Hex } from "./lock.ts";
 import { type ArtifactName, artifactNames, createManifest, type ImageName, needs } from "./manifest.ts";
 import { nodeRuntime } from "./node-runtime.ts";
 import { assembleTree, type ImageFiles, packTree } from "./rootfs.ts";
+import { standbyCallsProgram } from "./standby-calls.ts";
 import { runTool } from "./tool.ts";
 import { unlockTerminalProgram } from "./unlock-terminal.ts";
 
@@ -50,6 +51,7 @@ async function filesOf(image: ImageName, lock: Lock, work: string): Promise<Imag
     { path: "usr/bin/node", mode: 0o755, content: await nodeRuntime(lock) },
     // The directory is 0700: the workload's user can read neither the agent nor how it decides.
     { path: "opt/agent/agent.js", mode: 0o400, content: await bundleProgram("agent/main.ts") },
+    { path: "opt/agent/standby-calls", mode: 0o500, content: standbyCallsProgram() },
     { path: "opt/agent/unlock-terminal", mode: 0o500, content: unlockTerminalProgram() },
     { path: "opt/agent/workload.json", mode: 0o400, content: JSON.stringify(needs[image].workload) },
     { path: "opt/workload/workload.js", mode: 0o444, content: await bundleProgram(workloadPrograms[image]) },

@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import {
@@ -6,10 +6,11 @@ import {
   type AgentService,
   GetActivityResponseSchema,
   ReleaseHoldResponseSchema,
+  type ScheduledRunSchema,
   ScheduleKind,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { Holds } from "./holds.ts";
-import type { ScheduleKind as JobKind, JobsFile } from "./jobs-file.ts";
+import type { ScheduleKind as JobKind, JobsFile, NextRun } from "./jobs-file.ts";
 import { toTimestamp } from "./timestamp.ts";
 import type { Traffic } from "./traffic.ts";
 
@@ -26,6 +27,10 @@ const wireKinds: Readonly<Record<JobKind, ScheduleKind>> = {
   heartbeat: ScheduleKind.HEARTBEAT,
 };
 
+export function toWireRun({ kind, timeMs }: NextRun): MessageInitShape<typeof ScheduledRunSchema> {
+  return { kind: wireKinds[kind], time: toTimestamp(timeMs) };
+}
+
 /** The handlers of what goes on in this guest. */
 export function activityHandlers({
   traffic,
@@ -39,7 +44,7 @@ export function activityHandlers({
         inboundConnections: traffic.open,
         holds: holds.count,
         runningJobs: running,
-        nextRuns: nextRuns.map(({ kind, timeMs }) => ({ kind: wireKinds[kind], time: toTimestamp(timeMs) })),
+        nextRuns: nextRuns.map(toWireRun),
       });
     },
     async acquireHold({ holdId, duration }) {

@@ -19,7 +19,7 @@ import {
   ShutdownResponseSchema,
   WorkloadState as WireState,
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
-import { type ActivityParts, activityHandlers } from "./activity.ts";
+import { type ActivityParts, activityHandlers, toWireRun } from "./activity.ts";
 import type { GuestClock } from "./clock.ts";
 import type { CurrentIdentity } from "./current-identity.ts";
 import { fail, invalid } from "./errors.ts";
@@ -198,7 +198,9 @@ export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentServic
       const prepared = injecting.then(() => parts.sleep.prepare({ diskOnly }));
       injecting = prepared.catch(() => undefined);
       await prepared;
-      return create(PrepareSuspendResponseSchema);
+      if (diskOnly) return create(PrepareSuspendResponseSchema);
+      const { nextRuns } = parts.activity.jobs.read(Date.now());
+      return create(PrepareSuspendResponseSchema, { schedule: { nextRuns: nextRuns.map(toWireRun) } });
     },
     async completeResume({ generation }) {
       await parts.sleep.complete(generation);

@@ -1,9 +1,12 @@
 /** The calls with which a guest is put to sleep and woken: `agent.ts` has the invariants of the channel. */
 import { setTimeout as delay } from "node:timers/promises";
 import { connectExpiredGuest, type createGuestAgentClient, type GuestAgent } from "@lobsterd/chassis/client.ts";
+import type { PrepareSuspendResponse } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { fail } from "../errors.ts";
+import { type ScheduledRun, toScheduledRuns } from "../schedules/runs.ts";
 import type { TenantRecord } from "../store/tenants.ts";
 import type { Certified, GuestKey } from "./agent.ts";
+import type { GuestLook } from "./agent-activity.ts";
 import { isRefusal, reachable, withinContract } from "./contract.ts";
 
 type GuestAgentClient = ReturnType<typeof createGuestAgentClient>;
@@ -13,15 +16,16 @@ const quiesceLimitMs = 30_000;
 /** A guest that is let go on answers at once, save that its host is busy. */
 const wakeLimitMs = 15_000;
 const retryMs = 20;
+const scheduleLimitMs = 10_000;
 
 type Certify = (key: GuestKey) => Promise<Certified>;
 
 export interface GuestSleep {
   /**
    * Has the guest quiesce, and closes every connection to it: what is saved then holds no session key of this channel. Throws SUSPEND_REFUSED when the
-   * workload does not agree, GUEST_MISBEHAVED or GUEST_UNREACHABLE.
+   * workload does not agree, GUEST_MISBEHAVED or GUEST_UNREACHABLE. Returns what the workload has scheduled.
    */
-  prepareSuspend(tenant: TenantRecord, signal: AbortSignal): Promise<void>;
+  prepareSuspend(tenant: TenantRecord, signal: AbortSignal): Promise<readonly ScheduledRun[]>;
   /**
    * Has the workload agree and the file systems written, for a copy of the disk; connections and secrets stay. Throws as `prepareSuspend` does.
    */
@@ -49,10 +53,11 @@ export interface SleepChannel {
   /** Renews the identity over a connection, and closes it. */
   renew(guest: GuestAgentClient, tenant: TenantRecord, certify: Certify, signal: AbortSignal): Promise<void>;
   setClock(guest: GuestAgentClient, signal: AbortSignal): Promise<void>;
+  readonly activity: GuestLook["activity"];
   forget(vmId: string): void;
 }
 
-export function openSleepCalls({ guestOf, clientOf, renew, setClock, forget }: SleepChannel): GuestSleep {
+export function openSleepCalls({ guestOf, clientOf, renew, setClock, activity, forget }: SleepChannel): GuestSleep {
   /** A guest that has just been let go on may be slow to answer: it is asked until the time is over. */
   async function firstProved(
     tenant: TenantRecord,
@@ -76,11 +81,15 @@ export function openSleepCalls({ guestOf, clientOf, renew, setClock, forget }: S
     throw fail("GUEST_UNREACHABLE", "the guest proves no generation that it could have", { cause: failure });
   }
 
-  async function prepare(tenant: TenantRecord, diskOnly: boolean, signal: AbortSignal): Promise<void> {
+  async function prepare(
+    tenant: TenantRecord,
+    diskOnly: boolean,
+    signal: AbortSignal,
+  ): Promise<PrepareSuspendResponse> {
     try {
       const { client } = clientOf(tenant);
       const options = { signal, timeoutMs: quiesceLimitMs };
-      await reachable(() => withinContract(() => client.prepareSuspend({ diskOnly }, options)));
+      return await reachable(() => withinContract(() => client.prepareSuspend({ diskOnly }, options)));
     } catch (error) {
       if (isRefusal(error)) throw fail("SUSPEND_REFUSED", "the workload refused to be suspended", { cause: error });
       throw error;
@@ -102,12 +111,15 @@ export function openSleepCalls({ guestOf, clientOf, renew, setClock, forget }: S
     },
     prepareSuspend: async (tenant, signal) => {
       try {
-        await prepare(tenant, false, signal);
+        const { schedule } = await prepare(tenant, false, signal);
+        // An agent of before it was asked so has to be asked.
+        const { nextRuns } = schedule ?? (await activity(tenant, scheduleLimitMs, signal));
+        return toScheduledRuns(nextRuns);
       } finally {
         forget(tenant.vmId);
       }
     },
-    quiesceDisk: (tenant, signal) => prepare(tenant, true, signal),
+    quiesceDisk: async (tenant, signal) => void (await prepare(tenant, true, signal)),
     releaseDisk: async (tenant, signal) => {
       await reachable(() => withinContract(() => setClock(clientOf(tenant), signal)));
       await complete(tenant, signal);

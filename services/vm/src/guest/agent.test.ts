@@ -285,10 +285,30 @@ test("a guest is quiesced over a connection that is closed before the call retur
   const closed = Promise.withResolvers<void>();
   await start(guest, (stream) => {
     stream.session?.once("close", closed.resolve);
-    answerWith(stream, encode(PrepareSuspendResponseSchema, {}));
+    answerWith(stream, encode(PrepareSuspendResponseSchema, { schedule: {} }));
   });
-  await opened().prepareSuspend(guest, signal);
+  assert.deepEqual(await opened().prepareSuspend(guest, signal), []);
   await closed.promise;
+});
+
+test("a guest tells its schedule when its workload has agreed; one of before it was asked so is asked, and has to say", async () => {
+  const guest = tenant("scheduled", "127.0.3.79");
+  const nextRuns = [{ kind: ScheduleKind.CRON, time: timestampFromMs(7000) }];
+  const calls: string[] = [];
+  let prepared = encode(PrepareSuspendResponseSchema, { schedule: { nextRuns } });
+  let activity: Uint8Array = encode(GetActivityResponseSchema, { nextRuns });
+  await start(guest, (stream, { method }) => {
+    calls.push(method);
+    answerWith(stream, method === "GetActivity" ? activity : prepared);
+  });
+  const guests = opened();
+  const told = [{ kind: "cron", timeMs: 7000 }];
+  assert.deepEqual(await guests.prepareSuspend(guest, signal), told);
+  prepared = encode(PrepareSuspendResponseSchema, {});
+  assert.deepEqual(await guests.prepareSuspend(guest, signal), told);
+  assert.deepEqual(calls, ["PrepareSuspend", "PrepareSuspend", "GetActivity"]);
+  activity = Buffer.from("no message");
+  await assert.rejects(guests.prepareSuspend(guest, signal));
 });
 
 test("a workload that refuses is told from a guest that is not there or does not keep its contract", async () => {
@@ -344,13 +364,25 @@ test("a schedule outside the contract is that guest's fault, and no other guest'
   const [hostile, honest] = [tenant("scheduler", "127.0.3.90"), tenant("planner", "127.0.3.91")];
   const time = { seconds: 4_000_000_000n };
   const cron = { kind: ScheduleKind.CRON, time };
-  const encoded = (nextRuns: MessageInitShape<typeof GetActivityResponseSchema>["nextRuns"]) =>
-    encode(GetActivityResponseSchema, { ...(nextRuns && { nextRuns }) });
-  let answer = encoded([]);
-  await start(hostile, (stream) => answerWith(stream, answer));
-  await start(honest, (stream) => answerWith(stream, encoded([cron])));
+  type Runs = NonNullable<MessageInitShape<typeof GetActivityResponseSchema>["nextRuns"]>;
+  const encoded = (nextRuns: Runs) => ({
+    GetActivity: encode(GetActivityResponseSchema, { nextRuns }),
+    PrepareSuspend: encode(PrepareSuspendResponseSchema, { schedule: { nextRuns } }),
+  });
+  const nothing = Buffer.from("no message");
+  const agreed: Readonly<Record<string, Uint8Array>> = encoded([cron]);
+  let answers: Readonly<Record<string, Uint8Array>> = encoded([]);
+  await start(hostile, (stream, { method }) => answerWith(stream, answers[method] ?? nothing));
+  await start(honest, (stream, { method }) => answerWith(stream, agreed[method] ?? nothing));
   const guests = opened();
-  const ask = (guest: TenantRecord) => reasonFrom(guests.activity(guest, limitMs, signal));
+  /** The reason of both calls that bring a schedule. */
+  const ask = async (guest: TenantRecord) => {
+    const reasons = [
+      await reasonFrom(guests.activity(guest, limitMs, signal)),
+      await reasonFrom(guests.prepareSuspend(guest, signal)),
+    ];
+    return [...new Set(reasons)].join();
+  };
   for (const [what, runs] of [
     ["10,000 of them", Array.from({ length: 10_000 }, () => cron)],
     ["101 of them", Array.from({ length: 101 }, () => cron)],
@@ -358,12 +390,12 @@ test("a schedule outside the contract is that guest's fault, and no other guest'
     ["no kind", [{ time }]],
     ["no time", [{ kind: ScheduleKind.AT }]],
   ] as const) {
-    answer = encoded([...runs]);
+    answers = encoded([...runs]);
     assert.equal(await ask(hostile), "GUEST_MISBEHAVED", what);
     assert.equal(await ask(honest), "OK", what);
   }
-  answer = Buffer.from("no message");
-  assert.notEqual(await ask(hostile), "OK");
-  answer = encoded(Array.from({ length: 100 }, () => ({ ...cron, time: { seconds: 2n ** 62n } })));
+  answers = { GetActivity: nothing, PrepareSuspend: nothing };
+  assert.doesNotMatch(await ask(hostile), /OK/);
+  answers = encoded(Array.from({ length: 100 }, () => ({ ...cron, time: { seconds: 2n ** 62n } })));
   assert.equal(await ask(hostile), "OK", "a time may be anything: it is clamped");
 });

@@ -184,6 +184,7 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     }
   }
 
+  const look = openLook(clientOf);
   return {
     awaitAgent: async (tenant, limitMs, signal, refusedLimitMs = limitMs) => {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);
@@ -247,8 +248,8 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
       streamOf((ended) => clientOf(tenant).client.streamLogs(request, { signal: ended }), signal),
     exec: (tenant, start, input, signal) =>
       streamOf((ended) => clientOf(tenant).client.exec(execRequests(start, input), { signal: ended }), signal),
-    ...openLook(clientOf),
-    ...openSleepCalls({ guestOf, clientOf, renew, setClock, forget }),
+    ...look,
+    ...openSleepCalls({ guestOf, clientOf, renew, setClock, forget, ...look }),
     tokenDigest: (tenant) => tokens.digestFor(uriOf(tenant)),
     forget,
     close: () => {

@@ -84,7 +84,7 @@ test("a tenant that refuses to sleep is told, holds up nobody, and is tried agai
   Object.assign(host.parts.guests, {
     prepareSuspend: async (...given: Parameters<typeof prepareSuspend>) => {
       if (isRefusing && given[0].name === "b") throw new Error("busy");
-      await prepareSuspend(...given);
+      return await prepareSuspend(...given);
     },
   });
   run.drain.begin(suspended);

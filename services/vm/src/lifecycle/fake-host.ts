@@ -45,6 +45,7 @@ import {
 } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
 import type { GuestActivity } from "../guest/agent-activity.ts";
+import { toScheduledRuns } from "../schedules/runs.ts";
 import { createFakeVmm, type FakeVmm, type FakeVmmOptions } from "../vmm/fake.ts";
 import { vmmFail } from "../vmm/port.ts";
 import { failingVmm, hostDirectory } from "./fake-sleep.ts";
@@ -405,6 +406,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         if (guest === undefined || !vmm.guestRuns(vmId)) throw fail("GUEST_UNREACHABLE", "no guest runs");
         guest.isQuiesced = true;
         attempt("prepareSuspend");
+        return toScheduledRuns(claims.get(vmId)?.nextRuns ?? []);
       },
       quiesceDisk: async ({ vmId }) => {
         const guest = guests.get(vmId);

@@ -107,10 +107,9 @@ export interface Journal {
   finishRemoval(tenant: TenantRecord, also: () => void): void;
   /** Records what `choose` returns, in the transaction that it decides in; what it throws changes nothing. */
   recordUpdate(choose: () => TenantRecord): void;
-  /** With when it is to be woken again, if it is. */
   beginSuspend(tenant: TenantRecord, request: SuspendRequest): TenantRecord;
-  /** Rule 6: from here on the tenant is this file. `also` runs in the same transaction. */
-  seal(sealed: SealedState, also: () => void): void;
+  /** Rule 6: from here on the tenant is this file, to be woken then if it has anything scheduled. `also` runs in the same transaction. */
+  seal(sealed: SealedState, wakeTimeMs: number | undefined, also: () => void): void;
   /** Ends a suspend, or a resume that is to be begun again, with the tenant suspended. */
   endSuspended(tenant: TenantRecord): TenantRecord;
   beginResume(tenant: TenantRecord, request: ResumeRequest): TenantRecord;
@@ -239,9 +238,10 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
         begin.run(tenant.vmId, "suspend", now());
         return tenants.markSuspending(tenant.vmId, request);
       }),
-    seal: (sealed, also) =>
+    seal: (sealed, wakeTimeMs, also) =>
       transaction(database, () => {
         also();
+        tenants.setWakeTime(sealed.vmId, wakeTimeMs);
         sealedStates.insert(sealed);
       }),
     endSuspended: ({ vmId }) =>

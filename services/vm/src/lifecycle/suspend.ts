@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { addAbortSignal, PassThrough, type Readable } from "node:stream";
 import { release } from "@lobsterd/chassis/release.ts";
 import { fail } from "../errors.ts";
-import { nextWake, type ScheduledRun, toScheduledRuns } from "../schedules/runs.ts";
+import { nextWake } from "../schedules/runs.ts";
 import { type SealOrder, sealSet } from "../sealing/seal-set.ts";
 import { sealedObjectId } from "../store/sealed-states.ts";
 import type { SleepCause, TenantRecord } from "../store/tenants.ts";
@@ -18,8 +18,6 @@ import { recordSeal } from "./rollback.ts";
 import { limited, requirePhase } from "./sleep-calls.ts";
 import { putRouteToSleep } from "./tenant-route.ts";
 import { wakeOrBoot } from "./wake.ts";
-
-const scheduleLimitMs = 10_000;
 
 /** One part of a sealed set: memory and devices as the VMM wrote them. The disk stays where it is. */
 const statePart = "state";
@@ -52,45 +50,17 @@ export async function suspendTenant(
     throw fail("SUSPEND_FORBIDDEN", `tenant ${name} is never suspended`, { metadata: { tenant: name } });
   return await life.turns.take(vmId, async (evicted) => {
     const running = requirePhase(life.tenants.findByVm(vmId), name, "running");
-    const { runs, dataKey } = await askBeforehand(life, running, evicted);
+    const dataKey = await createDataKey(life, running, evicted);
     try {
       evicted.throwIfAborted();
       by.admit();
-      const suspending = life.journal.beginSuspend(running, {
-        ...{ requestId, cause: by.cause },
-        wakeTimeMs: nextWake(runs, { ...running, nowMs: life.now(), leadMs: life.config.wakeLeadMs }),
-      });
+      const suspending = life.journal.beginSuspend(running, { requestId, cause: by.cause });
       await sealOrStayAwake(life, suspending, dataKey, evicted);
       return await settleSuspended(life, suspending, evicted);
     } finally {
       dataKey.plaintext.fill(0);
     }
   });
-}
-
-/** The guest and `secrets` at the same time. Leaves no key when the guest does not say. */
-async function askBeforehand(
-  life: Lifecycle,
-  tenant: TenantRecord,
-  signal: AbortSignal,
-): Promise<{ readonly runs: readonly ScheduledRun[]; readonly dataKey: DataKey }> {
-  const making = createDataKey(life, tenant, signal);
-  try {
-    const [runs, dataKey] = await together([readSchedule(life, tenant, signal), making]);
-    return { runs, dataKey };
-  } catch (error) {
-    await making.then(({ plaintext }) => plaintext.fill(0)).catch(() => undefined);
-    throw error;
-  }
-}
-
-/** Asked before anything is done to the guest: one that does not say would never be woken for what it has scheduled. */
-async function readSchedule(
-  life: Lifecycle,
-  tenant: TenantRecord,
-  signal: AbortSignal,
-): Promise<readonly ScheduledRun[]> {
-  return toScheduledRuns((await life.parts.guests.activity(tenant, scheduleLimitMs, signal)).nextRuns);
 }
 
 interface DataKey {
@@ -144,7 +114,8 @@ async function sealMemory(
   const { name, vmId, generation, sealCounter: counter } = tenant;
   const machine = await describeMachine(life, tenant);
   await journal.step(tenant, "sleep-route", () => putRouteToSleep(parts, tenant, { signal }));
-  await journal.step(tenant, "quiesce-guest", () => parts.guests.prepareSuspend(tenant, signal));
+  // As it is once the workload has agreed: what it schedules before that is not missed.
+  const runs = await journal.step(tenant, "quiesce-guest", () => parts.guests.prepareSuspend(tenant, signal));
   const path = files.sealedPath({ vmId, counter });
   const header: SealOrder["header"] = {
     ...{ format: 1, kind: "snapshot", tenant: name, vmId, generation, counter, createTimeMs: life.now(), machine },
@@ -155,7 +126,8 @@ async function sealMemory(
   );
   signal.throwIfAborted();
   const sealed = { vmId, counter, generation, wrappedKey: wrapped };
-  journal.seal(sealed, () => recordSeal(life, "SealState", tenant, sealed));
+  const wakeTimeMs = nextWake(runs, { ...tenant, nowMs: life.now(), leadMs: life.config.wakeLeadMs });
+  journal.seal(sealed, wakeTimeMs, () => recordSeal(life, "SealState", tenant, sealed));
 }
 
 /** Seals the memory of a guest as the VMM writes it: nothing of it is kept as plain text. Throws what failed, when both sides have ended. */

@@ -35,12 +35,12 @@ const controls: readonly (readonly [what: string, removal: Removal, tests: strin
   [
     "the schedule as a condition of a suspend",
     {
-      file: "services/vm/src/lifecycle/suspend.ts",
-      find: "together([readSchedule(life, tenant, signal), making]);",
-      replace: "together([readSchedule(life, tenant, signal).catch(() => []), making]);",
+      file: "services/vm/src/guest/agent-sleep.ts",
+      find: "schedule ?? (await activity(tenant, scheduleLimitMs, signal));",
+      replace: "schedule ?? { nextRuns: [] };",
     },
-    onSchedules,
-    "a guest that does not tell its schedule",
+    "services/vm/src/guest/agent.test.ts",
+    "a guest tells its schedule when its workload has agreed",
   ],
   [
     "the pause after a failed wake",

@@ -148,12 +148,16 @@ test("who resumes a tenant before its time ends its wake, and its next suspend r
   assert.deepEqual([phaseOf("demo"), wakes().length], ["suspended", 0]);
 });
 
-test("a guest that does not tell its schedule is not suspended: nothing would wake it", async () => {
-  const { host, phaseOf, operations } = over();
-  await operations.spawn(wish("demo"));
-  host.failing.add("activity");
+test("a suspend that fails has left nothing to wake for", async () => {
+  const { host, tenants, asleep, operations, pass, wakes } = over();
+  await asleep("demo", 5 * minuteMs);
+  await operations.resume(randomUUID(), "demo");
+  host.failing.add("save");
   await assert.rejects(operations.suspend(randomUUID(), "demo"));
-  assert.deepEqual([phaseOf("demo"), [...host.routes.keys()]], ["running", ["demo"]]);
+  const { phase, wakeTimeMs } = tenants.find("demo") ?? {};
+  assert.deepEqual([phase, wakeTimeMs], ["running", undefined]);
+  await pass(10 * minuteMs);
+  assert.deepEqual(wakes(), []);
 });
 
 test("a wake that fails is tried again later and later, and holds up nobody else's", async () => {

@@ -72,11 +72,10 @@ export interface TenantRecord {
   readonly wrappedDiskKey: Uint8Array | undefined;
 }
 
-/** What begins a suspend, and when it is to end again. */
+/** What begins a suspend. */
 export interface SuspendRequest {
   readonly requestId: string;
   readonly cause: SleepCause;
-  readonly wakeTimeMs: number | undefined;
 }
 
 /** What begins a resume, and until when it serves what is scheduled; 0: it serves nothing. */
@@ -127,6 +126,7 @@ export interface TenantStore {
   restorePhase(vmId: string, before: Pick<TenantRecord, "phase" | "failureReason">): void;
   /** Counts the sealed state that is about to be made. */
   markSuspending(vmId: string, request: SuspendRequest): TenantRecord;
+  setWakeTime(vmId: string, wakeTimeMs: number | undefined): void;
   markSuspended(vmId: string): TenantRecord;
   /** Counts a sealed set that is not the tenant's memory. */
   countSeal(vmId: string): TenantRecord;
@@ -265,10 +265,10 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const failed = database.prepare("UPDATE tenant SET state = 'failed', failure_reason = ? WHERE vm_id = ?");
   const phase = database.prepare("UPDATE tenant SET state = ?, failure_reason = ? WHERE vm_id = ?");
   const suspending = database.prepare(
-    `UPDATE tenant SET state = 'suspending', seal_counter = seal_counter + 1, sleep_request_id = ?, sleep_cause = ?,
-       wake_time_ms = ?
+    `UPDATE tenant SET state = 'suspending', seal_counter = seal_counter + 1, sleep_request_id = ?, sleep_cause = ?
      WHERE vm_id = ? RETURNING *`,
   );
+  const wakeTime = database.prepare("UPDATE tenant SET wake_time_ms = ? WHERE vm_id = ?");
   const count = database.prepare("UPDATE tenant SET seal_counter = seal_counter + 1 WHERE vm_id = ? RETURNING *");
   const suspended = database.prepare("UPDATE tenant SET state = 'suspended' WHERE vm_id = ? RETURNING *");
   const resuming = database.prepare(
@@ -348,8 +348,8 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
     markEvicting: (vmId) => void evicting.run(vmId),
     markFailed: (vmId, reason) => void failed.run(reason, vmId),
     restorePhase: (vmId, before) => void phase.run(before.phase, before.failureReason, vmId),
-    markSuspending: (vmId, { requestId, cause, wakeTimeMs }) =>
-      updated(suspending.get(requestId, cause, wakeTimeMs ?? null, vmId)),
+    markSuspending: (vmId, { requestId, cause }) => updated(suspending.get(requestId, cause, vmId)),
+    setWakeTime: (vmId, wakeTimeMs) => void wakeTime.run(wakeTimeMs ?? null, vmId),
     countSeal: (vmId) => updated(count.get(vmId)),
     markSuspended: (vmId) => updated(suspended.get(vmId)),
     markResuming: (vmId, request) =>

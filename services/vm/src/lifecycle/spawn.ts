@@ -72,10 +72,11 @@ async function bringUp(
   const signal = endingAfter(spawnLimitMs + (startLimitMs ?? 0), cancelled);
   using _place = await inSpan("boot-queue", {}, () => life.bootQueue.enter(signal));
   journal.startSteps(planned, ["attach-network", "issue-identity", "prepare-jail"]);
-  const [tenant, identity, diskKey] = await together([
+  // The disk takes longest, and its key comes from where the identity does: it is asked for first.
+  const [diskKey, tenant, identity] = await together([
+    filled === undefined ? prepare(signal) : Promise.resolve(filled),
     journal.step(planned, "attach-network", () => attachNetwork(life, planned, signal)),
     journal.step(planned, "issue-identity", () => issueIdentity(life, planned, signal)),
-    filled === undefined ? prepare(signal) : Promise.resolve(filled),
   ]);
   signal.throwIfAborted();
   await journal.step(tenant, "boot-guest", () => bootGuest(life, tenant, { identity, diskKey }, signal, fill));

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, constants, fstatSync, fsyncSync, openSync, rmSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { PrivateFileError, readPrivateFile } from "./private-file.ts";
 import { syncDirectory } from "./sync-directory.ts";
 
@@ -76,7 +77,7 @@ export function openTenantShards(directory: string): TenantShards {
       try {
         descriptor = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
       } catch (error) {
-        if (error instanceof Error && "code" in error && error.code === "ENOENT") return;
+        if (isAbsence(error)) return;
         throw error;
       }
       try {

@@ -1,5 +1,6 @@
 import { accessSync, constants, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { z } from "zod";
 import type { StackAddresses } from "../client/clients.ts";
 import { type Option, UsageError } from "./command.ts";
@@ -98,8 +99,7 @@ function readFile(
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    const isAbsent = error instanceof Error && "code" in error && error.code === "ENOENT";
-    if (named === undefined && isAbsent) return {};
+    if (named === undefined && isAbsence(error)) return {};
     throw new UsageError(`cannot read the configuration: ${error instanceof Error ? error.message : String(error)}`);
   }
   if (text.length > maxFileBytes) throw new UsageError(`${path} is larger than 64 KiB`);

@@ -1,4 +1,5 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { run } from "./command.ts";
 import { stateRoot } from "./instance.ts";
 
@@ -118,7 +119,7 @@ function readCreated(): Created {
     const parsed: unknown = JSON.parse(readFileSync(createdPath, "utf8"));
     if (isCreated(parsed)) return parsed;
   } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+    if (!isAbsence(error)) throw error;
     return { users: [], groups: [] };
   }
   throw new Error(`${createdPath} is not a list of users`);

@@ -1,13 +1,16 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from "node:fs";
+import { isAbsence } from "./absence.ts";
 import { fileStamp } from "./file-stamp.ts";
 import type { Logger } from "./logger.ts";
 
 const maxBytes = 1024 * 1024;
 const checkIntervalMs = 1000;
+/** No file's stamp. */
+const neverRead = "";
 
 /**
  * Reads a file of JSON and follows it: a change counts within a second, without a restart. A file that became unreadable or wrong keeps what
- * was read last, with an error in the log. Until the first read succeeds its value is `unread`; without that, a first read that fails throws.
+ * was read last, with an error in the log. Until the first read succeeds its value is `unread`, and it may not be there yet; without that, a first read that fails throws.
  * `what` names the file in the log.
  */
 export function followFile<T>(
@@ -30,13 +33,14 @@ export function followFile<T>(
       if (current === undefined) throw error;
       const said = String(error);
       if (said !== fault) {
-        logger.error({ err: error, path }, `${what} file is not usable, keeping what was read before`);
+        if (current.stamp === neverRead && isAbsence(error)) logger.info({ path }, `${what} file is not there yet`);
+        else logger.error({ err: error, path }, `${what} file is not usable, keeping what was read before`);
       }
       fault = said;
       return current;
     }
   };
-  let current = read(unread === undefined ? undefined : { stamp: "", value: unread });
+  let current = read(unread === undefined ? undefined : { stamp: neverRead, value: unread });
   let checkedMs = nowMs();
   return () => {
     const now = nowMs();

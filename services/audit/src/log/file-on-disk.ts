@@ -1,6 +1,7 @@
 import { constants, writeSync } from "node:fs";
 import { type FileHandle, open, rename, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { fileHeader } from "./frame.ts";
 import type { LogFile } from "./log-file.ts";
 
@@ -35,7 +36,7 @@ async function openExisting(path: string): Promise<FileHandle | undefined> {
     // O_APPEND: the kernel itself refuses to place a write over an older record.
     return await open(path, constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (isAbsence(error)) return undefined;
     throw error;
   }
 }

@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, readFileSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { maxNoteBytes } from "../tree/signed-note.ts";
 import type { CheckpointStore } from "./store.ts";
 
@@ -29,7 +30,7 @@ export function readNewestFile(path: string): string | undefined {
   try {
     descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (isAbsence(error)) return undefined;
     throw error;
   }
   try {

@@ -10,6 +10,7 @@
 
 import { stat } from "node:fs/promises";
 import { performance } from "node:perf_hooks";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { type AdminEndpoint, AdminRefused, AdminUnreachable, loadConfig, readConfig } from "./admin.ts";
 import { canonicalJson, differingPaths, type Json } from "./canonical-json.ts";
 import { findCaddyListeners } from "./listener-search.ts";
@@ -135,7 +136,7 @@ async function socketIdentity(path: string): Promise<string | undefined> {
     const { ino, ctimeNs } = await stat(path, { bigint: true });
     return `${ino}:${ctimeNs}`;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (isAbsence(error)) return undefined;
     throw error;
   }
 }

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { PassThrough } from "node:stream";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { release } from "@lobsterd/chassis/release.ts";
 import { fail } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
@@ -86,8 +87,4 @@ export async function openBackup(
 function unchanged(plain: Uint8Array): Uint8Array {
   const empty = zeros.subarray(0, plain.length);
   return empty.equals(plain) ? empty : Buffer.from(plain);
-}
-
-function isAbsence(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }

@@ -1,5 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { z } from "zod";
 
 const namePattern = /^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$/;
@@ -34,7 +35,7 @@ export function openImageCatalogue(imagesDir: string): ImageCatalogue {
       try {
         text = await readFile(join(imagesDir, name, "manifest.json"), "utf8");
       } catch (error) {
-        if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+        if (isAbsence(error)) return undefined;
         throw error;
       }
       return manifestSchema.parse(JSON.parse(text));

@@ -4,6 +4,7 @@
  * together. A tenant holds what it was promised from its plan until nothing of it is left, whatever it uses.
  */
 import { readFile } from "node:fs/promises";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import type { Config } from "../config.ts";
 import { fail } from "../errors.ts";
 import type { Resources } from "../store/tenants.ts";
@@ -106,7 +107,7 @@ export async function readConnectionMax(path = connectionMaxPath): Promise<numbe
   try {
     text = await readFile(path, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (isAbsence(error)) return undefined;
     throw error;
   }
   if (!/^\d{1,15}\n?$/.test(text)) throw new Error(`${path} holds no number`);

@@ -6,6 +6,7 @@
 import { once } from "node:events";
 import { Readable } from "node:stream";
 import { finished } from "node:stream/promises";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { ownOutcome } from "@lobsterd/chassis/audit.ts";
 import { reasonOf, type ServiceError } from "@lobsterd/chassis/errors.ts";
 import { release } from "@lobsterd/chassis/release.ts";
@@ -229,8 +230,4 @@ function refused(life: Lifecycle, tenant: TenantRecord, sealed: SealedState, err
     }),
   );
   return error;
-}
-
-function isAbsence(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }

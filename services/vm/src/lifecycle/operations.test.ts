@@ -8,7 +8,8 @@ import type { ImageCatalogue } from "../guest/images.ts";
 import { migrations } from "../store/schema.ts";
 import { type VmStart, vmmFail } from "../vmm/port.ts";
 import { testDiskKey } from "../vmm/testing-disk-key.ts";
-import { createFakeHost, type Failure } from "./fake-host.ts";
+import type { Failure } from "./fake-failures.ts";
+import { createFakeHost } from "./fake-host.ts";
 import { config, findBase, startRun, wish } from "./fake-run.ts";
 import { type SpawnStep, type StepObserver, spawnSteps } from "./journal.ts";
 

@@ -10,7 +10,8 @@ import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
 import { migrations } from "../store/schema.ts";
 import type { VmStart } from "../vmm/port.ts";
-import { createFakeHost, type Failure, type FakeHost } from "./fake-host.ts";
+import type { Failure } from "./fake-failures.ts";
+import { createFakeHost, type FakeHost } from "./fake-host.ts";
 import { config, startRun, wish } from "./fake-run.ts";
 import { resumeSteps, type Step, suspendSteps } from "./journal.ts";
 

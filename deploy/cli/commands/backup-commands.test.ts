@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { showBackupProgress } from "../backup-progress.ts";
-import { fakeStack, fakeTenant } from "../testing/fake-stack.ts";
+import { fakeStack } from "../testing/fake-stack.ts";
+import { fakeTenant } from "../testing/fake-tenant.ts";
 import { runCommand } from "../testing/run-command.ts";
 import { terminalContext } from "../testing/terminal-context.ts";
 

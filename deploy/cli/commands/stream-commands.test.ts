@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { fakeStack, fakeTenant } from "../testing/fake-stack.ts";
+import { fakeStack } from "../testing/fake-stack.ts";
+import { fakeTenant } from "../testing/fake-tenant.ts";
 import { runCommand } from "../testing/run-command.ts";
 
 const withDemo = () => {

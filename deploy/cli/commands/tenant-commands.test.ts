@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EgressMode, EgressProtocol } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { fakeStack, fakeTenant } from "../testing/fake-stack.ts";
+import { fakeStack } from "../testing/fake-stack.ts";
+import { fakeTenant } from "../testing/fake-tenant.ts";
 import { runCommand } from "../testing/run-command.ts";
 
 const withTenants = (...names: string[]) => {

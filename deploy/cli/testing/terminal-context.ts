@@ -1,6 +1,7 @@
 import { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import type { Context } from "../command.ts";
-import { fakeStack, fakeTenant } from "./fake-stack.ts";
+import { fakeStack } from "./fake-stack.ts";
+import { fakeTenant } from "./fake-tenant.ts";
 
 /** A context whose errors go to a terminal; resolves `shown` with the first line that matches. */
 export function terminalContext(pattern: RegExp) {

@@ -8,7 +8,7 @@ import type { HostMode } from "./posture/posture.ts";
 import { type ControlRow, isUnmet, type PostureReport } from "./posture/report.ts";
 import type { RepairAction, TenantFault } from "./repair/names.ts";
 import type { DrainRecord } from "./store/host-drain.ts";
-import type { TenantRecord } from "./store/tenants.ts";
+import type { TenantRecord } from "./store/tenant-record.ts";
 
 /** What happens to tenants: one function per event, each feeding log and bus. Events are hints; the truth is asked by RPC. */
 export interface TenantEvents {

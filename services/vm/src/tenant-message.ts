@@ -4,7 +4,7 @@ import { type Tenant, TenantSchema, TenantState } from "@lobsterd/proto/lobsterd
 import type { Config } from "./config.ts";
 import { toIdleMessage } from "./idle/policy.ts";
 import { toEgressMessage } from "./network-policy.ts";
-import type { TenantPhase, TenantRecord } from "./store/tenants.ts";
+import type { TenantPhase, TenantRecord } from "./store/tenant-record.ts";
 
 const states: Readonly<Record<TenantPhase, TenantState>> = {
   spawning: TenantState.SPAWNING,

@@ -2,7 +2,7 @@ import type { Readable } from "node:stream";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { requirePhase } from "../lifecycle/sleep-calls.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 
 const releaseLimitMs = 30_000;
 

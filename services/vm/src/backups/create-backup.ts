@@ -10,7 +10,7 @@ import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { describeMachine } from "../lifecycle/machine-facts.ts";
 import { limited } from "../lifecycle/sleep-calls.ts";
 import { sealSet } from "../sealing/seal-set.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import { arriving } from "../vmm/state-flow.ts";
 import type { BackupRecord } from "./backup-store.ts";
 import { copyDisk, requireCopyable } from "./copy-disk.ts";

@@ -5,7 +5,7 @@ import { unwrapDiskKey } from "../lifecycle/disk-key.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import type { SealedHeader } from "../sealing/header.ts";
 import { sealedObjectId } from "../store/sealed-states.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 
 export interface DataKey {
   /** 32 bytes, the caller's to clear. */

@@ -6,7 +6,7 @@ import { fail } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import type { SealedHeader } from "../sealing/header.ts";
 import { inspectSet, openSet, type PartSink, SealBrokenError } from "../sealing/open-set.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { BackupRecord } from "./backup-store.ts";
 import { keyGone, unwrapBackupKey } from "./data-key.ts";
 import { backupIdOf, diskMibOf, mib } from "./header.ts";

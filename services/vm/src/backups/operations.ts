@@ -2,7 +2,7 @@ import { requestIdReused } from "@lobsterd/chassis/idempotency.ts";
 import { fail } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import type { TenantOperations } from "../lifecycle/operations.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { BackupRecord } from "./backup-store.ts";
 import { createBackup } from "./create-backup.ts";
 import { type ImportOrder, importBackup } from "./import-backup.ts";

@@ -3,7 +3,7 @@ import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import type { TenantOperations } from "../lifecycle/operations.ts";
 import { limited } from "../lifecycle/sleep-calls.ts";
 import type { DiskFill } from "../lifecycle/spawn.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { BackupRecord } from "./backup-store.ts";
 import { changeDiskKey } from "./change-disk-key.ts";
 import { keyGone, unwrapSourceDiskKey } from "./data-key.ts";

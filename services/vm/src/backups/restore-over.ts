@@ -9,7 +9,7 @@ import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { limited, requirePhase } from "../lifecycle/sleep-calls.ts";
 import { settleSuspended } from "../lifecycle/suspend.ts";
 import { bootAnew } from "../lifecycle/wake.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { BackupRecord } from "./backup-store.ts";
 import { mib } from "./header.ts";
 import { writeBackup } from "./open-backup.ts";

@@ -1,7 +1,7 @@
 /** The call that asks a guest what goes on in it: `agent.ts` has the invariants of the channel. */
 import type { createGuestAgentClient } from "@lobsterd/chassis/client.ts";
 import type { GetActivityResponse } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import { reachable, withinContract } from "./contract.ts";
 
 /** What a guest claims. */

@@ -4,7 +4,7 @@ import { connectExpiredGuest, type createGuestAgentClient, type GuestAgent } fro
 import type { PrepareSuspendResponse } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { fail } from "../errors.ts";
 import { type ScheduledRun, toScheduledRuns } from "../schedules/runs.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { Certified, GuestKey } from "./agent.ts";
 import type { GuestLook } from "./agent-activity.ts";
 import { isRefusal, reachable, withinContract } from "./contract.ts";

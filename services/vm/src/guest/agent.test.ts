@@ -26,7 +26,7 @@ import {
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import { fail } from "../errors.ts";
 import { exampleTenant } from "../store/example-tenant.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import { type CommandInput, openGuestAgents } from "./agent.ts";
 import { type Answer, answerWith, type HostileAgent, hostileAgent } from "./hostile-agent.ts";
 

@@ -30,7 +30,7 @@ import {
 } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { RenewGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { fail } from "../errors.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import { type GuestLook, openLook } from "./agent-activity.ts";
 import { type GuestSleep, openSleepCalls } from "./agent-sleep.ts";
 import { untilAnswered, untilListening } from "./agent-wait.ts";

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { isIPv4 } from "node:net";
 import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { identityDriveBytes } from "../launcher/protocol.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import { mappingBytes, putDiskMapping } from "./disk-mapping.ts";
 
 /** What opens the disk is behind it. */

@@ -4,7 +4,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { captureLogs } from "@lobsterd/chassis/testing.ts";
 import { createFakeHost } from "../lifecycle/fake-host.ts";
 import { exampleTenant } from "../store/example-tenant.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import { createRenewals } from "./renewals.ts";
 
 const tenant = (name: string, phase: TenantRecord["phase"] = "running"): TenantRecord =>

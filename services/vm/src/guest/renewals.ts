@@ -5,7 +5,7 @@ import type { Logger } from "@lobsterd/chassis/logger.ts";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { SecretService } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { vmMetrics } from "../metrics.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { GuestAgents } from "./agent.ts";
 
 /** Each costs a handshake and a key in the guest; many at once would be felt by whoever boots meanwhile. */

@@ -9,7 +9,8 @@
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import { fail } from "../errors.ts";
-import type { TenantRecord, TenantStore } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
+import type { TenantStore } from "../store/tenants.ts";
 import type { Evidence } from "./evidence.ts";
 import type { GuestBudget } from "./guest-budget.ts";
 

@@ -4,7 +4,7 @@ import type { NetworkService } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
 import type { GuestLook } from "../guest/agent-activity.ts";
 import type { Holds } from "../holds/holds.ts";
 import { isRunDue, toScheduledRuns } from "../schedules/runs.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 
 /** What one look at a tenant found. Words as GetTenant shows them. */
 export interface Evidence {

@@ -4,7 +4,7 @@ import { currentTraceparent, inSpan, reportStages } from "@lobsterd/chassis/trac
 import type { IssueGuestIdentityResponse } from "@lobsterd/proto/lobsterd/secrets/v1/secrets_pb.ts";
 import { composeIdentityDrive } from "../guest/identity-drive.ts";
 import { vmMetrics } from "../metrics.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { attachTenantNetwork } from "./tenant-network.ts";
 

@@ -9,7 +9,7 @@ import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
 import { memoryLimitTerms } from "../launcher/capacity.ts";
 import { memoryLimitBytes } from "../launcher/cgroup.ts";
 import { migrations } from "../store/schema.ts";
-import type { Resources } from "../store/tenants.ts";
+import type { Resources } from "../store/tenant-record.ts";
 import type { VmmDescription } from "../vmm/port.ts";
 import { amountsOf, capacityOf, readConnectionMax, requireRoom } from "./capacity.ts";
 import { createFakeHost } from "./fake-host.ts";

@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import type { Config } from "../config.ts";
 import { fail } from "../errors.ts";
-import type { Resources } from "../store/tenants.ts";
+import type { Resources } from "../store/tenant-record.ts";
 import type { VmmDescription } from "../vmm/port.ts";
 import type { HostParts } from "./host-parts.ts";
 

@@ -1,7 +1,7 @@
 /** The key of a tenant's disk: 64 bytes made of a data key of `secrets`, which are the caller's to clear. It is the same as long as the tenant is. */
 import { hkdfSync, randomUUID } from "node:crypto";
 import { diskKeyBytes } from "../launcher/disk-cipher.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 
 const purpose = "disk";

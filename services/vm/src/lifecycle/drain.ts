@@ -9,7 +9,7 @@ import { randomUUID } from "node:crypto";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { fail } from "../errors.ts";
 import type { DrainRecord, DrainStore } from "../store/host-drain.ts";
-import type { TenantPhase } from "../store/tenants.ts";
+import type { TenantPhase } from "../store/tenant-record.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { suspendTenant } from "./suspend.ts";
 

@@ -12,7 +12,7 @@ import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { Network } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
 import { fail, tenantNotFound } from "../errors.ts";
 import { type Egress, sameEgress, toEgress, toEgressMessage } from "../network-policy.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { attachTenantNetwork } from "./tenant-network.ts";
 

@@ -20,7 +20,8 @@ import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import { z } from "zod";
 import type { SealedState, SealedStateStore } from "../store/sealed-states.ts";
 import type { SlotStore } from "../store/slots.ts";
-import type { ResumeRequest, SuspendRequest, TenantRecord, TenantStore } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
+import type { ResumeRequest, SuspendRequest, TenantStore } from "../store/tenants.ts";
 
 /** Steps of a spawn, in the order of their undoing read backwards. */
 export const spawnSteps = [

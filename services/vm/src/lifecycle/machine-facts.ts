@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import { fail } from "../errors.ts";
 import type { SealedMachine } from "../sealing/header.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 
 /** What of this host a saved state is bound to. */

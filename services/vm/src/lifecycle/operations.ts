@@ -3,7 +3,7 @@ import { backupTurn } from "../backups/parts.ts";
 import { fail, tenantNotFound } from "../errors.ts";
 import type { Egress } from "../network-policy.ts";
 import { type RepairReport, repairTenant } from "../repair/repair.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import { updateEgress } from "./egress.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { SpawnWish } from "./plan.ts";

@@ -5,7 +5,7 @@ import type { ImageCatalogue } from "../guest/images.ts";
 import type { IdlePolicy } from "../idle/policy.ts";
 import type { Egress, NetworkLimits } from "../network-policy.ts";
 import type { SlotStore } from "../store/slots.ts";
-import type { Resources, TenantRecord } from "../store/tenants.ts";
+import type { Resources, TenantRecord } from "../store/tenant-record.ts";
 import { type HostCapacity, requireJailUid } from "./capacity.ts";
 
 /** What a caller asks for. 0 in `resources` means the default. */

@@ -4,7 +4,7 @@ import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { settleRestore } from "../backups/restore-over.ts";
 import { tidyBackups } from "../backups/retention.ts";
 import { settleBackup } from "../backups/settle-backup.ts";
-import type { TenantPhase, TenantRecord } from "../store/tenants.ts";
+import type { TenantPhase, TenantRecord } from "../store/tenant-record.ts";
 import { convergeEgress, reattachNetwork } from "./egress.ts";
 import { finishInterrupted } from "./interrupted.ts";
 import type { OpenOperation, OperationKind } from "./journal.ts";

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import type { BackupParts } from "../backups/parts.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { HostParts } from "./host-parts.ts";
 import type { OpenOperation, SpawnStep } from "./journal.ts";
 import type { LifecycleParts } from "./lifecycle.ts";

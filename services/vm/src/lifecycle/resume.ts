@@ -15,7 +15,7 @@ import { fail } from "../errors.ts";
 import type { SealedHeader } from "../sealing/header.ts";
 import { openSet, SealBrokenError } from "../sealing/open-set.ts";
 import { type SealedState, sealedObjectId } from "../store/sealed-states.ts";
-import type { SleepCause, TenantRecord } from "../store/tenants.ts";
+import type { SleepCause, TenantRecord } from "../store/tenant-record.ts";
 import { attachNetwork, together } from "./boot.ts";
 import { admitResume } from "./drain.ts";
 import type { Lifecycle } from "./lifecycle.ts";

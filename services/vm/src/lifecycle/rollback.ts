@@ -1,7 +1,7 @@
 import { ownOutcome } from "@lobsterd/chassis/audit.ts";
 import { fail } from "../errors.ts";
 import { type SealedState, sealedObjectId } from "../store/sealed-states.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 
 type SealAction = "SealState" | "ConsumeState";

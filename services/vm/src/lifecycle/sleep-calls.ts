@@ -1,5 +1,5 @@
 import { fail } from "../errors.ts";
-import type { TenantPhase, TenantRecord } from "../store/tenants.ts";
+import type { TenantPhase, TenantRecord } from "../store/tenant-record.ts";
 
 /** Throws TENANT_NOT_FOUND, TENANT_BUSY while something is done to the tenant, or that it is not in this phase. */
 export function requirePhase(

@@ -1,7 +1,7 @@
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import { fail } from "../errors.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import {
   type AttachedTenant,
   attachNetwork,

@@ -9,7 +9,7 @@ import { fail } from "../errors.ts";
 import { nextWake } from "../schedules/runs.ts";
 import { type SealOrder, sealSet } from "../sealing/seal-set.ts";
 import { sealedObjectId } from "../store/sealed-states.ts";
-import type { SleepCause, TenantRecord } from "../store/tenants.ts";
+import type { SleepCause, TenantRecord } from "../store/tenant-record.ts";
 import type { VmmPort } from "../vmm/port.ts";
 import { together } from "./boot.ts";
 import type { Lifecycle } from "./lifecycle.ts";

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { CallOptions } from "@connectrpc/connect";
 import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { HostParts } from "./host-parts.ts";
 
 /**

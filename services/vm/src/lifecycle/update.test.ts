@@ -6,7 +6,7 @@ import { defineErrors, reasonOf } from "@lobsterd/chassis/errors.ts";
 import { openDatabase } from "@lobsterd/chassis/sqlite.ts";
 import type { Egress, NetworkLimits } from "../network-policy.ts";
 import { migrations } from "../store/schema.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { VmStart } from "../vmm/port.ts";
 import { createFakeHost } from "./fake-host.ts";
 import { type RunOptions, startRun, wish } from "./fake-run.ts";

@@ -11,7 +11,7 @@ import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import { fail } from "../errors.ts";
 import type { Egress, NetworkLimits } from "../network-policy.ts";
-import type { Resources, TenantRecord } from "../store/tenants.ts";
+import type { Resources, TenantRecord } from "../store/tenant-record.ts";
 import { measureCapacity, requireRoom } from "./capacity.ts";
 import { requireSettled, updateEgress } from "./egress.ts";
 import type { Lifecycle } from "./lifecycle.ts";

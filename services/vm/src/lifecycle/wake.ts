@@ -8,7 +8,7 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import { fail } from "../errors.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import { attachNetwork, bootOnce, clearBootSecrets, injectSecrets, issueIdentity, together } from "./boot.ts";
 import { unwrapDiskKey } from "./disk-key.ts";
 import type { Lifecycle } from "./lifecycle.ts";

@@ -5,7 +5,7 @@ import type { NetworkDrift } from "@lobsterd/proto/lobsterd/net/v1/net_pb.ts";
 import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { sameEgress, toEgress } from "../network-policy.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 
 /** In the order in which they are told. */
 export const checkNames = [

@@ -18,7 +18,7 @@ import { restoreNetwork, restoreRoute } from "../lifecycle/reconcile.ts";
 import { resumeTenant } from "../lifecycle/resume.ts";
 import { settleSleep } from "../lifecycle/settle-sleep.ts";
 import { bootAgain } from "../lifecycle/wake.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import { type Check, checkTenant, type Findings, hasFailed, isUnknown, passes } from "./checks.ts";
 import type { RepairAction } from "./names.ts";
 import { patienceMs } from "./patience.ts";

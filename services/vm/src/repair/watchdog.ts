@@ -11,7 +11,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { WorkloadState } from "@lobsterd/proto/lobsterd/agent/v1/agent_pb.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import type { TenantFault } from "./names.ts";
 import { afterRepair, givenUp, isSteady, maxAttempts, type Pace, type PaceLimits, rested } from "./pace.ts";
 import { mendTenant, type RepairReport } from "./repair.ts";

@@ -1,5 +1,6 @@
 import { fail, tenantNotFound } from "../errors.ts";
-import type { TenantRecord, TenantStore } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
+import type { TenantStore } from "../store/tenants.ts";
 
 /** The tenant, if its guest can be asked something. Throws TENANT_NOT_FOUND, TENANT_NOT_RUNNING. */
 export function runningTenant(tenants: Pick<TenantStore, "find">, name: string): TenantRecord {

@@ -6,7 +6,8 @@
  * 3. A wake that fails is tried again later and later, and holds up no other.
  */
 import type { Logger } from "@lobsterd/chassis/logger.ts";
-import type { TenantRecord, TenantStore } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
+import type { TenantStore } from "../store/tenants.ts";
 
 /** Resumes a tenant; rejects when it was not, for whatever reason. */
 export type WakeTenant = (tenant: TenantRecord, cause: "schedule") => Promise<void>;

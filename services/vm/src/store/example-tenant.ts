@@ -1,4 +1,4 @@
-import type { TenantRecord } from "./tenants.ts";
+import type { TenantRecord } from "./tenant-record.ts";
 
 /** A tenant as tests need it where most of it does not matter: running under generation 2 in slot 3. */
 export function exampleTenant(facts: Partial<TenantRecord> & Pick<TenantRecord, "name" | "vmId">): TenantRecord {

@@ -7,7 +7,7 @@ import { settleSleep } from "../lifecycle/settle-sleep.ts";
 import { requirePhase } from "../lifecycle/sleep-calls.ts";
 import { publishTenantRoute } from "../lifecycle/tenant-route.ts";
 import { vmMetrics } from "../metrics.ts";
-import type { TenantRecord } from "../store/tenants.ts";
+import type { TenantRecord } from "../store/tenant-record.ts";
 import { createWakeBudget, hasRunEnough } from "./wake-budget.ts";
 import type { WakeCauseText } from "./wake-cause.ts";
 import type { WakeStore } from "./wake-store.ts";

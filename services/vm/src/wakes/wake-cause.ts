@@ -1,5 +1,5 @@
 import { WakeCause } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import type { SleepCause } from "../store/tenants.ts";
+import type { SleepCause } from "../store/tenant-record.ts";
 
 /** Why a tenant was woken, as rows, events and records have it. Schedules are `vm`'s own, so no call names them. */
 export type WakeCauseText = Extract<SleepCause, "request" | "schedule">;

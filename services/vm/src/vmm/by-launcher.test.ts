@@ -3,12 +3,12 @@ import { PassThrough, Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { test } from "node:test";
 import { openVmmByLauncher } from "./by-launcher.ts";
-import { newVmId } from "./conformance.ts";
 import { createFakeVmm } from "./fake.ts";
 import { createStubHost } from "./firecracker/testing/stub-host.ts";
 import { type VmmPort, vmmFail } from "./port.ts";
 import { createStubQemuHost } from "./qemu/testing/stub-host.ts";
 import { testDiskKey } from "./testing-disk-key.ts";
+import { newVmId } from "./vmm-under-test.ts";
 
 const vmId = newVmId();
 const preparation = { vmId, slot: 0, image: "base", overlayMib: 64, diskKey: testDiskKey };

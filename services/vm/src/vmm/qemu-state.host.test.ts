@@ -8,10 +8,10 @@ import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { type LauncherTestHost, launcherTestHost } from "../launcher/testing.ts";
 import { type Launcher, startLauncher, stopLauncher } from "../launcher/testing-process.ts";
 import { openVmmByLauncher } from "./by-launcher.ts";
-import { newVmId } from "./conformance.ts";
 import type { VmmPort } from "./port.ts";
 import { guestBehindMonitor } from "./qemu/testing/guest-behind-monitor.ts";
 import { testDiskKey } from "./testing-disk-key.ts";
+import { newVmId } from "./vmm-under-test.ts";
 
 const skip = process.getuid?.() === 0 ? false : "needs root";
 

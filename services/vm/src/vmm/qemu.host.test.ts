@@ -10,10 +10,11 @@ import { identityDriveBytes } from "../launcher/protocol.ts";
 import { hostMounts, type LauncherTestHost, launcherTestHost } from "../launcher/testing.ts";
 import { type Launcher, startLauncher, stopLauncher } from "../launcher/testing-process.ts";
 import { openVmmByLauncher } from "./by-launcher.ts";
-import { newVmId, vmmConformance } from "./conformance.ts";
+import { vmmConformance } from "./conformance.ts";
 import type { VmmHost, VmmPort } from "./port.ts";
 import { guestBehindMonitor } from "./qemu/testing/guest-behind-monitor.ts";
 import { testDiskKey } from "./testing-disk-key.ts";
+import { newVmId } from "./vmm-under-test.ts";
 
 const image = `${import.meta.dirname}/../../../../.cache/images/base`;
 const root = process.getuid?.() === 0;

@@ -4,8 +4,8 @@ import { PassThrough, Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { after, before, suite, test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
-import { newVmId } from "../../vmm/conformance.ts";
 import { testDiskKey } from "../../vmm/testing-disk-key.ts";
+import { newVmId } from "../../vmm/vmm-under-test.ts";
 import { booted, openTemplatesUnderTest, skip, type TemplatesUnderTest, warm } from "./testing.ts";
 
 suite("templates among sizes, saved states and kills", { skip }, () => {

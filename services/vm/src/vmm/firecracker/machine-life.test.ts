@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, suite, test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
-import { newVmId } from "../conformance.ts";
 import { type VmStart, vmmFail } from "../port.ts";
 import { testDiskKey } from "../testing-disk-key.ts";
+import { newVmId } from "../vmm-under-test.ts";
 import { type FirecrackerVmm, openFirecrackerVmm } from "./adapter.ts";
 import { createStubHost, type StubHost } from "./testing/stub-host.ts";
 

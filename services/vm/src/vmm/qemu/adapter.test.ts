@@ -3,9 +3,10 @@ import { PassThrough, Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { beforeEach, suite, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { newVmId, vmmConformance } from "../conformance.ts";
+import { vmmConformance } from "../conformance.ts";
 import type { VmmPort } from "../port.ts";
 import { testDiskKey } from "../testing-disk-key.ts";
+import { newVmId } from "../vmm-under-test.ts";
 import { openQemuVmm } from "./adapter.ts";
 import { createStubQemuHost, type StubFault, type StubQemuHost } from "./testing/stub-host.ts";
 

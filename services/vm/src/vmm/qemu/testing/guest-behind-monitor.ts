@@ -1,7 +1,7 @@
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { z } from "zod";
 import { bootMarkAddress } from "../../../launcher/testing.ts";
-import type { GuestUnderTest } from "../../conformance.ts";
+import type { GuestUnderTest } from "../../vmm-under-test.ts";
 import type { QemuHost } from "../adapter.ts";
 import { openMonitor } from "../monitor.ts";
 

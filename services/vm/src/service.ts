@@ -149,10 +149,11 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     reportGuestSpans: reportGuestSpans(openForeignSpans("agent")),
     renewals,
     now: Date.now,
+    steadyNow: () => performance.now(),
   });
   const operations = measuredOperations(createTenantOperations(life));
   const backups = createBackupOperations(life, operations.spawn);
-  const holds = createHolds(openHoldStore(database), Date.now);
+  const holds = createHolds(openHoldStore(database), Date.now, logger);
   const anyWakes = createTenantWakes(life, openWakeStore(database));
   // Once for all who wake: requests and schedules.
   const wakes = { ...anyWakes, wake: measured("wake", anyWakes.wake) };

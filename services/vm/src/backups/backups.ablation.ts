@@ -33,7 +33,7 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
   [
     "the release of a guest after a crash",
     {
-      file: "services/vm/src/lifecycle/reconcile.ts",
+      file: "services/vm/src/lifecycle/settle.ts",
       find: "  backup: settleBackup,\n",
       replace: "  backup: async () => undefined,\n",
     },
@@ -93,7 +93,7 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
   [
     "the way back of a restore that is not whole",
     {
-      file: "services/vm/src/lifecycle/reconcile.ts",
+      file: "services/vm/src/lifecycle/settle.ts",
       find: "  restore: settleRestore,\n",
       replace: "  restore: async () => undefined,\n",
     },
@@ -103,7 +103,7 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
   [
     "the way on of a restore that is whole",
     {
-      file: "services/vm/src/lifecycle/reconcile.ts",
+      file: "services/vm/src/lifecycle/settle.ts",
       find: "  replace: settleRestore,\n",
       replace: "  replace: async () => undefined,\n",
     },
@@ -171,6 +171,16 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     },
     "without audit nothing is backed up",
     calls,
+  ],
+  [
+    "the record of a memory that a restore gives up",
+    {
+      file: "services/vm/src/backups/restore-over.ts",
+      find: 'if (given !== undefined) recordSeal(life, "ConsumeState", restoring, given);',
+      replace: "",
+    },
+    "the memory that a restore gives up is used up in the audit log",
+    restoring,
   ],
 ];
 

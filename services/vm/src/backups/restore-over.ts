@@ -6,6 +6,7 @@ import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import { fail } from "../errors.ts";
 import type { OpenOperation } from "../lifecycle/journal.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
+import { recordSeal } from "../lifecycle/rollback.ts";
 import { limited, requirePhase } from "../lifecycle/sleep-calls.ts";
 import { settleSuspended } from "../lifecycle/suspend.ts";
 import { bootAnew } from "../lifecycle/wake.ts";
@@ -35,7 +36,10 @@ export async function restoreOver(
       evicted.throwIfAborted();
       const restoring = life.journal.beginRestore(stopped, requestId);
       await writeOrGoBack(life, restoring, backup, evicted);
-      life.journal.beginReplace(restoring);
+      const given = life.sealedStates.find(vmId);
+      life.journal.beginReplace(restoring, () => {
+        if (given !== undefined) recordSeal(life, "ConsumeState", restoring, given);
+      });
       const restored = await replaceAndBoot(life, restoring, evicted);
       life.events.backupRestored(restored, backup);
       return restored;

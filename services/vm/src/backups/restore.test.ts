@@ -240,6 +240,44 @@ test("a failed tenant whose restore fails is failed for the reason it was, and i
   assert.equal(host.vmm.disk(vmId), changed, "the disk that was written is dropped");
 });
 
+for (const [what, end] of [
+  ["a repair", (run: Run) => run.operations.repair("demo")],
+  [
+    "a wake",
+    (run: Run, vmId: string) => run.wakes.wake({ requestId: randomUUID(), name: "demo", vmId, cause: "request" }),
+  ],
+] as const) {
+  for (const [step, keepsMemory, disk] of [
+    ["write-disk", true, changed],
+    ["replace-disk", false, onDisk],
+  ] as const) {
+    test(`a restore that vm died in at ${step} is ended by ${what} that comes before the reconciler, and a memory meets its own disk`, async () => {
+      const { host, database, vmId, backup } = await suspendedSubject();
+      const dying = dyingAt("started", step);
+      void restore(startRun(host, database, { observe: dying.observe }), "demo", backup.backupId);
+      await dying.reached;
+      const next = startRun(host, database);
+      await end(next, vmId);
+      assert.deepEqual([next.tenants.find("demo")?.phase, next.journal.open()], ["running", []]);
+      assert.equal(next.sealedStates.find(vmId), undefined);
+      assert.deepEqual([host.vmm.memory(vmId) === "canary-in-memory", host.vmm.disk(vmId)], [keepsMemory, disk]);
+    });
+  }
+}
+
+test("the memory that a restore gives up is used up in the audit log too", async () => {
+  const { host, run, backup, vmId } = await suspendedSubject();
+  await restore(run, "demo", backup.backupId);
+  const seals = host.audited.filter(({ action }) => ["SealState", "ConsumeState"].includes(action));
+  assert.deepEqual(
+    seals.slice(-2).map(({ action, resource }) => [action, resource]),
+    [
+      ["SealState", `${vmId}-2`],
+      ["ConsumeState", `${vmId}-2`],
+    ],
+  );
+});
+
 test("a restore whose disk is written is finished when the launcher is back", async () => {
   const { host, run, vmId, backup } = await suspendedSubject();
   host.failing.add("replaceDisk");

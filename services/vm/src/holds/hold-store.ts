@@ -13,6 +13,8 @@ export interface HoldRow {
 /** Holds by microVM; they go away with their tenant. Each write is durable on return. */
 export interface HoldStore {
   put(hold: HoldRow): void;
+  /** Does nothing for one that is gone, as it is with its tenant. */
+  extend(holdId: string, expireTimeMs: number): void;
   find(vmId: string, holdId: string): HoldRow | undefined;
   /** Those that end after `afterMs` and not after `untilMs`. */
   count(vmId: string, afterMs: number, untilMs: number, kind?: HoldKind): number;
@@ -26,6 +28,7 @@ export function openHoldStore(database: DatabaseSync): HoldStore {
     `INSERT INTO hold (hold_id, vm_id, kind, expire_time_ms) VALUES (?, ?, ?, ?)
      ON CONFLICT (hold_id) DO UPDATE SET expire_time_ms = excluded.expire_time_ms`,
   );
+  const extend = database.prepare("UPDATE hold SET expire_time_ms = ? WHERE hold_id = ?");
   const find = database.prepare("SELECT * FROM hold WHERE hold_id = ? AND vm_id = ?");
   const count = database.prepare(
     `SELECT count(*) AS holds FROM hold
@@ -37,6 +40,7 @@ export function openHoldStore(database: DatabaseSync): HoldStore {
   );
   return {
     put: ({ holdId, vmId, kind, expireTimeMs }) => void put.run(holdId, vmId, kind, expireTimeMs),
+    extend: (holdId, expireTimeMs) => void extend.run(expireTimeMs, holdId),
     find: (vmId, holdId) => {
       const row = find.get(holdId, vmId);
       if (row === undefined) return undefined;

@@ -55,8 +55,8 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     "the renewal",
     {
       file: holds,
-      find: "expireTimeMs: now() + maxHoldMs }), streamRenewalMs",
-      replace: "expireTimeMs: hold.expireTimeMs }), streamRenewalMs",
+      find: "store.extend(holdId, now() + maxHoldMs);",
+      replace: "",
     },
     "the hold of a command that runs for hours",
   ],

@@ -165,3 +165,20 @@ test("the hold of a command that runs for hours is renewed", async (t) => {
     assert.equal(run.holds.count(vmId), 1);
   }
 });
+
+test("the hold of a command that nobody reads is not renewed when its tenant is gone, and ends nothing else", async (t) => {
+  const { run, spawn } = open();
+  await spawn("demo");
+  const { vmId } = run.tenants.find("demo") ?? { vmId: "" };
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const stream = run.holds.during(
+    vmId,
+    (async function* () {
+      for (;;) yield "more";
+    })(),
+  );
+  await stream.next();
+  await run.operations.evict(randomUUID(), "demo");
+  t.mock.timers.tick(2 * minuteMs); // what a timer throws ends the process
+  assert.equal(run.holds.count(vmId), 0);
+});

@@ -6,6 +6,7 @@
  * 3. A clock that was set back holds nobody awake: what would end later than a hold can has ended.
  */
 import { randomBytes } from "node:crypto";
+import type { Logger } from "@lobsterd/chassis/logger.ts";
 import { fail } from "../errors.ts";
 import type { HoldKind, HoldRow, HoldStore } from "./hold-store.ts";
 
@@ -26,7 +27,7 @@ export interface Holds {
   count(vmId: string): number;
 }
 
-export function createHolds(store: HoldStore, now: () => number): Holds {
+export function createHolds(store: HoldStore, now: () => number, logger: Logger): Holds {
   function take(vmId: string, kind: HoldKind, durationMs: number): HoldRow {
     requireShort(durationMs);
     const nowMs = now();
@@ -36,6 +37,15 @@ export function createHolds(store: HoldStore, now: () => number): Holds {
     const hold = { holdId: randomBytes(16).toString("hex"), vmId, kind, expireTimeMs: nowMs + durationMs };
     store.put(hold);
     return hold;
+  }
+
+  /** Of a timer, in which nothing may be thrown. A hold that could not be made longer ends at its time, unless a later renewal comes before that. */
+  function extend({ holdId, vmId }: HoldRow): void {
+    try {
+      store.extend(holdId, now() + maxHoldMs);
+    } catch (error) {
+      logger.warn({ err: error, vmId }, "the hold of a stream was not renewed");
+    }
   }
 
   const release = (vmId: string, holdId: string) => store.remove(vmId, holdId);
@@ -54,7 +64,7 @@ export function createHolds(store: HoldStore, now: () => number): Holds {
     release,
     during: async function* (vmId, stream) {
       const hold = take(vmId, "stream", maxHoldMs);
-      const renewal = setInterval(() => store.put({ ...hold, expireTimeMs: now() + maxHoldMs }), streamRenewalMs);
+      const renewal = setInterval(() => extend(hold), streamRenewalMs);
       renewal.unref();
       try {
         yield* stream;

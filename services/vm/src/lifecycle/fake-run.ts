@@ -109,9 +109,10 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
     posture,
     reportGuestSpans: () => undefined,
     renewals: { issued: () => undefined },
+    steadyNow: () => clock.steadyMs,
   });
   const operations = createTenantOperations(life);
-  const holds = createHolds(openHoldStore(database), now);
+  const holds = createHolds(openHoldStore(database), now, silent);
   const wakes = createTenantWakes(life, openWakeStore(database));
   const idle = openIdle({
     ...{ config: runConfig, tenants, holds, parts: host.parts, operations, record, logger: silent },

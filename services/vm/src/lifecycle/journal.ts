@@ -124,8 +124,8 @@ export interface Journal {
   /** Does nothing when an eviction has begun meanwhile. */
   endBackup(tenant: TenantRecord): void;
   beginRestore(tenant: TenantRecord, requestId: string): TenantRecord;
-  /** Rule 8: from here on the tenant is the disk that was written for it. */
-  beginReplace(tenant: TenantRecord): void;
+  /** Rule 8: from here on the tenant is the disk that was written for it. `also` runs in the same transaction. */
+  beginReplace(tenant: TenantRecord, also: () => void): void;
   /** A step that nothing has to be undone of: it is not recorded, and otherwise as `step`. */
   watch<T>(tenant: TenantRecord, step: Step, run: () => Promise<T>): Promise<T>;
   /** Ends a resume whose guest cannot be brought up. */
@@ -193,6 +193,11 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
       return result;
     });
 
+  /** Rule 6. */
+  const requireNoSealedState = (vmId: string) => {
+    if (sealedStates.find(vmId) !== undefined) throw new Error(`microVM ${vmId} is its sealed state and must not run`);
+  };
+
   return {
     beginSpawn: (choose) =>
       transaction(database, () => {
@@ -236,6 +241,7 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
     recordUpdate: (choose) => transaction(database, () => tenants.recordUpdate(choose())),
     beginSuspend: (tenant, request) =>
       transaction(database, () => {
+        requireNoSealedState(tenant.vmId);
         begin.run(tenant.vmId, "suspend", now());
         return tenants.markSuspending(tenant.vmId, request);
       }),
@@ -262,6 +268,7 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
       }),
     beginWake: ({ vmId }) =>
       transaction(database, () => {
+        requireNoSealedState(vmId);
         begin.run(vmId, "resume", now());
         return tenants.markResuming(vmId);
       }),
@@ -278,8 +285,9 @@ export function openJournal({ database, tenants, slots, sealedStates, now, obser
         begin.run(tenant.vmId, "restore", now());
         return tenants.markResuming(tenant.vmId, { requestId, cause: "request", servesThroughMs: 0 });
       }),
-    beginReplace: ({ vmId }) =>
+    beginReplace: ({ vmId }, also) =>
       transaction(database, () => {
+        also();
         sealedStates.delete(vmId);
         end.run(vmId); // what is waited for from here on is waited for from now
         begin.run(vmId, "replace", now());

@@ -17,6 +17,7 @@ import type { HostParts } from "./host-parts.ts";
 import type { Journal } from "./journal.ts";
 import type { HostFacts } from "./machine-facts.ts";
 import { type Leftovers, removeTenant } from "./removal.ts";
+import { createServiceWaits, type ServiceWaits } from "./service-waits.ts";
 import type { SleepFiles } from "./sleep-files.ts";
 import { createTurns, type Turns } from "./turns.ts";
 
@@ -44,12 +45,15 @@ export interface LifecycleParts {
   /** When the identities of guests are due to be renewed. */
   readonly renewals: Pick<Renewals, "issued">;
   readonly now: () => number;
+  /** Never set and never back. */
+  readonly steadyNow: () => number;
 }
 
 /** The parts, and the one way in which a tenant is removed. */
 export interface Lifecycle extends LifecycleParts {
   /** An eviction ends the turns of its tenant. */
   readonly turns: Turns;
+  readonly waits: ServiceWaits;
   /**
    * Removes what an open operation's tenant has, then its row. Concurrent calls for one VM share one removal. Resolves with
    * what is left over; the row and the operation stay until nothing is. `atEnd` runs inside the transaction that ends the operation,
@@ -63,6 +67,7 @@ export interface Lifecycle extends LifecycleParts {
 
 export function createLifecycle(parts: LifecycleParts): Lifecycle {
   const removals = new Map<string, Promise<Leftovers>>();
+  const waits = createServiceWaits(parts.steadyNow);
 
   async function removeUntilSettled(vmId: string, atEnd: () => void): Promise<Leftovers> {
     for (;;) {
@@ -79,6 +84,7 @@ export function createLifecycle(parts: LifecycleParts): Lifecycle {
   function remove(vmId: string, atEnd: () => void = () => undefined): Promise<Leftovers> {
     const running = removals.get(vmId);
     if (running !== undefined) return running;
+    waits.end(vmId);
     const removal = removeUntilSettled(vmId, atEnd).finally(() => removals.delete(vmId));
     removals.set(vmId, removal);
     return removal;
@@ -87,6 +93,7 @@ export function createLifecycle(parts: LifecycleParts): Lifecycle {
   return {
     ...parts,
     turns: createTurns(),
+    waits,
     remove,
     isRemoving: (vmId) => removals.has(vmId),
     unwind: (tenant) => {

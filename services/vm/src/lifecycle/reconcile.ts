@@ -1,30 +1,19 @@
 import { randomUUID } from "node:crypto";
 import { inSpan } from "@lobsterd/chassis/tracing.ts";
 import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
-import { settleRestore } from "../backups/restore-over.ts";
 import { tidyBackups } from "../backups/retention.ts";
-import { settleBackup } from "../backups/settle-backup.ts";
 import type { TenantPhase, TenantRecord } from "../store/tenant-record.ts";
 import { convergeEgress, reattachNetwork } from "./egress.ts";
 import { finishInterrupted } from "./interrupted.ts";
-import type { OpenOperation, OperationKind } from "./journal.ts";
 import type { Lifecycle } from "./lifecycle.ts";
-import { settleSleep, sweepSleepFiles } from "./settle-sleep.ts";
+import { settlers } from "./settle.ts";
+import { sweepSleepFiles } from "./settle-sleep.ts";
 import { publishTenantRoute, putRouteToSleep } from "./tenant-route.ts";
 import { convergeLimits } from "./update.ts";
 
 /** Rows of a page, and the most pages read: a peer that lies about its size must not keep the reconciler busy for ever. */
 const pageSize = 500;
 const maxPages = 100;
-
-/** What brings operations to an end that are not removed. */
-const settlers: Partial<Record<OperationKind, (life: Lifecycle, operation: OpenOperation) => Promise<void>>> = {
-  suspend: settleSleep,
-  resume: settleSleep,
-  backup: settleBackup,
-  restore: settleRestore,
-  replace: settleRestore,
-};
 
 /**
  * Makes the host match the store: finishes what was interrupted, removes what belongs to no tenant, and gives running tenants

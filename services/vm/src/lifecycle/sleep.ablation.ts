@@ -160,6 +160,33 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     "512 MiB are sealed and opened in 32 MiB of memory",
     "services/vm/src/sealing/memory.test.ts",
   ],
+  [
+    "the refusal to run a tenant that is its sealed file",
+    {
+      file: "services/vm/src/lifecycle/journal.ts",
+      find: "if (sealedStates.find(vmId) !== undefined) throw",
+      replace: "if (false) throw",
+    },
+    "a tenant that is its sealed file is neither woken",
+  ],
+  [
+    "the steady clock of a wait for a service",
+    {
+      file: "services/vm/src/lifecycle/lifecycle.ts",
+      find: "createServiceWaits(parts.steadyNow)",
+      replace: "createServiceWaits(parts.now)",
+    },
+    "a time in which nobody waited costs no memory",
+  ],
+  [
+    "the bound of a wait for a service",
+    {
+      file: "services/vm/src/lifecycle/service-waits.ts",
+      find: "return steadyNow() - beginMs > limitMs;",
+      replace: "return false;",
+    },
+    "a service that stays away is waited for within a bound",
+  ],
 ];
 
 export const ablations: readonly Ablation[] = controls.map(([control, removal, name, file = sleep]) => ({

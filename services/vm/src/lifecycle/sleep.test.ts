@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
+import type { Writable } from "node:stream";
 import { Readable } from "node:stream";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
@@ -201,9 +202,51 @@ test("a service that stays away is waited for within a bound", async () => {
   await suspend(run);
   host.failing.add("injectSecrets");
   await assert.rejects(resume(run), withReason("RESUME_INCOMPLETE"));
-  run.clock.nowMs += config.resumeLimitMs + 1;
+  run.clock.steadyMs += config.resumeLimitMs + 1;
   await run.operations.reconcile();
   assert.equal(run.tenants.find("demo")?.phase, "failed");
+});
+
+test("a save that takes longer than a suspend may is told by that limit, and the tenant goes on", async () => {
+  const host = createFakeHost();
+  const run = startRun(host, memory(), { config: { suspendLimitMs: 50 } });
+  const { vmId } = await run.operations.spawn(wish("demo"));
+  const memoryBefore = host.vmm.memory(vmId);
+  Object.assign(host.parts.vmm, {
+    save: (_vmId: string, sink: Writable) => new Promise((_resolve, reject) => void sink.once("error", reject)),
+  });
+  await assert.rejects(suspend(run), withReason("SUSPEND_LIMIT_EXCEEDED"));
+  assert.deepEqual([run.tenants.find("demo")?.phase, host.vmm.memory(vmId)], ["running", memoryBefore]);
+});
+
+test("a tenant that is its sealed file is neither woken where it is nor suspended again, whoever asks", async () => {
+  const { run } = await running(createFakeHost(), memory());
+  const suspended = await suspend(run);
+  assert.throws(() => run.journal.beginWake(suspended), /is its sealed state/);
+  assert.throws(
+    () => run.journal.beginSuspend(suspended, { requestId: randomUUID(), cause: "request" }),
+    /is its sealed state/,
+  );
+  assert.deepEqual([run.tenants.find("demo"), run.journal.open()], [suspended, []]);
+});
+
+test("a time in which nobody waited costs no memory: vm was down, or its clock was set", async () => {
+  const host = createFakeHost();
+  const database = memory();
+  const { run, vmId } = await running(host, database);
+  await suspend(run);
+  host.failing.add("injectSecrets");
+  await assert.rejects(resume(run), withReason("RESUME_INCOMPLETE"));
+  run.clock.nowMs += config.resumeLimitMs + 1;
+  await run.operations.reconcile();
+  assert.equal(run.tenants.find("demo")?.phase, "resuming");
+  const later = startRun(host, database);
+  later.clock.nowMs = run.clock.nowMs + config.resumeLimitMs + 1;
+  await later.operations.reconcile();
+  assert.equal(later.tenants.find("demo")?.phase, "resuming");
+  host.failing.clear();
+  await later.operations.reconcile();
+  assert.equal(await requireOneOfTwo(host, later, vmId), "running");
 });
 
 /** Runs until `step` is at `moment`, and never goes on from there. */

@@ -92,7 +92,7 @@ async function sealOrStayAwake(
   } catch (error) {
     evicted.throwIfAborted();
     // A commit that failed to answer may have been made: the row decides.
-    if (life.sealedStates.find(tenant.vmId) !== undefined) return;
+    if (life.sealedStates.find(tenant.vmId)?.counter === tenant.sealCounter) return;
     life.events.tenantSuspendFailed(tenant, error);
     await life.files.remove(tenant.vmId);
     evicted.throwIfAborted();
@@ -146,7 +146,10 @@ async function saveSealed(
   // What ends one of them ends the other: a sealing that fails is what the save then fails with.
   state.on("error", () => undefined);
   for (const side of [saving, sealing]) side.catch((error: Error) => state.destroy(error));
-  await together([saving, sealing]);
+  await together([saving, sealing]).catch((error: unknown) => {
+    signal.throwIfAborted(); // what ended both says why
+    throw error;
+  });
 }
 
 /** A stream's pieces, whose memory is given back when the next one is asked for. Whoever leaves has to end the stream. */

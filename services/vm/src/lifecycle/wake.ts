@@ -68,6 +68,7 @@ export async function bootAnew(life: Lifecycle, tenant: TenantRecord, evicted: A
     requireFault(life, booting, error, startLimitMs);
     await life.parts.vmm.stop(booting.vmId);
     evicted.throwIfAborted();
+    life.waits.end(booting.vmId);
     life.journal.endFailed(booting, "RESUME_FAILED");
     life.events.tenantFailed(booting, "RESUME_FAILED");
     const message = `tenant ${tenant.name} could be brought back neither from its memory nor from its disk`;
@@ -83,6 +84,7 @@ function limitedByConfig({ config }: Lifecycle, evicted: AbortSignal, startLimit
 
 function end(life: Lifecycle, tenant: TenantRecord, evicted: AbortSignal, isFresh: boolean): TenantRecord {
   evicted.throwIfAborted();
+  life.waits.end(tenant.vmId);
   const running = life.journal.endResumed(tenant);
   life.events.tenantResumed(running, isFresh);
   return running;
@@ -90,9 +92,8 @@ function end(life: Lifecycle, tenant: TenantRecord, evicted: AbortSignal, isFres
 
 /** Throws RESUME_INCOMPLETE for a failure that may pass, unless it has been waited for long enough. */
 function requireFault(life: Lifecycle, { name, vmId }: TenantRecord, cause: unknown, startLimitMs = 0): void {
-  const { startTimeMs = 0 } = life.journal.find(vmId) ?? {};
-  const isOverdue = life.now() - startTimeMs > life.config.resumeLimitMs + startLimitMs;
-  if (isOverdue || guestFaults.has(reasonOf(cause) ?? "")) return;
+  if (guestFaults.has(reasonOf(cause) ?? "")) return;
+  if (life.waits.isOver(vmId, life.config.resumeLimitMs + startLimitMs)) return;
   const message = `tenant ${name} is not awake yet: a service did not do its part; it goes on`;
   throw fail("RESUME_INCOMPLETE", message, { metadata: { tenant: name }, cause });
 }

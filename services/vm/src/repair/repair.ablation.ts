@@ -113,8 +113,22 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
   ],
   [
     "the end of an operation that nobody goes on with",
-    { file: "services/vm/src/repair/repair.ts", find: "await settleSleep(life, operation);", replace: "{}" },
+    {
+      file: "services/vm/src/repair/repair.ts",
+      find: "await settlers[operation.kind]?.(life, operation);",
+      replace: "{}",
+    },
     "an operation that nobody goes on with",
+  ],
+  [
+    "the end of a restore that nobody goes on with",
+    {
+      file: "services/vm/src/repair/repair.ts",
+      find: "await settlers[operation.kind]?.(life, operation);",
+      replace: 'if (operation.kind === "resume") await settlers[operation.kind]?.(life, operation);',
+    },
+    "a restore that vm died in at write-disk is ended by a repair that comes before the reconciler, and a memory meets its own disk",
+    "services/vm/src/backups/restore.test.ts",
   ],
   [
     "the turn that is the hold",

@@ -16,7 +16,7 @@ import { fail } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { restoreNetwork, restoreRoute } from "../lifecycle/reconcile.ts";
 import { resumeTenant } from "../lifecycle/resume.ts";
-import { settleSleep } from "../lifecycle/settle-sleep.ts";
+import { settlers } from "../lifecycle/settle.ts";
 import { bootAgain } from "../lifecycle/wake.ts";
 import type { TenantRecord } from "../store/tenant-record.ts";
 import { type Check, checkTenant, type Findings, hasFailed, isUnknown, passes } from "./checks.ts";
@@ -38,15 +38,17 @@ export interface RepairReport {
 
 /**
  * Repairs a tenant whatever it is in; a suspended one is resumed first. What cannot be repaired is in the report. Throws TENANT_NOT_FOUND, TENANT_BUSY
- * while it is spawned or evicted, and what a resume fails with.
+ * while it is spawned or evicted or an earlier operation cannot be ended, and what a resume fails with.
  */
 export async function repairTenant(life: Lifecycle, name: string): Promise<RepairReport> {
   const { vmId } = requireHere(life.tenants.find(name), name);
   return await life.turns.take(vmId, async (evicted) => {
     const operation = life.journal.find(vmId);
-    // Nobody else has the turn: whoever began it is gone.
-    if (operation?.kind === "suspend" || operation?.kind === "resume") await settleSleep(life, operation);
+    // Nobody else has the turn: whoever began it is gone. What it left is not to be repaired but brought to its end.
+    if (operation !== undefined) await settlers[operation.kind]?.(life, operation);
     const tenant = requireHere(life.tenants.findByVm(vmId), name);
+    if (life.journal.find(vmId) !== undefined)
+      throw fail("TENANT_BUSY", `tenant ${name} is not done with what was begun`, { metadata: { tenant: name } });
     const steps: RepairStep[] = [];
     if (tenant.phase === "suspended") {
       await resumeTenant(life, randomUUID(), name);

@@ -184,6 +184,26 @@ test("a tenant runs for its minimum after a wake before it may rest, across rest
   assert.equal((await suspend(next)).phase, "suspended");
 });
 
+test("a tenant that is evicted while its wake waits for a place leaves the place to others", async () => {
+  const host = createFakeHost();
+  const held = holdingAt("open-state");
+  const run = startRun(host, memory(), { observe: held.observe, config: { concurrentWakes: 1 } });
+  const vmIds = new Map<string, string>();
+  for (const name of ["first", "evicted", "last"]) {
+    vmIds.set(name, (await run.operations.spawn(wish(name))).vmId);
+    await suspend(run, name);
+  }
+  const wakeOf = (name: string) => wake(run, vmIds.get(name) ?? "", name);
+  const first = wakeOf("first");
+  await held.reached;
+  const waiting = wakeOf("evicted");
+  await run.operations.evict(randomUUID(), "evicted");
+  held.go();
+  await first;
+  await assert.rejects(waiting, withReason("TENANT_NOT_FOUND"));
+  assert.equal((await wakeOf("last")).phase, "running");
+});
+
 test("an eviction ends a wake, and nothing of it is left", async () => {
   const host = createFakeHost();
   const database = memory();

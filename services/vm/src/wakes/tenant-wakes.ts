@@ -3,7 +3,7 @@ import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { fail } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { resumeTenant } from "../lifecycle/resume.ts";
-import { settleSleep } from "../lifecycle/settle-sleep.ts";
+import { settlers } from "../lifecycle/settle.ts";
 import { requirePhase } from "../lifecycle/sleep-calls.ts";
 import { publishTenantRoute } from "../lifecycle/tenant-route.ts";
 import { vmMetrics } from "../metrics.ts";
@@ -51,7 +51,7 @@ export function createTenantWakes(life: Lifecycle, store: WakeStore): TenantWake
   async function settle(vmId: string): Promise<void> {
     await life.turns.take(vmId, async () => undefined);
     const operation = life.journal.find(vmId);
-    if (operation !== undefined) await settleSleep(life, operation);
+    if (operation !== undefined) await settlers[operation.kind]?.(life, operation);
   }
 
   async function wakeOnce(wish: WakeWish): Promise<TenantRecord> {
@@ -75,7 +75,8 @@ export function createTenantWakes(life: Lifecycle, store: WakeStore): TenantWake
         return await resume(wish);
       } catch (error) {
         const isAhead = ["TENANT_BUSY", "TENANT_NOT_SUSPENDED"].includes(reasonOf(error) ?? "");
-        if (!isAhead) throw error;
+        const isGone = life.tenants.findByVm(vmId) === undefined;
+        if (!isAhead && !isGone) throw error;
       }
     }
     throw fail("TENANT_BUSY", `tenant ${name} is kept busy by others`, { metadata: { tenant: name } });

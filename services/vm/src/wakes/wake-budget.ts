@@ -49,7 +49,12 @@ export function createWakeBudget(store: WakeStore, config: BudgetConfig, now: ()
     enter: async (name, vmId) => {
       requireTenantBudget(name, vmId);
       const place = await takePlace();
-      store.begin(vmId, now(), now() - hourMs);
+      try {
+        store.begin(vmId, now(), now() - hourMs);
+      } catch (error) {
+        place[Symbol.dispose](); // the tenant was evicted meanwhile
+        throw error;
+      }
       return place;
     },
   };

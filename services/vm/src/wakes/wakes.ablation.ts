@@ -73,6 +73,11 @@ const controls: readonly (readonly [what: string, removal: Removal, test: string
     "a wake is recorded before and after, with who asked and why",
     call,
   ],
+  [
+    "the place of a wake whose tenant goes away",
+    { file: "services/vm/src/wakes/wake-budget.ts", find: "place[Symbol.dispose]();", replace: "" },
+    "a tenant that is evicted while its wake waits",
+  ],
 ];
 
 export const ablations: readonly Ablation[] = controls.map(([control, removal, name, file = story]) => ({

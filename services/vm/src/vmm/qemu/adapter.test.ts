@@ -69,6 +69,18 @@ suite("QEMU's adapter", () => {
     assert.equal(host.stub(vmId).status, "running");
   });
 
+  test("a sink that ends while a VMM hangs ends the save at once, with its own error", async () => {
+    host.fault = "hangs in the migration";
+    const sink = new PassThrough();
+    sink.resume();
+    const saving = port.save(vmId, sink);
+    setTimeout(() => sink.destroy(new Error("nobody wants it")), 50);
+    // It would stall for a minute.
+    const late = delay(10_000, "late", { ref: false });
+    await assert.rejects(Promise.race([saving, late]), /nobody wants it/);
+    assert.equal(host.stub(vmId).status, "running");
+  });
+
   test("a state that does not come is TIMED_OUT, and its VMM is stopped", async () => {
     port = openQemuVmm(host, { stallMs: 50 });
     await port.stop(vmId);

@@ -111,6 +111,9 @@ async function save(
     const status = await statusOf(monitor);
     if (status !== "running") throw vmmFail("WRONG_STATE", `it does not run: ${JSON.stringify(status)}`);
     const flow = openFlow(limitBytes, stallMs);
+    // A pipeline tells of it only when its source brings something.
+    const abandon = () => sink.writableFinished || flow.abort(sink.errored ?? new Error("the sink was closed"));
+    sink.once("close", abandon);
     try {
       await monitor.execute("stop", anything);
       await monitor.execute("migrate-set-parameters", anything, { "max-bandwidth": bytesPerSecond });
@@ -132,6 +135,7 @@ async function save(
       await goOnAfter(host, vmId, monitor, failure);
       throw failure;
     } finally {
+      sink.off("close", abandon);
       flow.end();
     }
   });
@@ -149,7 +153,8 @@ async function migrate(monitor: Monitor, flow: Flow, over: AbortSignal): Promise
     await waitFor("the state", failed, { timeoutMs: saveWithinMs, intervalMs: 50, signal: over });
   } catch (error) {
     if (over.aborted) return;
-    const failure = portFailure(error);
+    // An abort closes the channel, which QEMU then fails of.
+    const failure = flow.signal.aborted ? flow.signal.reason : portFailure(error);
     flow.abort(failure);
     throw failure;
   }

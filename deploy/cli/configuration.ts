@@ -2,7 +2,7 @@ import { accessSync, constants, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { z } from "zod";
-import type { StackAddresses } from "../client/clients.ts";
+import { parseAddress, type StackAddresses } from "../client/clients.ts";
 import { type Option, UsageError } from "./command.ts";
 
 /** A setting: its option and its key in the file are made from `key`, and `variable` is what `make up` writes. */
@@ -15,17 +15,11 @@ interface Setting {
 }
 
 const settings: readonly Setting[] = [
-  { key: "grpc", option: "grpc", variable: "LOBSTERD_GRPC", value: "HOST:PORT", help: "vm" },
-  { key: "grpcNet", option: "grpc-net", variable: "LOBSTERD_GRPC_NET", value: "HOST:PORT", help: "net" },
-  { key: "grpcProxy", option: "grpc-proxy", variable: "LOBSTERD_GRPC_PROXY", value: "HOST:PORT", help: "proxy" },
-  {
-    key: "grpcSecrets",
-    option: "grpc-secrets",
-    variable: "LOBSTERD_GRPC_SECRETS",
-    value: "HOST:PORT",
-    help: "secrets",
-  },
-  { key: "grpcAudit", option: "grpc-audit", variable: "LOBSTERD_GRPC_AUDIT", value: "HOST:PORT", help: "audit" },
+  { key: "grpc", option: "grpc", variable: "LOBSTERD_GRPC", value: "ADDRESS", help: "vm" },
+  { key: "grpcNet", option: "grpc-net", variable: "LOBSTERD_GRPC_NET", value: "ADDRESS", help: "net" },
+  { key: "grpcProxy", option: "grpc-proxy", variable: "LOBSTERD_GRPC_PROXY", value: "ADDRESS", help: "proxy" },
+  { key: "grpcSecrets", option: "grpc-secrets", variable: "LOBSTERD_GRPC_SECRETS", value: "ADDRESS", help: "secrets" },
+  { key: "grpcAudit", option: "grpc-audit", variable: "LOBSTERD_GRPC_AUDIT", value: "ADDRESS", help: "audit" },
   { key: "domain", option: "domain", variable: "LOBSTERD_DOMAIN", value: "NAME", help: "trust domain of the services" },
   { key: "ca", option: "ca", variable: "LOBSTERD_CA", value: "FILE", help: "certificate of the platform's authority" },
   { key: "cert", option: "cert", variable: "LOBSTERD_CERT", value: "FILE", help: "client certificate" },
@@ -38,7 +32,6 @@ export const connectionOptions: Readonly<Record<string, Option>> = Object.fromEn
   ["config", { value: "FILE", help: "file with these ($LOBSTER_CONFIG, or ~/.config/lobster/config.json)" }],
 ]);
 
-const addressPattern = /^[^\s:]+:\d{1,5}$/;
 const fileSchema = z.strictObject(Object.fromEntries(settings.map(({ key }) => [key, z.string().min(1).optional()])));
 const maxFileBytes = 64 * 1024;
 
@@ -53,8 +46,8 @@ export function readConfiguration(
   for (const setting of settings) {
     const value = option(setting.option) ?? (environment[setting.variable] || undefined) ?? file[setting.key];
     if (value === undefined) faults.push(`--${setting.option} (or $${setting.variable}) is missing`);
-    else if (setting.value === "HOST:PORT" && !addressPattern.test(value))
-      faults.push(`--${setting.option} (or $${setting.variable}) is not HOST:PORT: ${value}`);
+    else if (setting.value === "ADDRESS" && parseAddress(value) === undefined)
+      faults.push(`--${setting.option} (or $${setting.variable}) is not HOST:PORT or unix:/PATH: ${value}`);
     else values.set(setting.variable, value);
   }
   if (faults.length > 0) throw new UsageError(`not configured: ${faults.join("; ")}. See: lobster help configuration`);

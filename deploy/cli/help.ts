@@ -56,6 +56,8 @@ export function configurationHelp(): string {
   return `lobster finds the services by options, then by the environment (as .run/env of a stack sets it), then by a JSON file.
 
 ${optionList("Options", connectionOptions)}
+An ADDRESS is HOST:PORT, or unix:/PATH for the socket of a service on this host.
+
 The file is that of --config, of $LOBSTER_CONFIG, or $XDG_CONFIG_HOME/lobster/config.json (~/.config/lobster/config.json). Its keys are
 the options in camel case: {"grpc": "localhost:7601", "grpcNet": "localhost:7602", "domain": "lobsterd.localhost", "ca": "/etc/lobster/ca.pem"}
 `;

@@ -38,6 +38,14 @@ export type StackAddresses = Pick<
 /** A spawn under emulation takes seconds, and several wait for one another. */
 const callLimitMs = 240_000;
 
+/** `HOST:PORT`, or the absolute path of a Unix socket with or without `unix:` before it; `undefined` for anything else. */
+export function parseAddress(text: string): { unixPath: string } | { host: string; port: number } | undefined {
+  const { unixPath, host, port } =
+    /^(?:(?:unix:)?(?<unixPath>\/.+)|(?<host>[^\s:/]+):(?<port>\d{1,5}))$/.exec(text)?.groups ?? {};
+  if (unixPath !== undefined) return { unixPath };
+  return host === undefined || Number(port) > 65_535 ? undefined : { host, port: Number(port) };
+}
+
 /** Connects at the first call. A unary call has `timeoutMs`, a stream has no limit. */
 export function connectStack(env: StackAddresses, timeoutMs = callLimitMs): StackClients {
   const tls = {
@@ -46,9 +54,10 @@ export function connectStack(env: StackAddresses, timeoutMs = callLimitMs): Stac
     platformCaPath: env.LOBSTERD_CA,
     trustDomain: env.LOBSTERD_DOMAIN,
   };
-  const client = <S extends DescService>(service: S, name: string, address: string) => {
-    const [host = "", port = ""] = address.split(":");
-    return createServiceClient(service, { service: name, host, port: Number(port) }, tls, { timeoutMs });
+  const client = <S extends DescService>(service: S, name: string, text: string) => {
+    const address = parseAddress(text);
+    if (address === undefined) throw new Error(`not an address: ${text}`);
+    return createServiceClient(service, { service: name, ...address }, tls, { timeoutMs });
   };
   return {
     tenants: client(TenantService, "vm", env.LOBSTERD_GRPC),

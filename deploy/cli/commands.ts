@@ -33,6 +33,7 @@ import { secretBind } from "./commands/secret-bind.ts";
 import { secretLs } from "./commands/secret-ls.ts";
 import { secretPut } from "./commands/secret-put.ts";
 import { secretRm } from "./commands/secret-rm.ts";
+import { secretRotateRoot } from "./commands/secret-rotate-root.ts";
 import { spawn } from "./commands/spawn.ts";
 import { suspend } from "./commands/suspend.ts";
 import { token } from "./commands/token.ts";
@@ -45,7 +46,7 @@ export const commands: readonly Command[] = [
   ...[spawn, ls, get, evict, suspend, resume, repair, hold, release],
   ...[exec, logs, watch, top, egress, update, token],
   ...[backupCreate, backupLs, backupRm, backupExport, backupImport, restore],
-  ...[secretPut, secretLs, secretRm, secretBind],
+  ...[secretPut, secretLs, secretRm, secretBind, secretRotateRoot],
   ...[clientIssue, clientLs, clientRevoke],
   ...[hostGet, hostCheck, hostDrain, hostUndrain, routes],
   ...[auditQuery, auditTail, auditExport, auditCheckpoint, auditVerify],

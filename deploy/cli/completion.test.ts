@@ -24,7 +24,7 @@ test("commands and their groups are completed", () => {
   for (const word of ["spawn", "secret", "audit", "completion", "help"]) assert.ok(first.includes(word), word);
   assert.equal(first.filter((word) => word === "secret").length, 1);
   assert.deepEqual(complete("sec"), ["secret"]);
-  assert.deepEqual(complete("secret", ""), ["put", "ls", "rm", "bind"]);
+  assert.deepEqual(complete("secret", ""), ["put", "ls", "rm", "bind", "rotate-root"]);
   assert.deepEqual(complete("--timeout", "5", "--json", "hos"), ["host"]);
   assert.deepEqual(complete("completion", ""), ["bash"]);
 });
@@ -41,8 +41,8 @@ test("options are those of the command and of every command; their choices are c
   const options = complete("logs", "mia", "--");
   for (const option of ["--follow", "--source", "--json"]) assert.ok(options.includes(option), option);
   assert.ok(!options.includes("--image"));
-  assert.deepEqual(complete("logs", "--source", ""), ["agent", "workload", "vmm"]);
-  assert.deepEqual(complete("logs", "--source", "vmm", "m"), ["mia"]);
+  assert.deepEqual(complete("logs", "--source", ""), ["agent", "workload"]);
+  assert.deepEqual(complete("logs", "--source", "agent", "m"), ["mia"]);
 });
 
 test("an option's value that is a file is completed as a file", () => {

@@ -1,5 +1,10 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { EgressMode, type EgressPolicySchema, EgressProtocol } from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
+import {
+  EgressMode,
+  type EgressPolicySchema,
+  EgressProtocol,
+  type NetworkLimitsSchema,
+} from "@lobsterd/proto/lobsterd/common/v1/network_pb.ts";
 import { IdleMode, type IdlePolicySchema } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { type Operand, type Option, UsageError, type Words } from "./command.ts";
 
@@ -53,6 +58,31 @@ function parseRule(text: string): { cidr: string; port: number; protocol: Egress
     port: Number(port ?? 0),
     protocol: protocol === "tcp" || protocol === "udp" ? protocols[protocol] : EgressProtocol.UNSPECIFIED,
   };
+}
+
+/** How much a tenant may send and receive. */
+export const limitOptions: Readonly<Record<string, Option>> = {
+  "sent-kbits": { value: "N", help: "kilobits per second that it may send" },
+  "received-kbits": { value: "N", help: "kilobits per second that it may receive" },
+  "sent-packets": { value: "N", help: "packets per second that it may send" },
+  "received-packets": { value: "N", help: "packets per second that it may receive" },
+};
+
+const limitFields = {
+  "sent-kbits": "sentKbits",
+  "received-kbits": "receivedKbits",
+  "sent-packets": "sentPackets",
+  "received-packets": "receivedPackets",
+} as const;
+const maxLimit = 10_000_000;
+
+/** The limits that `limitOptions` ask for; `undefined` if none of them was given. */
+export function limitsOf(words: Words): MessageInitShape<typeof NetworkLimitsSchema> | undefined {
+  const given = Object.entries(limitFields).flatMap(([option, field]) => {
+    const value = words.count(option, maxLimit);
+    return value === undefined ? [] : [[field, value] as const];
+  });
+  return given.length === 0 ? undefined : Object.fromEntries(given);
 }
 
 /** When the tenant is suspended by itself. */

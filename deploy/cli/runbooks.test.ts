@@ -33,6 +33,19 @@ test("every lobster command of the runbooks is one, with options and operands th
   assert.throws(() => parse(["egress", "mia", "--reach", "none"], commands), "a wrong option would be noticed");
 });
 
+for (const page of ["deploy/cli/README.md", "deploy/systemd/README.md"])
+  test(`every lobster command of ${page} is one, with options and operands that it takes`, () => {
+    const given = commandsIn(readFileSync(join(checkout, page), "utf8"))
+      .map((command) => wordsOf(command.replace(/^npx /, "")))
+      .filter(([program, first = "help"]) => program === "lobster" && !/^(help|COMMAND|-.*)$/.test(first));
+    assert.ok(given.length > 3, `${given.length} commands`);
+    for (const [, ...words] of given) {
+      const line = words.join(" ");
+      // One that is only named has no operands.
+      if (!commands.some(({ name }) => name === line)) assert.ok(parse(words, commands).command, `lobster ${line}`);
+    }
+  });
+
 test("every action that is asked of the audit log is written by somebody", () => {
   const sources = globSync(["proto/lobsterd/**/*.proto", "services/*/src/**/*.ts"], { cwd: checkout })
     .filter((path) => !/\.(test|ablation)\.ts$/.test(path))

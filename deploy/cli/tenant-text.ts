@@ -52,6 +52,7 @@ export function tenantText(
     ["sleep by", tenant.sleepCause],
     ["next wake", momentText(tenant.nextWakeTime)],
     ["url", tenant.url],
+    ["host names", tenant.extraHostNames.join(" ")],
     ["image", tenant.image],
     ["vcpus", String(resources?.vcpuCount ?? 0)],
     ["memory", `${resources?.memoryMib ?? 0} MiB`],

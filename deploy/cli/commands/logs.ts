@@ -8,13 +8,12 @@ import { momentText, showInStream } from "../show.ts";
 const sources: Readonly<Record<string, TenantLogSource>> = {
   agent: TenantLogSource.AGENT,
   workload: TenantLogSource.WORKLOAD,
-  vmm: TenantLogSource.VMM,
 };
 const maxTailLines = 10_000;
 
 export const logs: Command = {
   name: "logs",
-  summary: "show what a tenant's workload, agent or VMM wrote",
+  summary: "show what a tenant's workload or agent wrote",
   operands: [tenantOperand],
   options: {
     source: { value: "SOURCE", help: "whose lines (default workload)", choices: Object.keys(sources) },

@@ -61,6 +61,12 @@ test("secret bind says where: a file, a variable or a field", async () => {
     assert.equal((await runCommand(["secret", "bind", ...wrong], { stack })).status, 2, wrong.join(" "));
 });
 
+test("secret rotate-root says which root key is retired", async () => {
+  const { status, stdout } = await runCommand(["secret", "rotate-root"]);
+  assert.equal(status, 0);
+  assert.equal(stdout, "root key root-2 in place of root-1, tenants' keys wrapped anew: 3\n");
+});
+
 test("secret ls lists one owner's secrets, and secret rm destroys one", async () => {
   const stack = fakeStack();
   await runCommand(["secret", "bind", "mia", "key", "--variable", "API_KEY"], { stack });

@@ -112,7 +112,8 @@ test("logs are lines with their times, and what a tenant wrote cannot act on the
     lines.map((line) => JSON.parse(line).line),
     stack.logLines,
   );
-  assert.equal((await runCommand(["logs", "demo", "--source", "kernel"], { stack })).status, 2);
+  for (const source of ["kernel", "vmm"])
+    assert.equal((await runCommand(["logs", "demo", "--source", source], { stack })).status, 2);
   assert.equal((await runCommand(["logs", "demo", "--tail", "10001"], { stack })).status, 2);
 });
 

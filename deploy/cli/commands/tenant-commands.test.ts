@@ -42,6 +42,18 @@ test("spawn for a person shows the tenant in aligned lines", async () => {
   assert.match(stdout, /^egress {6}none$/m);
 });
 
+test("spawn takes more host names, which are shown, and limits", async () => {
+  const stack = fakeStack();
+  const asked = ["--host-name", "a.example.org", "--host-name", "b.example.org", "--sent-kbits", "512"];
+  const { status, stdout } = await runCommand(["spawn", "mia", ...asked, "--received-packets", "100"], { stack });
+  assert.equal(status, 0);
+  assert.match(stdout, /^host names {2}a\.example\.org b\.example\.org$/m);
+  assert.partialDeepStrictEqual(stack.tenants.get("mia")?.networkLimits, { sentKbits: 512, receivedPackets: 100 });
+  await runCommand(["spawn", "noa"], { stack });
+  assert.equal(stack.tenants.get("noa")?.networkLimits, undefined);
+  assert.equal((await runCommand(["spawn", "leo", "--sent-kbits", "fast"], { stack })).status, 2);
+});
+
 test("spawn takes a policy of idleness, get shows it and what keeps the tenant awake", async () => {
   const stack = fakeStack();
   const spawned = async (name: string, ...options: string[]) => {

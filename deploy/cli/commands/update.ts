@@ -6,18 +6,19 @@ import {
 } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
 import { type Command, UsageError, type Words } from "../command.ts";
 import { exitStatus } from "../failure.ts";
-import { egressOf, egressOptions, labelsOf, requestIdOption, tenantOperand } from "../operands.ts";
+import {
+  egressOf,
+  egressOptions,
+  labelsOf,
+  limitOptions,
+  limitsOf,
+  requestIdOption,
+  tenantOperand,
+} from "../operands.ts";
 import { show } from "../show.ts";
 import { tenantText } from "../tenant-text.ts";
 
 const maxCount = 10_000_000;
-/** Options of the limits, and their fields. */
-const limits = {
-  "sent-kbits": "sentKbits",
-  "received-kbits": "receivedKbits",
-  "sent-packets": "sentPackets",
-  "received-packets": "receivedPackets",
-} as const;
 
 export const update: Command = {
   name: "update",
@@ -25,10 +26,7 @@ export const update: Command = {
   operands: [tenantOperand],
   options: {
     ...egressOptions,
-    "sent-kbits": { value: "N", help: "kilobits per second that it may send" },
-    "received-kbits": { value: "N", help: "kilobits per second that it may receive" },
-    "sent-packets": { value: "N", help: "packets per second that it may send" },
-    "received-packets": { value: "N", help: "packets per second that it may receive" },
+    ...limitOptions,
     label: { value: "KEY=VALUE", help: "a label; those that are given replace all that it had", isRepeatable: true },
     "no-labels": { help: "take all labels away" },
     vcpus: { value: "N", help: "1 or an even number, from the next boot on" },
@@ -47,10 +45,7 @@ export const update: Command = {
 
 function requestOf(words: Words): MessageInitShape<typeof UpdateTenantRequestSchema> {
   const egress = egressOf(words);
-  const given = Object.entries(limits).flatMap(([option, field]) => {
-    const value = words.count(option, maxCount);
-    return value === undefined ? [] : [[field, value] as const];
-  });
+  const networkLimits = limitsOf(words);
   const labels = labelsOf(words, "label");
   const hasLabels = words.texts("label").length > 0;
   if (hasLabels && words.has("no-labels")) throw new UsageError("--label and --no-labels exclude one another");
@@ -60,7 +55,7 @@ function requestOf(words: Words): MessageInitShape<typeof UpdateTenantRequestSch
     requestId: words.text("request-id") ?? randomUUID(),
     name: words.operand("TENANT"),
     ...(egress && { egress }),
-    ...(given.length > 0 && { networkLimits: Object.fromEntries(given) }),
+    ...(networkLimits && { networkLimits }),
     ...((hasLabels || words.has("no-labels")) && { labels: { labels } }),
     ...((vcpuCount !== undefined || memoryMib !== undefined) && {
       resources: { ...(vcpuCount !== undefined && { vcpuCount }), ...(memoryMib !== undefined && { memoryMib }) },

@@ -39,6 +39,7 @@ export function secretRoutes(state: FakeSecrets): Routes {
     issueGatewayToken: ({ tenant }) => ({ token: { value: Buffer.from(`lobsterd-test-token-of-${tenant}`) } }),
     ...{ acquireInjectionLease: unimplemented, injectSecrets: unimplemented, issueGuestIdentity: unimplemented },
     ...{ renewGuestIdentity: unimplemented, createDataKey: unimplemented, unwrapDataKey: unimplemented },
-    ...{ shredTenant: unimplemented, rotateRootKey: unimplemented },
+    rotateRootKey: () => ({ rootKeyId: "root-2", previousRootKeyId: "root-1", rewrappedCount: 3 }),
+    shredTenant: unimplemented,
   });
 }

@@ -6,7 +6,12 @@ import { type Tenant, TenantSchema, TenantState } from "@lobsterd/proto/lobsterd
 /** A running tenant of that name. */
 export function fakeTenant(
   name: string,
-  more: Partial<Pick<Tenant, "image" | "labels" | "egress" | "resources" | "state" | "idlePolicy">> = {},
+  more: Partial<
+    Pick<
+      Tenant,
+      "image" | "labels" | "egress" | "networkLimits" | "extraHostNames" | "resources" | "state" | "idlePolicy"
+    >
+  > = {},
 ): Tenant {
   return create(TenantSchema, {
     ...{

@@ -53,13 +53,15 @@ export function vmRoutes(state: FakeVm): readonly Routes[] {
     return tenant;
   };
   const tenantRoutes = defineRoutes(TenantService, {
-    spawnTenant({ name, image, labels, egress, resources, idlePolicy }) {
+    spawnTenant({ name, image, labels, egress, networkLimits, extraHostNames, resources, idlePolicy }) {
       if (state.spawnFailure !== undefined) throw fail(state.spawnFailure, `no spawn: ${state.spawnFailure}`);
       if (state.tenants.has(name)) throw fail("TENANT_EXISTS", `tenant ${name} exists`);
       const given = {
         image: image || "base",
         labels,
+        extraHostNames,
         ...(egress && { egress }),
+        ...(networkLimits && { networkLimits }),
         ...(resources && { resources }),
         ...(idlePolicy && { idlePolicy }),
       };

@@ -48,6 +48,32 @@ test("help has a line for each key with its default", () => {
   assert.match(help, /hostId \(string, required\)/);
 });
 
+test("help names the keys of every form of a union, and of what a list holds", () => {
+  const help = describeConfig(
+    z.strictObject({
+      key: z
+        .discriminatedUnion("kind", [
+          z.strictObject({ kind: z.literal("file"), path: z.string().describe("where it is") }),
+          z.strictObject({ kind: z.literal("vault"), url: z.string().optional() }),
+        ])
+        .describe("what wraps"),
+      port: z.union([z.int(), z.literal("any free one")]).default(1),
+      pairs: z.array(z.strictObject({ id: z.string() })),
+    }),
+  );
+  const lines = help.split("\n").filter((line) => line.startsWith("  "));
+  assert.deepEqual(lines, [
+    "  key (one of 2 forms, required) what wraps",
+    "  key.kind (file, required)",
+    "  key.path (string, required) where it is",
+    "  key.kind (vault, required)",
+    "  key.url (string, optional)",
+    "  port (integer|any free one, default 1)",
+    "  pairs (array, required)",
+    "  pairs[].id (string, required)",
+  ]);
+});
+
 test("a placeholder where a value belongs is refused, wherever it stands", () => {
   const faults = (change: object) => {
     try {

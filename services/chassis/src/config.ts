@@ -123,7 +123,7 @@ function placeholdersIn(value: unknown, path: string): string[] {
   return Object.entries(value).flatMap(([key, item]) => placeholdersIn(item, path === "" ? key : `${path}.${key}`));
 }
 
-/** The text of `--help`: one line per key with its type, default and description. */
+/** The text of `--help`: one line per key with its type, default and description; of a union those of each form, one form after the other. */
 export function describeConfig(schema: z.ZodObject): string {
   const lines: string[] = [];
   describeObject(z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }), "", lines);
@@ -142,10 +142,30 @@ function describeObject(node: Described, prefix: string, lines: string[]): void 
         : node.required?.includes(key)
           ? "required"
           : "optional";
-    const kind = child.enum?.join("|") ?? child.type ?? "any";
-    lines.push(`  ${path} (${kind}, ${need})${child.description === undefined ? "" : ` ${child.description}`}`);
+    lines.push(
+      `  ${path} (${kindOf(child)}, ${need})${child.description === undefined ? "" : ` ${child.description}`}`,
+    );
     describeObject(child, path, lines);
+    for (const form of formsOf(child)) describeObject(form, path, lines);
+    if (isSchema(child.items)) describeObject(child.items, `${path}[]`, lines);
   }
+}
+
+function kindOf(node: Described): string {
+  if (node.const !== undefined) return String(node.const);
+  const forms = formsOf(node);
+  if (forms.some(({ properties }) => properties !== undefined)) return `one of ${forms.length} forms`;
+  if (forms.length > 0) return forms.map(kindOf).join("|");
+  return [node.enum ?? node.type ?? "any"].flat().join("|");
+}
+
+/** What a union may be. */
+function formsOf(node: Described): Described[] {
+  return [...(node.oneOf ?? []), ...(node.anyOf ?? [])].filter(isSchema);
+}
+
+function isSchema(node: unknown): node is Described {
+  return typeof node === "object" && node !== null && !Array.isArray(node);
 }
 
 function readConfigFile(path: string): string {

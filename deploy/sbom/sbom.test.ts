@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { z } from "zod";
 import { checkoutDir } from "../dev/instance.ts";
@@ -134,4 +135,16 @@ test("a file belongs to the innermost package", () => {
   assert.equal(packagePath("node_modules/a/node_modules/@b/c/d.js"), "node_modules/a/node_modules/@b/c");
   assert.equal(packagePath("node_modules/@b/c/lib/d.js"), "node_modules/@b/c");
   assert.throws(() => packagePath("services/vm/src/main.ts"), RangeError);
+});
+
+test("--help explains and writes nothing, and a wrong option is wrong usage", () => {
+  const main = `${import.meta.dirname}/main.ts`;
+  const run = (option: string) => spawnSync(process.execPath, [main, option], { encoding: "utf8", timeout: 60_000 });
+  const help = run("--help");
+  assert.deepEqual([help.status, help.stderr], [0, ""]);
+  assert.match(help.stdout, /^usage: node deploy\/sbom\/main\.ts/);
+  // A line for each file that was written would be here.
+  assert.doesNotMatch(help.stdout, /\d components/);
+  const wrong = run("--wrong");
+  assert.deepEqual([wrong.status, wrong.stdout], [2, ""]);
 });

@@ -15,6 +15,18 @@ const reviewedSchema = z.array(
   z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), rule: z.string(), why: z.string().min(10) }),
 );
 
+const usage = `usage: node deploy/scan/main.ts [options]
+   or: make scan
+
+Searches the whole history, the index and the files as they are now for credentials. Changes nothing.
+
+  --repository DIR   default this checkout
+  --reviewed FILE    findings that were looked at and are none, default deploy/scan/reviewed.json
+  --help             this text
+
+Exit status: 0 if there is none, 1 for a finding or a history that is not whole, 2 for a wrong option.
+`;
+
 interface Place {
   readonly path: string;
   /** Object id in git, or `now` for a file as it is. */
@@ -45,14 +57,29 @@ async function* placesOf(repository: string): AsyncGenerator<Place> {
   yield* filesNow(repository, hasHistory);
 }
 
-async function main(parameters: readonly string[]): Promise<number> {
-  const { values } = parseArgs({
+function parse(parameters: readonly string[]) {
+  return parseArgs({
     args: [...parameters],
     options: {
       repository: { type: "string", default: root },
       reviewed: { type: "string", default: join(root, "deploy/scan/reviewed.json") },
+      help: { type: "boolean", short: "h" },
     },
-  });
+  }).values;
+}
+
+async function main(parameters: readonly string[]): Promise<number> {
+  let values: ReturnType<typeof parse>;
+  try {
+    values = parse(parameters);
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n${usage}`);
+    return 2;
+  }
+  if (values.help === true) {
+    process.stdout.write(usage);
+    return 0;
+  }
   const reviewed = new Set(
     reviewedSchema
       .parse(JSON.parse(readFileSync(values.reviewed, "utf8")))

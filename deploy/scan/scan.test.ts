@@ -95,6 +95,17 @@ function scan(repository: string, reviewed: readonly object[] = []) {
   return { status, stdout, stderr };
 }
 
+test("--help explains and searches nothing, and a wrong option is wrong usage", () => {
+  const run = (option: string) => spawnSync(process.execPath, [main, option], { encoding: "utf8", timeout: 60_000 });
+  const help = run("--help");
+  assert.deepEqual([help.status, help.stderr], [0, ""]);
+  assert.match(help.stdout, /^usage: node deploy\/scan\/main\.ts.*--reviewed FILE/s);
+  assert.doesNotMatch(help.stdout, /searched, \d/);
+  const wrong = run("--wrong");
+  assert.deepEqual([wrong.status, wrong.stdout], [2, ""]);
+  assert.match(wrong.stderr, /--wrong.*usage:/s);
+});
+
 test("a key in a past commit fails, though it is gone from the files, and the report does not repeat it", () => {
   const key = `ghp_${letters(36)}`;
   const repository = repositoryWith(

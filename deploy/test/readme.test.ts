@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { fail as secretsFail } from "@lobsterd/secrets/errors.ts";
 
 const root = join(import.meta.dirname, "../..");
 const pages = globSync(
@@ -44,6 +45,19 @@ test("each service has a README with the parts that an operator looks for", () =
       assert.match(text, part, `services/${service}/README.md: ${part}`);
     }
   }
+});
+
+test("the README of secrets lists every reason and every event of it, and no other", () => {
+  const text = readFileSync(join(root, "services/secrets/README.md"), "utf8");
+  const listed = (heading: string, name: RegExp) => {
+    const [, list = ""] = new RegExp(`^${heading}: (.*?)\\n\\n`, "ms").exec(text) ?? [];
+    return [...list.matchAll(name)].map(([, found]) => found).toSorted();
+  };
+  assert.deepEqual(listed("Reasons", /`([A-Z][A-Z_]+)`/g), secretsFail.reasons.toSorted());
+  const source = readFileSync(join(root, "services/secrets/src/events.ts"), "utf8");
+  const events = [...source.matchAll(/(?:tell\([\w."]*, |name: )"([a-z-]+)"/g)].map(([, name]) => name).toSorted();
+  assert.ok(events.length > 10);
+  assert.deepEqual(listed("Events", /`([a-z-]+)`/g), events);
 });
 
 test("every direct dependency is explained in one line of docs/dependencies.md, and pinned exactly", () => {

@@ -20,7 +20,6 @@ export const fail = defineErrors("secrets.lobsterd", {
   LEASE_EXPIRED: Code.FailedPrecondition,
   LEASE_MISSING: Code.FailedPrecondition,
   LEASE_USED: Code.FailedPrecondition,
-  NOT_IMPLEMENTED: Code.Unimplemented,
   NEXT_ROOT_KEY_MISSING: Code.FailedPrecondition,
   RESERVED_NAME: Code.InvalidArgument,
   ROOT_KEY_UNAVAILABLE: Code.Unavailable,

@@ -13,7 +13,7 @@ const repairs: Panel = {
   targets: [{ query: '{service_name=~"net|proxy"} |= "drift repaired" or "undone" or "differed from the store"' }],
 };
 
-/** What is dropped and why, and who changes the boundary. Whose packets they are is asked by RPC: GetTenantUsage. */
+/** What is dropped and why, and who changes the boundary. Whose packets they are is asked by RPC: GetNetworkUsage. */
 export const network: Dashboard = {
   uid: "lobsterd-network",
   title: "lobsterd: network",

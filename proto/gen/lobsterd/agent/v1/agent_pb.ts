@@ -1137,8 +1137,9 @@ export const AgentService: GenService<{
     output: typeof CreateIdentityKeyResponseSchema;
   },
   /**
-   * Takes the certificate of the key that was made last. The identity before it is not used for a new connection any more, and every
-   * connection to the agent that began with it ends within 5 s.
+   * Takes the certificate of the key that was made last. The identity before it is not used for a new connection any more, and no call begins on
+   * a connection to the agent that began with it. Where the generation is a new one these connections are cut after 4 s, calls and all; else
+   * each ends with its calls, at the latest when a certificate that it was opened under is over.
    *
    * @generated from rpc lobsterd.agent.v1.AgentService.InstallIdentity
    */

@@ -1952,6 +1952,9 @@ export const TenantService: GenService<{
     output: typeof SpawnTenantResponseSchema;
   },
   /**
+   * One tenant as it is, and how its guest is, if it runs: that is asked of the guest at the call, for at most 2 s.
+   * TENANT_NOT_FOUND where there is none.
+   *
    * @generated from rpc lobsterd.vm.v1.TenantService.GetTenant
    */
   getTenant: {
@@ -2011,6 +2014,11 @@ export const TenantService: GenService<{
     output: typeof EvictTenantResponseSchema;
   },
   /**
+   * Saves a running tenant's memory, sealed, and ends its microVM; the disk, the names and the room that it has stay. It goes on when the caller goes
+   * away: repeat the call with the same `request_id` to wait for the same result. A policy that forbids it is SUSPEND_FORBIDDEN, a workload that does
+   * not agree SUSPEND_REFUSED, a tenant in another state TENANT_NOT_RUNNING or TENANT_BUSY. What fails before the memory is saved, as with
+   * SUSPEND_LIMIT_EXCEEDED, leaves the tenant running; with SUSPEND_INCOMPLETE it is saved, and the end of the microVM goes on by itself.
+   *
    * @generated from rpc lobsterd.vm.v1.TenantService.SuspendTenant
    */
   suspendTenant: {
@@ -2124,6 +2132,8 @@ export const TenantService: GenService<{
     output: typeof RestoreBackupResponseSchema;
   },
   /**
+   * Deletes a backup's file for good; the tenant is not touched. One that is not there is NOT_FOUND with reason BACKUP_NOT_FOUND.
+   *
    * @generated from rpc lobsterd.vm.v1.TenantService.DeleteBackup
    */
   deleteBackup: {

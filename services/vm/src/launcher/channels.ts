@@ -4,6 +4,7 @@ import { Duplex } from "node:stream";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import type { ChannelPlace } from "./jailer.ts";
 import { LauncherError } from "./protocol.ts";
+import { fitsSaved, receiveSaved, sendSaved } from "./saved-files.ts";
 
 /** O_PATH, which Node does not export: names a file without opening it, so that no device or FIFO notices. */
 const pathOnly = 0o10000000;
@@ -14,7 +15,7 @@ export const apiSocketName = "api.socket";
 /** Opens channels, each one once at a time. The directories above `directory` are root's alone; what is in it is the VMM's. */
 export function openChannels() {
   const open = new Set<string>();
-  return async (vmId: string, directory: string, place: ChannelPlace, uid: number): Promise<Duplex> => {
+  return async (vmId: string, directory: string, place: ChannelPlace, uid: number, memoryBytes = 0) => {
     const key = `${vmId} ${place.name}`;
     // Who has just closed one may open the next before the launcher has seen the end of the first.
     const take = async () => (open.has(key) ? undefined : open.add(key));
@@ -22,7 +23,7 @@ export function openChannels() {
       throw new LauncherError("CHANNEL_BUSY", `${place.name} of ${vmId} is taken`);
     });
     try {
-      const stream = await openChannel(directory, place, uid);
+      const stream = await openChannel(directory, place, uid, memoryBytes);
       return stream.once("close", () => open.delete(key));
     } catch (error) {
       open.delete(key);
@@ -35,24 +36,29 @@ export function openChannels() {
  * The VMM may have replaced anything in its directory. The name is resolved once, without following a link and without opening what stands
  * there; what it named is checked; and exactly that is opened, by its descriptor.
  */
-async function openChannel(path: string, place: ChannelPlace, uid: number): Promise<Duplex> {
+async function openChannel(path: string, place: ChannelPlace, uid: number, memoryBytes: number): Promise<Duplex> {
+  const { name, kind } = place;
   let directory: number | undefined;
   try {
+    if (kind === "loaded") return await receiveSaved(path, name, uid, memoryBytes);
     directory = openSync(path, pathOnly | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-    if (place.kind === "listener") return await listenOnce(directory, place.name, uid);
-    return await withFile(`/proc/self/fd/${directory}/${place.name}`, async (file, found) => {
-      const kind = place.kind === "socket" ? found.isSocket() : found.isFIFO();
-      if (!kind || found.uid !== uid || found.nlink !== 1)
-        throw new LauncherError("HOST_UNSAFE", `${place.name} is not the VMM's own`);
-      if (place.kind === "socket") return connected(file);
+    if (kind === "listener") return await listenOnce(directory, name, uid);
+    const named = `/proc/self/fd/${directory}/${name}`;
+    return await withFile(named, async (file, found) => {
+      const is = { socket: found.isSocket(), fifo: found.isFIFO(), written: fitsSaved(name, found, memoryBytes) };
+      if (!is[kind] || found.uid !== uid || found.nlink !== 1)
+        throw new LauncherError("HOST_UNSAFE", `${name} is not the VMM's own`);
+      if (kind === "socket") return connected(file);
       // Without waiting for a writer; with O_RDONLY the end of the VMM is the end of the channel.
       const reading = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
-      return new Socket({ fd: reading, readable: true, writable: false });
+      if (kind === "fifo") return new Socket({ fd: reading, readable: true, writable: false });
+      unlinkSync(named);
+      return sendSaved(reading, found.size);
     });
   } catch (error) {
     if (error instanceof LauncherError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    throw new LauncherError("HOST_UNSAFE", `${place.name} cannot be opened: ${code}`);
+    throw new LauncherError("HOST_UNSAFE", `${name} cannot be opened: ${code}`);
   } finally {
     if (directory !== undefined) closeSync(directory);
   }

@@ -83,6 +83,8 @@ export function vmPaths(config: LauncherConfig, vmId: string) {
     image: `${disk}/image`,
     jail,
     identity: `${jail}/identity.img`,
+    /** Under Firecracker: the directory of a saved state's two files, mounted into the jail. */
+    saved: `${jail}/saved`,
   };
 }
 

@@ -31,6 +31,13 @@ const one = (control: string, file: string, find: string, replace: string, shown
   test: shown,
 });
 
+const savedState = "firecracker/saved-state.host.test.ts";
+const outAndIn = {
+  out: [savedState, "go out byte for byte, are not charged to the VM's cgroup, and have no name any more"],
+  in: [savedState, "go in byte for byte, and have no name once the VM is placed, though the VMM has its memory open"],
+} as const;
+const inPlace = (what: string) =>
+  [savedState, `${what} is refused on the way out, and replaced or refused on the way in`] as const;
 const newDisk = [
   "files.host.test.ts",
   "a prepared VM's disk is an empty file system under its key, whatever its size, and the key is in no file",
@@ -48,8 +55,8 @@ const controls: readonly Control[] = [
   one(
     "a channel has one link",
     "channels.ts",
-    "!kind || found.uid !== uid || found.nlink !== 1",
-    "!kind || found.uid !== uid",
+    "!is[kind] || found.uid !== uid || found.nlink !== 1",
+    "!is[kind] || found.uid !== uid",
     attack("a VMM puts a hardlink in the place of log.fifo"),
   ),
   one(
@@ -141,7 +148,7 @@ const controls: readonly Control[] = [
     "disk.host.test.ts",
     "one that is short, long or cut off is gone, and is never put in place",
   ]),
-  one("a next disk has the size of the VM's", "disk.ts", "if (written !== bytes)", "if (written > bytes)", [
+  one("a next disk has the size of the VM's", "receive-file.ts", "if (written < shortest)", "if (written < 0)", [
     "disk.host.test.ts",
     "one that is short, long or cut off is gone, and is never put in place",
   ]),
@@ -160,6 +167,73 @@ const controls: readonly Control[] = [
     template,
   ),
   one("nobody else finds a template", "templates/template-store.ts", "      unlinkSync(path);\n", "", template),
+  one(
+    "a saved memory is as long as the guest's",
+    "saved-files.ts",
+    "[memoryBytes, memoryBytes]",
+    "[1, memoryBytes]",
+    inPlace("other length in the place of memory"),
+  ),
+  one(
+    "a saved state is at most 16 MiB",
+    "saved-files.ts",
+    " && found.size <= longest",
+    "",
+    inPlace("other length in the place of state"),
+  ),
+  one(
+    "a saved file has one link",
+    "channels.ts",
+    "found.uid !== uid || found.nlink !== 1",
+    "found.uid !== uid",
+    inPlace("hardlink in the place of memory"),
+  ),
+  one(
+    "a saved file is the VMM's own",
+    "channels.ts",
+    " || found.uid !== uid",
+    "",
+    inPlace("other owner in the place of memory"),
+  ),
+  one(
+    "a memory is allocated before the VMM writes it",
+    "saved-files.ts",
+    '"/usr/bin/fallocate", "--length"',
+    '"/usr/bin/truncate", "--size"',
+    outAndIn.out,
+  ),
+  one("a saved file has no name once it is read", "channels.ts", "      unlinkSync(named);\n", "", outAndIn.out),
+  one("a loaded memory has no name", "start.ts", "    clearRoom(host, vmId);\n", "", outAndIn.in),
+  one("a VMM has no named file of a state open", "firecracker/jailer.ts", "(memory|state) \\(deleted\\)", ".*", [
+    savedState,
+    "a VM whose VMM has a file of a state open that has a name is killed",
+  ]),
+  one(
+    "a file that comes in is nobody's until it is whole",
+    "saved-files.ts",
+    'open(path, "wx", 0o600)',
+    'open(path, "wx")',
+    [savedState, "what comes in short, long or cut off is gone, and no VMM can read it before it is whole"],
+  ),
+  one("a file that did not come whole is gone", "saved-files.ts", "giveUp: drop", "giveUp: () => {}", [
+    savedState,
+    "what comes in short, long or cut off is gone, and no VMM can read it before it is whole",
+  ]),
+  one(
+    "the directory of the files is root's alone",
+    "firecracker/jailer.ts",
+    "chmodSync(directory, 0o711)",
+    "chmodSync(directory, 0o777)",
+    [savedState, "a VMM cannot put anything in their place, nor take them away"],
+  ),
+  one("there is room for a memory", "saved-files.ts", "if (free < bytes)", "if (free < 0)", [
+    savedState,
+    "a tmpfs without room for the memory is told before anything is made",
+  ]),
+  one("a stop takes the files away", "verbs.ts", "  clearRoom(host, vmId);\n", "", [
+    savedState,
+    "are gone after a stop and after clearRoom, and belong to VMs that run",
+  ]),
 ];
 
 const below = (file: string) => `services/vm/src/launcher/${file}`;

@@ -9,6 +9,7 @@ import { type LauncherConfig, vmPaths } from "./config.ts";
 import { isRunning, type LauncherHost, requireRecord } from "./host.ts";
 import { run } from "./processes.ts";
 import { LauncherError, type Result } from "./protocol.ts";
+import { receiveFile, writeFully } from "./receive-file.ts";
 import { syncDirectory } from "./records.ts";
 
 const mib = 1024 * 1024;
@@ -16,7 +17,6 @@ const mib = 1024 * 1024;
 const copyWithinMs = 120_000;
 const pieceBytes = 256 * 1024;
 const zeros = Buffer.alloc(64 * 1024);
-const whole = `${JSON.stringify({ ok: true, result: {} })}\n`;
 
 /** The disk as it is when this resolves; the VM may go on. Blocks are shared where the file system can, and holes stay holes. */
 export async function readDisk(host: LauncherHost, vmId: string): Promise<Duplex> {
@@ -38,36 +38,17 @@ export async function writeDisk(host: LauncherHost, vmId: string): Promise<Duple
   const { nextOverlay } = vmPaths(host.config, vmId);
   dropNextDisk(host.config, vmId);
   const file = await open(nextOverlay, "wx", 0o600);
-  let [written, isWhole] = [0, false];
-  const take = async (piece: Buffer) => {
-    const offset = written;
-    written += piece.length;
-    if (written > bytes) throw new LauncherError("INVALID_REQUEST", "the disk is too long");
-    await writeNonZero(file, piece, offset);
-  };
-  const finish = async () => {
-    if (written !== bytes) throw new LauncherError("INVALID_REQUEST", "the disk is too short");
-    await file.truncate(bytes);
-    await file.sync();
-    await file.chown(uid, uid);
-    await file.sync();
-    isWhole = true;
-  };
-  const stream: Duplex = new Duplex({
-    read: () => {},
-    write: (piece, _encoding, done) => void take(piece).then(() => done(), done),
-    final: (done) =>
-      void finish().then(() => {
-        stream.push(whole);
-        stream.push(null);
-        done();
-      }, done),
-    destroy(error, done) {
-      if (!isWhole) rmSync(nextOverlay, { force: true });
-      void file.close().then(() => done(error), done);
+  return receiveFile(file, {
+    ...{ shortest: bytes, longest: bytes },
+    write: (piece, offset) => writeNonZero(file, piece, offset),
+    async finish() {
+      await file.truncate(bytes);
+      await file.sync();
+      await file.chown(uid, uid);
+      await file.sync();
     },
+    giveUp: () => dropNextDisk(host.config, vmId),
   });
-  return stream;
 }
 
 /** Puts a disk that came whole in the place of the VM's own. Durable on return; safe to repeat. */
@@ -101,7 +82,6 @@ async function writeNonZero(file: FileHandle, piece: Buffer, offset: number): Pr
   for (let at = 0; at < piece.length; at += zeros.length) {
     const part = piece.subarray(at, at + zeros.length);
     if (zeros.subarray(0, part.length).equals(part)) continue;
-    for (let done = 0; done < part.length; )
-      done += (await file.write(part, done, part.length - done, offset + at + done)).bytesWritten;
+    await writeFully(file, part, offset + at);
   }
 }

@@ -8,7 +8,7 @@ import { requireRootOnly } from "./files.ts";
 import type { Jailer } from "./jailer.ts";
 import { isKernelThread, type Namespaces } from "./processes.ts";
 import { imageFiles, LauncherError } from "./protocol.ts";
-import { readRecord, type VmRecord } from "./records.ts";
+import { readLimits, readRecord, type VmRecord } from "./records.ts";
 import type { TemplateStore } from "./templates/template-store.ts";
 
 const nsfsMagic = 0x6e736673;
@@ -40,6 +40,11 @@ export function requireRecord({ config }: LauncherHost, vmId: string): VmRecord 
   const record = readRecord(vmPaths(config, vmId).record);
   if (record === undefined) throw new LauncherError("NOT_FOUND", `no VM ${vmId}`);
   return record;
+}
+
+/** Memory of the guest of the VM's last start. */
+export function memoryBytesOf({ config }: LauncherHost, vmId: string): number {
+  return (readLimits(vmPaths(config, vmId).limits)?.memoryMib ?? 0) * 1024 * 1024;
 }
 
 export function requireImage(config: LauncherConfig, image: string): void {

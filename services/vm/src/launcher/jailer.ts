@@ -19,10 +19,13 @@ export interface StartPlan {
   readonly cgroupValues: readonly { readonly file: string; readonly value: string }[];
 }
 
-/** How a channel is opened: a socket or FIFO that the VMM made, or a socket on which the launcher waits for the VMM, once. */
+/**
+ * How a channel is opened: a socket or FIFO that the VMM made, a socket on which the launcher waits for the VMM, once, or a file of a saved state that
+ * the VMM wrote, or is to load.
+ */
 export interface ChannelPlace {
   readonly name: string;
-  readonly kind: "socket" | "fifo" | "listener";
+  readonly kind: "socket" | "fifo" | "listener" | "written" | "loaded";
 }
 
 /**

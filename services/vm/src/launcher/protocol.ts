@@ -16,9 +16,10 @@ const onlyVmId = z.strictObject({ vmId });
 
 /**
  * What `connect` can reach of a running VMM: its API both ways, the state of its VM out of it (`state`) and into it (`incoming`), the
- * others from the VMM only.
+ * others from the VMM only. A VMM that saves into files has the guest's memory apart (`memory`, `incomingMemory`); those that it is to load are answered with one
+ * more line when all of their bytes are there.
  */
-export const channels = ["api", "log", "metrics", "serial", "state", "incoming"] as const;
+export const channels = ["api", "log", "metrics", "serial", "state", "incoming", "memory", "incomingMemory"] as const;
 export type Channel = (typeof channels)[number];
 
 const start = z.strictObject({
@@ -42,6 +43,8 @@ export const verbArguments = {
   load: start,
   connect: z.strictObject({ vmId, channel: z.enum(channels) }),
   place: onlyVmId,
+  makeRoom: onlyVmId,
+  clearRoom: onlyVmId,
   inspect: onlyVmId,
   emptyIdentityDrive: onlyVmId,
   readDisk: onlyVmId,
@@ -99,6 +102,9 @@ export const verbResults = {
   connect: z.strictObject({}),
   /** "none": this VMM has no such thread to place. */
   place: z.strictObject({ kvmPit: z.enum(["placed", "none"]) }),
+  /** How long the file of the guest's memory is. */
+  makeRoom: z.strictObject({ memoryMib: z.int() }),
+  clearRoom: z.strictObject({}),
   inspect: z.strictObject({
     pid: z.int(),
     uid: z.int(),
@@ -154,7 +160,7 @@ export const reasons = [
   "ARTIFACT_MISMATCH", // a file of the image or of the VMM is not the one whose digest is known
   "NETWORK_MISSING", // the slot has no network namespace
   "HOST_UNSAFE", // somebody other than root can write where the launcher builds
-  "VMM_FAILED", // the VMM ended or did not answer while it started
+  "VMM_FAILED", // the VMM ended or did not answer while it started, or there is no room for its memory
   "JAIL_MISMATCH", // the process differs from its jail's description; it was killed
   "KVM_PIT_UNPLACED", // the VM's timer thread is not in its cgroup; the VM was killed
   "CHANNEL_BUSY", // somebody else has the VM's channel

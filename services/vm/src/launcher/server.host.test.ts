@@ -25,6 +25,8 @@ const verbs: Verbs = {
   load: refuse,
   connect: async () => connect(channelPath),
   place: refuse,
+  makeRoom: refuse,
+  clearRoom: refuse,
   inspect: refuse,
   emptyIdentityDrive: refuse,
   readDisk: refuse,

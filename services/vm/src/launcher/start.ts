@@ -17,6 +17,7 @@ import { type Namespaces, namespacesOf, type ProcessFacts, readProcess } from ".
 import { type Arguments, LauncherError, type Result } from "./protocol.ts";
 import { jailFaults } from "./read-back.ts";
 import { readLimits, replaceRecord, type VmLimits, writeRecord } from "./records.ts";
+import { clearRoom } from "./saved-files.ts";
 import { saveTemplate } from "./templates/save-template.ts";
 import { memoryOf, type StartSource, templateSource } from "./templates/start-source.ts";
 
@@ -122,11 +123,12 @@ async function endRun(host: LauncherHost, vmId: string): Promise<void> {
   host.jailer.renew(paths);
 }
 
-/** Reads a booted VM back, every thread of it, and places its timer thread. A VM that fails this is killed. */
+/** Reads a booted or loaded VM back, every thread of it, and places its timer thread. A VM that fails this is killed. What it was loaded from has no name any more. */
 export async function place(host: LauncherHost, vmId: string): Promise<Result<"place">> {
   try {
     requireRecord(host, vmId);
     if (!isRunning(host, vmId)) throw new LauncherError("NOT_FOUND", "it does not run");
+    clearRoom(host, vmId);
     const facts = readBack(host, vmId, true);
     const usesKvm = facts.descriptors.some((target) => /^anon_inode:kvm-v(m|cpu)/.test(target));
     if (!usesKvm || !host.jailer.hasKernelTimer) return { kvmPit: "none" };

@@ -4,12 +4,13 @@ import { hostCapacity } from "./capacity.ts";
 import { vmPaths } from "./config.ts";
 import { dropNextDisk, readDisk, replaceDisk, writeDisk } from "./disk.ts";
 import { removeTree, requireRootOnly, zeroIdentityDrive } from "./files.ts";
-import { isRunning, type LauncherHost, processesIn, requireImage, requireRecord } from "./host.ts";
+import { isRunning, type LauncherHost, memoryBytesOf, processesIn, requireImage, requireRecord } from "./host.ts";
 import { placedPits } from "./kvm-pit.ts";
 import { createOverlay } from "./overlay.ts";
 import { processesOf } from "./processes.ts";
 import { type Arguments, LauncherError, type Result, type Verbs } from "./protocol.ts";
 import { readRecord, vmIdsIn, writeRecord } from "./records.ts";
+import { clearRoom, makeRoom } from "./saved-files.ts";
 import { place, readVmm, start } from "./start.ts";
 
 /** The launcher's verbs. Two calls for one VM run one after the other, but for `connect`, which may wait for other VMs. */
@@ -44,6 +45,8 @@ export function launcherVerbs(host: LauncherHost): Verbs {
     load: (request) => inTurn(request.vmId, () => start(host, request, { incoming: true })),
     connect: (request) => connect(host, request),
     place: ({ vmId }) => inTurn(vmId, () => place(host, vmId)),
+    makeRoom: ({ vmId }) => inTurn(vmId, () => makeRoom(host, vmId)),
+    clearRoom: ({ vmId }) => inTurn(vmId, async () => clearRoom(host, vmId)),
     inspect: ({ vmId }) => inTurn(vmId, () => inspect(host, vmId)),
     emptyIdentityDrive: ({ vmId }) => inTurn(vmId, () => emptyIdentityDrive(host, vmId)),
     readDisk: ({ vmId }) => inTurn(vmId, () => readDisk(host, vmId)),
@@ -104,11 +107,13 @@ async function connect(host: LauncherHost, { vmId, channel }: Arguments<"connect
   if (place === undefined)
     throw new LauncherError("WRONG_STATE", `${host.jailer.description.name} has no ${channel} channel`);
   if (!isRunning(host, vmId)) throw new LauncherError("NOT_FOUND", "it does not run");
-  const directory = host.jailer.channelsIn(vmPaths(host.config, vmId), vmId);
+  const paths = vmPaths(host.config, vmId);
+  const isFile = place.kind === "written" || place.kind === "loaded";
+  const directory = isFile ? paths.saved : host.jailer.channelsIn(paths, vmId);
   const boots = channel === "api" && host.jailer.hasKernelTimer && placedPits(host.cgroups, vmId).length === 0;
   const tookTurn = boots && (await host.bootTurn.take(vmId));
   try {
-    return await host.openChannel(vmId, directory, place, host.config.uidBase + slot);
+    return await host.openChannel(vmId, directory, place, host.config.uidBase + slot, memoryBytesOf(host, vmId));
   } catch (error) {
     if (tookTurn) host.bootTurn.end(vmId);
     throw error;
@@ -139,13 +144,14 @@ async function emptyIdentityDrive(host: LauncherHost, vmId: string): Promise<Res
   return {};
 }
 
-/** Kills the VM and keeps disk, record and cgroup, so that it is listed as exited. A disk that was to replace its own is dropped. */
+/** Kills the VM and keeps disk, record and cgroup, so that it is listed as exited. A disk that was to replace its own is dropped, and so are files of a state. */
 async function stop(host: LauncherHost, vmId: string): Promise<Result<"stop">> {
   requireRecord(host, vmId);
   host.bootTurn.end(vmId);
   await host.cgroups.kill(vmId);
   host.namespaces.delete(vmId);
   rmSync(vmPaths(host.config, vmId).identity, { force: true });
+  clearRoom(host, vmId);
   dropNextDisk(host.config, vmId);
   return {};
 }

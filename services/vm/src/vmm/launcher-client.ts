@@ -1,5 +1,5 @@
 import { connect, type Socket } from "node:net";
-import type { Duplex } from "node:stream";
+import { addAbortSignal, type Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { currentTraceparent } from "@lobsterd/chassis/tracing.ts";
@@ -16,6 +16,7 @@ import {
   verbResults,
 } from "../launcher/protocol.ts";
 import { type VmmHost, type VmStart, type VmStartReport, vmmFail } from "./port.ts";
+import { writesTo } from "./state-flow.ts";
 
 /** The launcher takes 64 exchanges at a time and drops the next one; others may use it beside this process. */
 const maxInFlight = 12;
@@ -32,6 +33,8 @@ const deadlinesMs: Readonly<Record<Verb, number>> = {
   load: 40_000,
   connect: 40_000, // may wait until another VM has booted
   place: 10_000,
+  makeRoom: 20_000,
+  clearRoom: 5_000,
   readDisk: 150_000, // the disk is copied first
   writeDisk: 20_000,
   replaceDisk: 20_000,
@@ -69,7 +72,25 @@ export interface LauncherClient extends VmmHost {
    * Errors: NOT_FOUND, JAIL_MISMATCH, KVM_PIT_UNPLACED.
    */
   place(vmId: string): Promise<Result<"place">>;
+
+  /**
+   * Makes the two files new into which the VM's VMM is about to save, with all of their memory. Errors: NOT_FOUND, WRONG_STATE (this VMM does not save into files),
+   * VMM_FAILED (there is no room), HOST_UNSAFE.
+   */
+  makeRoom(vmId: string): Promise<Result<"makeRoom">>;
+
+  /** Takes away what is left of them. Safe to repeat. Errors: NOT_FOUND. */
+  clearRoom(vmId: string): Promise<void>;
+
+  /**
+   * Sends a file that the VM's VMM is to load. On return all of it is there; what `bytes` fails with is thrown as it is. A piece is nobody's when the next one is
+   * asked for. Errors: those of `connect`, VMM_FAILED (there is no room), UNAVAILABLE.
+   */
+  put(vmId: string, channel: LoadedFile, bytes: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
 }
+
+/** Channels into the files that a VMM loads. */
+export type LoadedFile = Extract<Channel, "incoming" | "incomingMemory">;
 
 /** The VMM port over the launcher's Unix socket: one connection a call, bounded in size and time. */
 export function openLauncherClient(options: LauncherClientOptions): LauncherClient {
@@ -125,12 +146,20 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
     readDisk: (vmId) => openStream("readDisk", { vmId }),
     async writeDisk(vmId, disk) {
       const stream = await openStream("writeDisk", { vmId });
-      readAnswer("writeDisk", await exchangeDisk(stream, disk));
+      readAnswer("writeDisk", await exchangeFile(stream, disk));
     },
     async replaceDisk(vmId) {
       await call("replaceDisk", { vmId });
     },
     place: (vmId) => call("place", { vmId }),
+    makeRoom: (vmId) => call("makeRoom", { vmId }),
+    async clearRoom(vmId) {
+      await call("clearRoom", { vmId });
+    },
+    async put(vmId, channel, bytes, signal) {
+      const stream = addAbortSignal(signal, await openStream("connect", { vmId, channel }));
+      readAnswer("connect", await exchangeFile(stream, bytes));
+    },
     inspect: (vmId) => call("inspect", { vmId }),
     async emptyIdentityDrive(vmId) {
       await call("emptyIdentityDrive", { vmId });
@@ -146,24 +175,25 @@ export function openLauncherClient(options: LauncherClientOptions): LauncherClie
 
 const isStream = (verb: Verb) => (streamVerbs as readonly Verb[]).includes(verb);
 
-/** Sends a disk and returns the line that comes back when it is durable; ends the stream whatever happens. */
-async function exchangeDisk(stream: Duplex, disk: AsyncIterable<Uint8Array>): Promise<string> {
+/** Sends a file and returns the line that comes back when all of it is there; ends the stream whatever happens. */
+async function exchangeFile(stream: Duplex, bytes: AsyncIterable<Uint8Array>): Promise<string> {
   let failure: unknown;
   const noted = async function* () {
     try {
-      yield* disk;
+      yield* bytes;
     } catch (error) {
       failure = error;
       throw error;
     }
   };
   try {
-    const [answer] = await Promise.all([readLine(stream), pipeline(noted, stream)]);
+    const sending = pipeline(noted, writesTo(stream)).then(() => void stream.end());
+    const [answer] = await Promise.all([readLine(stream), sending]);
     return answer;
   } catch (cause) {
     if (failure !== undefined) throw failure;
     if (cause instanceof ServiceError) throw cause;
-    throw vmmFail("UNAVAILABLE", "the launcher did not take the disk", { cause });
+    throw vmmFail("UNAVAILABLE", "the launcher did not take the file", { cause });
   } finally {
     stream.destroy();
   }
@@ -175,7 +205,7 @@ async function readLine(stream: Duplex): Promise<string> {
     text += String(chunk);
     if (text.length > maxMessageBytes) throw vmmFail("INVALID_ANSWER", "the launcher's answer is too long");
   }
-  if (!text.endsWith("\n")) throw vmmFail("UNAVAILABLE", "the launcher did not take the disk");
+  if (!text.endsWith("\n")) throw vmmFail("UNAVAILABLE", "the launcher did not take the file");
   return text;
 }
 

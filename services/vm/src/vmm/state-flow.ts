@@ -1,5 +1,5 @@
 import { on } from "node:events";
-import type { Duplex, Readable } from "node:stream";
+import { type Duplex, type Readable, Writable } from "node:stream";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { vmmFail } from "./port.ts";
 
@@ -93,4 +93,12 @@ export function noteFailure(state: Readable) {
       }
     },
   };
+}
+
+/**
+ * The channel's writing side, which only this side ends. Takes a piece when the one before is with the kernel, so that this may be given back. As the destination of a pipeline, a socket whose peer has closed it ends by itself,
+ * and a pipeline that still waits for its source waits for ever then: QEMU closes when it has the whole state, which is before that was read here.
+ */
+export function writesTo(channel: Duplex): Writable {
+  return new Writable({ highWaterMark: 1, write: (chunk, _encoding, done) => void channel.write(chunk, done) });
 }

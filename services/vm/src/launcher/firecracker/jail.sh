@@ -28,7 +28,7 @@ env -i "$@" </dev/null >/dev/null 3>&-
 
 # No guest code has run, and nobody can reach the API yet. `set -C` creates exclusively.
 give() {
-  : >"$root/$2"
+  if [ -d "$1" ]; then mkdir "$root/$2"; else : >"$root/$2"; fi
   # On itself first: flags that are set later would not reach the jail.
   mount --bind -o "$3,nosuid,nodev,noexec" "$1" "$1"
   mount --bind "$1" "$root/$2"
@@ -38,6 +38,7 @@ give "$image/initrd.cpio" initrd.cpio ro
 give "$image/rootfs.erofs" rootfs.erofs ro
 give "$overlay" overlay.ext4 rw
 give "$base/identity.img" identity.img ro
+give "$base/saved" saved rw
 for name in log metrics serial; do
   mkfifo -m 0600 "$root/$name.fifo"
   chown -h "$uid:$uid" "$root/$name.fifo"

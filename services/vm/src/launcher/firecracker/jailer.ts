@@ -21,11 +21,12 @@ const mounts = [
   "/initrd.cpio ro,nosuid,nodev,noexec",
   "/overlay.ext4 rw,nosuid,nodev,noexec",
   "/rootfs.erofs ro,nosuid,nodev,noexec",
+  "/saved rw,nosuid,nodev,noexec",
   "/vmlinux ro,nosuid,nodev,noexec",
 ];
-/** The jailer opens /dev/null outside: without the mount that it is on, its name is /null. */
+/** The jailer opens /dev/null outside: without the mount that it is on, its name is /null. The memory that a guest was loaded from has no name any more (SNP-04). */
 const descriptors =
-  /^((\/dev)?\/null|\/dev\/(kvm|urandom|net\/tun)|\/(initrd\.cpio|identity\.img|overlay\.ext4|rootfs\.erofs|vmlinux)|\/(log|metrics|serial)\.fifo|\/(memory|state)|\/memfd:\S+ \(deleted\)|socket:\[\d+\]|anon_inode:\S+)$/;
+  /^((\/dev)?\/null|\/dev\/(kvm|urandom|net\/tun)|\/(initrd\.cpio|identity\.img|overlay\.ext4|rootfs\.erofs|vmlinux)|\/(log|metrics|serial)\.fifo|\/saved\/(memory|state) \(deleted\)|\/memfd:\S+ \(deleted\)|socket:\[\d+\]|anon_inode:\S+)$/;
 
 export interface FirecrackerOptions {
   /** Directory of `firecracker` and `jailer`, root's alone. The jailer copies the one into each jail. */
@@ -61,6 +62,10 @@ export async function openFirecrackerJailer(config: LauncherConfig, options: Fir
       log: { name: "log.fifo", kind: "fifo" },
       metrics: { name: "metrics.fifo", kind: "fifo" },
       serial: { name: "serial.fifo", kind: "fifo" },
+      state: { name: "state", kind: "written" },
+      memory: { name: "memory", kind: "written" },
+      incoming: { name: "state", kind: "loaded" },
+      incomingMemory: { name: "memory", kind: "loaded" },
     },
     hasKernelTimer: true,
     channelsIn: rootOf,
@@ -132,10 +137,12 @@ function fileSizeBytes(plan: StartPlan): number {
   return (Math.max(plan.overlayMib, plan.memoryMib) + 1) * mib;
 }
 
-/** The jailer's base directory for this VM alone. Throws when it exists. */
+/** The jailer's base directory for this VM alone, and the one for a saved state. Throws when it exists. */
 function createJail(paths: VmPaths): void {
-  mkdirSync(paths.jail, { mode: 0o711 });
-  chmodSync(paths.jail, 0o711);
+  for (const directory of [paths.jail, paths.saved]) {
+    mkdirSync(directory, { mode: 0o711 });
+    chmodSync(directory, 0o711);
+  }
 }
 
 /** The VM's own inodes, shared with no other VM: what one tenant reads cannot be told from the page cache by another. */

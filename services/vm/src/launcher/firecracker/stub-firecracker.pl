@@ -6,6 +6,8 @@
 #   PUT /replace      "<kind> <name> <target>": puts a symlink, hardlink, fifo, device, directory, file or socket in the place of a file
 #   PUT /write        "<fifo> <text>": writes to one of its FIFOs
 #   PUT /grow         "<name> <bytes>": makes a file that long, as a snapshot's memory is
+#   PUT /snapshot/create, /snapshot/load
+#                     as Firecracker, with a memory that it makes up, or that it has loaded and keeps open
 #   PUT /exit         ends
 use strict;
 use warnings;
@@ -28,7 +30,7 @@ POSIX::_exit(4) if $child != 0;
 filter_threads('this');
 
 my $listener = IO::Socket::UNIX->new(Local => $option{'--api-sock'}, Listen => 8) or POSIX::_exit(5);
-my (%fifo, $machine, $kvm);
+my (%fifo, $machine, $kvm, $memory, $state);
 while (1) {
   my $client = $listener->accept or next;
   while (defined(my $request = read_request($client))) {
@@ -53,6 +55,8 @@ sub answer {
   my ($method, $path, $body) = @_;
   if ($method eq 'GET') { return ('200 OK', '{"id":"stub","state":"Not started","vmm_version":"1.16.1","app_name":"stub"}') }
   if ($path eq '/actions') { filter_threads('all'); make_machine(); return ('204 No Content', '') }
+  if ($path eq '/snapshot/create') { return snapshot($body, \&create) }
+  if ($path eq '/snapshot/load') { return snapshot($body, \&load) }
   if ($path eq '/exit') { POSIX::_exit(0) }
   my ($first, $name, $target) = split ' ', $body;
   if ($path eq '/write') {
@@ -66,6 +70,36 @@ sub answer {
   }
   if ($path eq '/replace') { return ('200 OK', replace($first, "/$name", $target)) }
   return ('400 Bad Request', 'unknown');
+}
+
+sub snapshot {
+  my ($body, $work) = @_;
+  my ($state_path) = $body =~ /"snapshot_path":"([^"]+)"/;
+  my ($memory_path) = $body =~ /"(?:mem_file_path|backend_path)":"([^"]+)"/;
+  return eval { $work->($state_path, $memory_path); 1 } ? ('204 No Content', '') : ('400 Bad Request', $@);
+}
+
+# As Firecracker does it: a memory file of the right length is neither truncated nor made longer.
+sub create {
+  my ($state_path, $memory_path) = @_;
+  sysopen(my $to, $memory_path, O_RDWR | O_CREAT, 0600) or die "memory: $!\n";
+  sysseek($memory, 0, 0) if $memory;
+  for (my $at = 0; $at < -s $to; $at += 1 << 20) {
+    my $piece = pack('N', $at) x (1 << 18);
+    sysread($memory, $piece, 1 << 20) if $memory;
+    syswrite($to, $piece) == 1 << 20 or die "memory: $!\n";
+  }
+  sysopen(my $file, $state_path, O_WRONLY | O_CREAT | O_TRUNC, 0600) or die "state: $!\n";
+  defined syswrite($file, $state // 'state of the stub') or die "state: $!\n";
+}
+
+sub load {
+  my ($state_path, $memory_path) = @_;
+  sysopen(my $file, $state_path, O_RDONLY) or die "state: $!\n";
+  sysread($file, $state, -s $file) or die "state: $!\n";
+  sysopen($memory, $memory_path, O_RDONLY) or die "memory: $!\n";
+  filter_threads('all');
+  make_machine();
 }
 
 # "in place" when it is there; otherwise why not.

@@ -21,8 +21,8 @@ export const jailPaths = {
   log: "/log.fifo",
   metrics: "/metrics.fifo",
   serial: "/serial.fifo",
-  memory: "/memory",
-  state: "/state",
+  memory: "/saved/memory",
+  state: "/saved/state",
 } as const;
 
 /** Strict: there is no CPU template (FC-17), and whoever asks for one is refused rather than ignored. */

@@ -213,7 +213,7 @@ suite("a Firecracker machine", () => {
     const { machine, requests } = host.stub(vmId);
     assert.equal(machine.state, "Running");
     assert.deepEqual(requests.find(({ path }) => path === "/snapshot/create")?.body, {
-      ...{ snapshot_type: "Full", snapshot_path: "/state", mem_file_path: "/memory" },
+      ...{ snapshot_type: "Full", snapshot_path: "/saved/state", mem_file_path: "/saved/memory" },
     });
     for (const call of [vmm.pause, vmm.createSnapshot, vmm.resume]) {
       await assert.rejects(call(newVmId()), { reason: "NOT_FOUND" });
@@ -233,8 +233,8 @@ suite("a Firecracker machine", () => {
       ],
     );
     assert.deepEqual(requests.find(({ path }) => path === "/snapshot/load")?.body, {
-      snapshot_path: "/state",
-      mem_backend: { backend_type: "File", backend_path: "/memory" },
+      snapshot_path: "/saved/state",
+      mem_backend: { backend_type: "File", backend_path: "/saved/memory" },
       resume_vm: false,
     });
     assert.equal(machine.state, "Paused");

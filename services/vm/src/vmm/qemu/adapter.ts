@@ -1,4 +1,4 @@
-import { type Duplex, type Readable, Writable } from "node:stream";
+import type { Duplex, Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
@@ -7,7 +7,7 @@ import { z } from "zod";
 import { createTurns } from "../../lifecycle/turns.ts";
 import { type VmmHost, type VmmPort, type VmStart, type VmStartReport, vmmFail } from "../port.ts";
 import { frameState, unframeState } from "../saved-state.ts";
-import { arriving, type Flow, mapFailures, noteFailure, openFlow, portFailure } from "../state-flow.ts";
+import { arriving, type Flow, mapFailures, noteFailure, openFlow, portFailure, writesTo } from "../state-flow.ts";
 import { type Monitor, openMonitor } from "./monitor.ts";
 
 const saveWithinMs = 3_600_000;
@@ -220,14 +220,6 @@ async function load(host: QemuHost, start: VmStart, state: Readable, stallMs?: n
     channel?.destroy();
   }
   return { stagesMs: { ...stagesMs, resume: stagesMs.resume + performance.now() - began }, ...report };
-}
-
-/**
- * The channel's writing side, which only this side ends. Takes a piece when the one before is with the kernel, so that this may be given back. As the destination of a pipeline, a socket whose peer has closed it ends by itself,
- * and a pipeline that still waits for its source waits for ever then: QEMU closes when it has the whole state, which is before that was read here.
- */
-function writesTo(channel: Duplex): Writable {
-  return new Writable({ highWaterMark: 1, write: (chunk, _encoding, done) => void channel.write(chunk, done) });
 }
 
 async function requireLoaded(monitor: Monitor): Promise<void> {

@@ -61,15 +61,15 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
   };
   const boot = async (vmId: string) => {
     const root = rootOf(vmId);
-    mkdirSync(root);
+    mkdirSync(`${root}/saved`, { recursive: true });
     for (const name of files) writeFileSync(`${root}/${name}`, name);
     execFileSync(
       "mkfifo",
       outputs.map((name) => `${root}/${name}.fifo`),
     );
     if (host.snapshotState !== undefined) {
-      writeFileSync(`${root}/state`, host.snapshotState);
-      writeFileSync(`${root}/memory`, "");
+      writeFileSync(`${root}/saved/state`, host.snapshotState);
+      writeFileSync(`${root}/saved/memory`, "");
     }
     const version = host.version === undefined ? {} : { version: host.version };
     const stub = await startStubVmm({
@@ -105,7 +105,7 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
     unreachable: false,
     snapshotState: undefined,
     resumesAtLoad: false,
-    readState: (vmId) => readFileSync(`${rootOf(vmId)}/state`, "utf8"),
+    readState: (vmId) => readFileSync(`${rootOf(vmId)}/saved/state`, "utf8"),
     async start(start) {
       const report = await fake.start(start);
       await boot(start.vmId);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { lstatSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { after, before, suite, test } from "node:test";
@@ -20,6 +20,7 @@ const calls = bootCalls({ vcpuCount: 2, memoryMib: 128 });
 /** A jail's root with its files, whose outputs are plain files. */
 function makeRoot(): string {
   const root = mkdtempSync(`${tmpdir()}/lobsterd-stub-`);
+  mkdirSync(`${root}/saved`);
   for (const name of ["vmlinux", "initrd.cpio", "rootfs.erofs", "overlay.ext4", "identity.img"])
     writeFileSync(`${root}/${name}`, name);
   for (const name of ["log.fifo", "metrics.fifo", "serial.fifo"]) writeFileSync(`${root}/${name}`, "");
@@ -62,7 +63,7 @@ suite("the stub VMM", () => {
     await assert.rejects(api.createSnapshot(snapshotCreation), { reason: "VMM_FAILED" });
     await api.pause();
     await api.createSnapshot(snapshotCreation);
-    assert.equal(lstatSync(`${root}/memory`).size, 128 * 2 ** 20);
+    assert.equal(lstatSync(`${root}/saved/memory`).size, 128 * 2 ** 20);
     await api.getConfiguration();
     await api.resume();
     assert.equal((await api.getInstance()).state, "Running");

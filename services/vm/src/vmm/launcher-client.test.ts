@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
+import { PassThrough, Readable } from "node:stream";
 import { test } from "node:test";
 import { openLauncherClient } from "./launcher-client.ts";
 
@@ -80,5 +81,54 @@ test("at most twelve connections are open at a time, and every call gets its ans
     const lists = await Promise.all(Array.from({ length: 100 }, () => port.list()));
     assert.equal(lists.length, 100);
     assert.ok(most > 1 && most <= 12, `${most} connections`);
+  });
+});
+
+const whole = '{"ok":true,"result":{}}\n';
+/** Answers the request, takes a file to its end, and says `last`. */
+const takes = (last: string) => (socket: Socket) => {
+  socket.once("data", () => {
+    socket.write(whole);
+    socket.resume().once("end", () => socket.end(last));
+  });
+};
+const files: readonly (readonly [string, (socket: Socket) => void, string | undefined])[] = [
+  ["takes it", takes(whole), undefined],
+  ["says nothing at its end", takes(""), "UNAVAILABLE"],
+  ["is cut off as it says so", takes(whole.slice(0, -1)), "UNAVAILABLE"],
+  ["says something else", takes("hello\n"), "INVALID_ANSWER"],
+  ["closes in the middle", (socket) => void socket.once("data", () => socket.end(whole)), "UNAVAILABLE"],
+  ["has no room", says('{"ok":false,"reason":"VMM_FAILED","message":"no room"}\n'), "VMM_FAILED"],
+];
+
+test("a file is sent only when the launcher has said that all of it is there", async () => {
+  const { signal } = new AbortController();
+  for (const [name, behave, reason] of files) {
+    await withLauncher(behave, async (socketPath) => {
+      const bytes = Readable.from([Buffer.alloc(300_000), Buffer.alloc(300_000)]);
+      const sending = openLauncherClient({ socketPath }).put("0a".repeat(16), "incomingMemory", bytes, signal);
+      if (reason === undefined) await sending;
+      else await assert.rejects(sending, { reason }, name);
+    });
+  }
+});
+
+test("what a file fails to be read with is told as it is, and one that is given up is at an end", async () => {
+  await withLauncher(takes(whole), async (socketPath) => {
+    const port = openLauncherClient({ socketPath });
+    const broken = new Error("the seal is broken");
+    const failing = async function* () {
+      yield Buffer.alloc(10);
+      throw broken;
+    };
+    const { signal } = new AbortController();
+    await assert.rejects(port.put("0a".repeat(16), "incoming", failing(), signal), (error) => error === broken);
+    const giveUp = new AbortController();
+    const stalling = new PassThrough();
+    const sending = port.put("0a".repeat(16), "incoming", stalling, giveUp.signal);
+    stalling.write("some");
+    setTimeout(() => giveUp.abort(new Error("stalled")), 50);
+    await assert.rejects(sending, { reason: "UNAVAILABLE" });
+    stalling.destroy();
   });
 });

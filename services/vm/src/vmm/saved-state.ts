@@ -54,14 +54,18 @@ export async function* unframeState(
   if (!(await reader.atEnd())) throw corrupt("it is too long");
 }
 
-interface StateReader {
+/** What comes in pieces, taken by lengths. Throws VMM_FAILED where it ends too early. */
+export interface StateReader {
   take(length: number): Promise<Buffer>;
   /** As `take`, in the pieces in which it comes. */
   pass(length: number): AsyncGenerator<Buffer>;
   atEnd(): Promise<boolean>;
 }
 
-function openReader(state: AsyncIterable<Buffer>, taken: (piece: Buffer) => void): StateReader {
+export function openReader(
+  state: AsyncIterable<Buffer>,
+  taken: (piece: Buffer) => void = () => undefined,
+): StateReader {
   const chunks = state[Symbol.asyncIterator]();
   let whole: Buffer = Buffer.alloc(0);
   let rest = whole;
@@ -134,4 +138,4 @@ function lengthOf(pieces: readonly Uint8Array[]): Buffer {
   return length;
 }
 
-const corrupt = (why: string) => vmmFail("VMM_FAILED", `the state is refused: ${why}`);
+export const corrupt = (why: string) => vmmFail("VMM_FAILED", `the state is refused: ${why}`);

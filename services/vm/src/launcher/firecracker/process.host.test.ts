@@ -2,9 +2,12 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { request } from "node:http";
-import { text } from "node:stream/consumers";
+import { Readable } from "node:stream";
+import { buffer, text } from "node:stream/consumers";
 import { suite, test } from "node:test";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
+import { release } from "@lobsterd/chassis/release.ts";
+import { snapshotCreation, snapshotLoad } from "../../vmm/firecracker/machine-document.ts";
 import { testDiskKey } from "../../vmm/testing-disk-key.ts";
 import { installStubs, launcherTestHost } from "../testing.ts";
 import { type Launcher, startLauncher, stopLauncher } from "../testing-process.ts";
@@ -18,13 +21,24 @@ const start = (vmId: string, slot: number) => ({
 });
 
 /** One HTTP exchange over a channel of its own, as the VMM adapter has them. */
-async function ask({ port }: Launcher, vmId: string, method: string, path: string): Promise<string> {
+async function ask({ port }: Launcher, vmId: string, method: string, path: string, body?: unknown): Promise<string> {
   const channel = await port.connect(vmId, "api");
-  const asking = request({ method, path, createConnection: () => channel }).end();
+  const bytes = body === undefined ? "" : JSON.stringify(body);
+  const headers = { "content-length": bytes.length };
+  const asking = request({ method, path, headers, createConnection: () => channel }).end(bytes);
   const [response] = await once(asking, "response");
   const answer = `${response.statusCode} ${await text(response)}`;
   channel.destroy();
   return answer;
+}
+
+/** As a load has them: each gives its memory back once the next one is asked for. */
+async function* inPieces(bytes: Buffer): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += 65_536) {
+    const piece = Buffer.from(Uint8Array.from(bytes.subarray(at, at + 65_536)).buffer);
+    yield piece;
+    release(piece);
+  }
 }
 
 async function withLauncher(
@@ -68,6 +82,45 @@ suite("the launcher's process with Firecracker's jail", { skip }, () => {
       assert.deepEqual(await current.launcher.port.place(vmId), { kvmPit });
       await current.launcher.port.remove(vmId);
       assert.deepEqual(await current.launcher.port.list(), []);
+    }));
+
+  test("carries a saved state out and in over its socket, and another one takes away what it left", () =>
+    withLauncher(async (current, restart, runDir) => {
+      const vmId = "3a".repeat(16);
+      const { port } = current.launcher;
+      const files = () => readdirSync(`${runDir}/jails/${vmId}/saved`);
+      const out = async (channel: "state" | "memory") =>
+        await buffer(await current.launcher.port.connect(vmId, channel));
+      const create = async () =>
+        assert.match(await ask(current.launcher, vmId, "PUT", "/snapshot/create", snapshotCreation), /^204/);
+      await port.prepare({ vmId, slot: 0, image: "base", overlayMib: 32, diskKey: testDiskKey });
+      await port.start(start(vmId, 0));
+      await ask(current.launcher, vmId, "PUT", "/actions");
+      await port.place(vmId);
+      assert.deepEqual(await port.makeRoom(vmId), { memoryMib: 64 });
+      await create();
+      const [state, memory] = [await out("state"), await out("memory")];
+      assert.equal(memory.length, 64 * 1024 * 1024);
+      await port.stop(vmId);
+      memory.fill("another memory", 12_345_678);
+      const { origin } = await port.startWaiting({ ...start(vmId, 0), generation: 2 });
+      assert.equal(origin, "state");
+      const { signal } = new AbortController();
+      await port.put(vmId, "incoming", Readable.from([Buffer.from(state)]), signal);
+      await assert.rejects(port.put(vmId, "incomingMemory", Readable.from([state]), signal), { reason: "UNAVAILABLE" });
+      await port.put(vmId, "incomingMemory", inPieces(memory), signal);
+      assert.match(await ask(current.launcher, vmId, "PUT", "/snapshot/load", snapshotLoad), /^204/);
+      await port.place(vmId);
+      await port.makeRoom(vmId);
+      await restart();
+      assert.deepEqual(files().sort(), ["memory", "state"]);
+      await current.launcher.port.clearRoom(vmId);
+      assert.deepEqual(files(), []);
+      await current.launcher.port.makeRoom(vmId);
+      await create();
+      assert.ok((await out("state")).equals(state));
+      assert.ok((await out("memory")).equals(memory));
+      await current.launcher.port.remove(vmId);
     }));
 
   test("killed in the middle of a start, it leaves nothing that the next one cannot remove", () =>

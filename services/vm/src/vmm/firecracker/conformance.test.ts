@@ -10,6 +10,10 @@ vmmConformance("Firecracker over the stub VMM", async () => {
     port,
     exit: (vmId) => host.exit(vmId),
     readIdentityDrive: (vmId) => host.identityDrive(vmId),
+    guest: {
+      readMark: async (vmId) => host.stub(vmId).machine.mark,
+      runs: async (vmId) => host.stub(vmId).machine.state === "Running",
+    },
     close: () => {
       port.close();
       host.close();
@@ -24,7 +28,7 @@ for (const name of [
   "GET /vm/config of the real program equals the expected document",
   "network and disk limiters hold within 10 %",
   "a guest that floods ttyS0 costs the host at most 1 MiB and the VMM 8 MiB",
-  "a snapshot of the real program is loaded paused and resumed",
+  "a state that the real program saved into the files of its host is loaded paused and resumed, in the memory of its cgroup",
 ]) {
   test(`VMM port: Firecracker: ${name}`, (context) => context.skip(needsBinaries));
 }

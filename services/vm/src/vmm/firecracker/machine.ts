@@ -110,7 +110,8 @@ function outcomeOfRefusal(error: unknown): PingOutcome {
   }
 }
 
-async function openChannel(host: FirecrackerHost, vmId: string, channel: Channel): Promise<Duplex> {
+/** Waits a moment for a channel that was just closed. */
+export async function openChannel(host: FirecrackerHost, vmId: string, channel: Channel): Promise<Duplex> {
   let busy: unknown;
   const attempt = async () => {
     try {

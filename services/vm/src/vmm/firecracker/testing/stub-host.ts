@@ -1,12 +1,26 @@
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { constants, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  constants,
+  createReadStream,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { open as openFile } from "node:fs/promises";
 import { connect, Socket } from "node:net";
 import { tmpdir } from "node:os";
+import { Duplex } from "node:stream";
 import { Code } from "@connectrpc/connect";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { createFakeVmm, type FakeVmmOptions } from "../../fake.ts";
-import { vmmFail } from "../../port.ts";
+import { type VmStart, vmmFail } from "../../port.ts";
 import type { Channel, FirecrackerHost } from "../host.ts";
 import { pinnedVersion } from "../version.ts";
 import type { StubFault } from "./stub-faults.ts";
@@ -23,11 +37,12 @@ export interface StubHost extends FirecrackerHost {
   placeFailure: ServiceError | undefined;
   stopFailure: ServiceError | undefined;
   unreachable: boolean;
-  /** The state file that VMMs find when they start; and whether they run what they load, against their orders. */
-  snapshotState: string | undefined;
+  /** Why there is no room for a state. */
+  roomFailure: ServiceError | undefined;
+  /** Whether VMMs run what they load, against their orders. */
   resumesAtLoad: boolean;
-  /** The state file that a VMM wrote. */
-  readState(vmId: string): string;
+  /** What of a saved state has a name. */
+  savedFiles(vmId: string): readonly string[];
   /** The last VMM of the VM, running or not. */
   stub(vmId: string): StubVmm;
   /** Ends a VMM by itself. */
@@ -52,11 +67,20 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
   const rootOf = (vmId: string) => `${base}/${vmId}`;
   const stubs = new Map<string, StubVmm>();
   const running = new Set<string>();
-  const channels = new Map<string, Socket>();
+  const channels = new Map<string, Duplex>();
+  const memoryMib = new Map<string, number>();
+  const savedIn = (vmId: string) => `${rootOf(vmId)}/saved`;
+  const clear = (vmId: string) => {
+    for (const name of ["memory", "state"]) rmSync(`${savedIn(vmId)}/${name}`, { force: true });
+  };
+  const requireRunning = (vmId: string) => {
+    if (host.unreachable) throw vmmFail("UNAVAILABLE", "the host cannot be reached");
+    if (!running.has(vmId)) throw vmmFail("NOT_FOUND", "it does not run");
+  };
 
   const end = (vmId: string) => {
     stubs.get(vmId)?.close();
-    for (const [name, socket] of channels) if (name.startsWith(vmId)) socket.destroy();
+    for (const [name, stream] of channels) if (name.startsWith(vmId)) stream.destroy();
     rmSync(rootOf(vmId), { recursive: true, force: true });
   };
   const boot = async (vmId: string) => {
@@ -67,10 +91,6 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
       "mkfifo",
       outputs.map((name) => `${root}/${name}.fifo`),
     );
-    if (host.snapshotState !== undefined) {
-      writeFileSync(`${root}/saved/state`, host.snapshotState);
-      writeFileSync(`${root}/saved/memory`, "");
-    }
     const version = host.version === undefined ? {} : { version: host.version };
     const stub = await startStubVmm({
       id: host.id ?? vmId,
@@ -84,7 +104,29 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
       if (stubs.get(vmId) === stub && running.has(vmId)) host.exit(vmId);
     });
   };
-  const open = async (vmId: string, channel: Channel): Promise<Socket> => {
+  const launch = async (start: VmStart) => {
+    const report = await fake.start(start);
+    memoryMib.set(start.vmId, start.memoryMib);
+    await boot(start.vmId);
+    running.add(start.vmId);
+    return report;
+  };
+  /** Bytes that a file of a state has at least, and at most. */
+  const boundsOf = (vmId: string, name: string): readonly [number, number] => {
+    const memoryBytes = (memoryMib.get(vmId) ?? 0) * 2 ** 20;
+    return name === "memory" ? [memoryBytes, memoryBytes] : [1, 2 ** 24];
+  };
+  const openSaved = (vmId: string, name: string): Duplex => {
+    const path = `${savedIn(vmId)}/${name}`;
+    const [shortest, longest] = boundsOf(vmId, name);
+    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (size < shortest || size > longest) throw vmmFail("HOST_UNSAFE", `${name} has ${size} bytes`);
+    const fd = openSync(path, "r");
+    unlinkSync(path);
+    return Duplex.from(createReadStream("", { fd }));
+  };
+  const open = async (vmId: string, channel: Channel): Promise<Duplex> => {
+    if (channel === "state" || channel === "memory") return openSaved(vmId, channel);
     if (channel === "api") {
       const socket = connect(`${rootOf(vmId)}/api.socket`);
       await once(socket, "connect");
@@ -103,27 +145,54 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
     placeFailure: undefined,
     stopFailure: undefined,
     unreachable: false,
-    snapshotState: undefined,
+    roomFailure: undefined,
     resumesAtLoad: false,
-    readState: (vmId) => readFileSync(`${rootOf(vmId)}/saved/state`, "utf8"),
-    async start(start) {
-      const report = await fake.start(start);
-      await boot(start.vmId);
-      running.add(start.vmId);
-      return report;
+    savedFiles: (vmId) => readdirSync(savedIn(vmId)),
+    start: launch,
+    startWaiting: async (start) => ({ ...(await launch(start)), origin: "state" }),
+    async makeRoom(vmId) {
+      requireRunning(vmId);
+      if (host.roomFailure !== undefined) throw host.roomFailure;
+      clear(vmId);
+      for (const name of ["memory", "state"]) writeFileSync(`${savedIn(vmId)}/${name}`, "", { flag: "wx" });
+      const mib = memoryMib.get(vmId) ?? 0;
+      truncateSync(`${savedIn(vmId)}/memory`, mib * 2 ** 20);
+      return { memoryMib: mib };
+    },
+    async clearRoom(vmId) {
+      if (host.unreachable) throw vmmFail("UNAVAILABLE", "the host cannot be reached");
+      clear(vmId);
+    },
+    async put(vmId, channel, bytes, signal) {
+      requireRunning(vmId);
+      const name = channel === "incoming" ? "state" : "memory";
+      const [shortest, longest] = boundsOf(vmId, name);
+      const path = `${savedIn(vmId)}/${name}`;
+      await using file = await openFile(path, "wx");
+      let written = 0;
+      try {
+        for await (const piece of bytes) {
+          signal.throwIfAborted();
+          written += (await file.write(piece)).bytesWritten;
+        }
+        if (written < shortest || written > longest) throw vmmFail("UNAVAILABLE", `${name} has ${written} bytes`);
+      } catch (error) {
+        rmSync(path, { force: true });
+        throw error;
+      }
     },
     async connect(vmId, channel) {
-      if (host.unreachable) throw vmmFail("UNAVAILABLE", "the host cannot be reached");
-      if (!running.has(vmId)) throw vmmFail("NOT_FOUND", "it does not run");
+      requireRunning(vmId);
       const name = `${vmId} ${channel}`;
       if (channels.has(name)) throw busy();
-      const socket = await open(vmId, channel);
-      channels.set(name, socket);
-      socket.on("error", () => {}).once("close", () => channels.delete(name));
-      return socket;
+      const stream = await open(vmId, channel);
+      channels.set(name, stream);
+      stream.on("error", () => {}).once("close", () => channels.delete(name));
+      return stream;
     },
     async place(vmId) {
       if (host.placeFailure !== undefined) throw host.placeFailure;
+      clear(vmId);
       if (host.stub(vmId).machine.state === "Not started") throw vmmFail("WRONG_STATE", "there is no timer thread yet");
     },
     async stop(vmId) {
@@ -148,7 +217,7 @@ export function createStubHost(options: FakeVmmOptions = {}): StubHost {
       fake.exit(vmId);
     },
     dropChannels() {
-      for (const socket of channels.values()) socket.destroy();
+      for (const stream of channels.values()) stream.destroy();
     },
     get openChannels() {
       return channels.size;

@@ -1,10 +1,13 @@
+import { randomUUID } from "node:crypto";
 import {
   closeSync,
   constants,
   existsSync,
+  fstatSync,
   ftruncateSync,
   openSync,
   readFileSync,
+  readSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -28,6 +31,8 @@ export type StubState = "Not started" | "Running" | "Paused";
 
 export interface StubMachine {
   readonly state: StubState;
+  /** Stands for the guest's memory: 36 characters at its beginning, new with each boot. */
+  readonly mark: string;
   answer(request: StubRequest): StubAnswer;
   /** Writes to what /logger, /metrics or /serial named, as a VMM does: what a full pipe does not take is lost. */
   write(output: Output, text: string): void;
@@ -90,6 +95,7 @@ export function createStubMachine(options: StubMachineOptions): StubMachine {
   const { id, root, version = pinnedVersion, resumesAtLoad = false } = options;
   let state: StubState = "Not started";
   let resources = new Map<string, Json>();
+  let mark = "";
   const pipes = new Map<string, number>();
   const inRoot = (path: unknown) => `${root}/${String(path)}`;
 
@@ -111,12 +117,15 @@ export function createStubMachine(options: StubMachineOptions): StubMachine {
     if (path in outputs) openOutput(path as Output, body);
     else resources.set(path, body);
   };
+  const memoryBytes = () => Number(resources.get("/machine-config")?.["mem_size_mib"]) * 2 ** 20;
   const snapshot = (path: string, body: Json) => {
     if (path === "/snapshot/create") {
       if (state !== "Paused") throw new Refusal("The microVM is not paused.");
       writeFileSync(inRoot(body["snapshot_path"]), JSON.stringify([...resources]));
-      const memory = openSync(inRoot(body["mem_file_path"]), "w");
-      ftruncateSync(memory, Number(resources.get("/machine-config")?.["mem_size_mib"]) * 2 ** 20);
+      // As Firecracker: a file of the right length is not truncated.
+      const memory = openSync(inRoot(body["mem_file_path"]), constants.O_RDWR | constants.O_CREAT, 0o600);
+      if (fstatSync(memory).size !== memoryBytes()) ftruncateSync(memory, memoryBytes());
+      writeSync(memory, mark, 0);
       closeSync(memory);
       return;
     }
@@ -124,6 +133,12 @@ export function createStubMachine(options: StubMachineOptions): StubMachine {
       throw new Refusal("Loading a microVM snapshot not allowed after configuring boot-specific resources.");
     resources = new Map(JSON.parse(readFileSync(inRoot(body["snapshot_path"]), "utf8")));
     resources.delete("/boot-source");
+    const memory = openSync(inRoot((body["mem_backend"] as Json)["backend_path"]), "r");
+    if (fstatSync(memory).size !== memoryBytes()) throw new Refusal("The memory file has another length.");
+    const found = Buffer.alloc(36);
+    readSync(memory, found, 0, found.length, 0);
+    closeSync(memory);
+    mark = found.toString("latin1");
     state = body["resume_vm"] === true || resumesAtLoad ? "Running" : "Paused";
   };
   const act = ({ method, path, body }: StubRequest & { body: Json }) => {
@@ -133,6 +148,7 @@ export function createStubMachine(options: StubMachineOptions): StubMachine {
       if (state !== "Not started" || !resources.has("/boot-source"))
         throw new Refusal("The microVM cannot be started.");
       state = "Running";
+      mark = randomUUID();
       return;
     }
     if (method === "PUT") return put(path, body);
@@ -158,6 +174,9 @@ export function createStubMachine(options: StubMachineOptions): StubMachine {
   return {
     get state() {
       return state;
+    },
+    get mark() {
+      return mark;
     },
     answer(request) {
       try {

@@ -195,6 +195,10 @@ const controls: readonly Control[] = [
     "",
     inPlace("other owner in the place of memory"),
   ),
+  one("the disk is durable before a memory goes out", "disk.ts", "  await disk.sync();\n", "", [
+    savedState,
+    "no memory goes out of a guest whose disk cannot be made durable",
+  ]),
   one(
     "a memory is allocated before the VMM writes it",
     "saved-files.ts",

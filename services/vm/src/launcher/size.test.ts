@@ -21,7 +21,7 @@ test("the launcher's core with Firecracker, what it checks and chooses first, QE
   context.diagnostic(
     `${core} lines of core and Firecracker, ${choice} of artifacts and choice, ${qemu} of QEMU's jail, ${templates} of its templates`,
   );
-  assert.ok(core <= 2_310, `${core} lines of core and Firecracker`);
+  assert.ok(core <= 2_316, `${core} lines of core and Firecracker`);
   assert.ok(choice <= 800, `${choice} lines of artifacts and choice`);
   assert.ok(qemu <= 310, `${qemu} lines of QEMU's jail`);
   assert.ok(templates <= 230, `${templates} lines of templates`);

@@ -2,7 +2,7 @@ import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import type { Duplex } from "node:stream";
 import { hostCapacity } from "./capacity.ts";
 import { vmPaths } from "./config.ts";
-import { dropNextDisk, readDisk, replaceDisk, writeDisk } from "./disk.ts";
+import { dropNextDisk, readDisk, replaceDisk, syncDisk, writeDisk } from "./disk.ts";
 import { removeTree, requireRootOnly, zeroIdentityDrive } from "./files.ts";
 import { isRunning, type LauncherHost, memoryBytesOf, processesIn, requireImage, requireRecord } from "./host.ts";
 import { placedPits } from "./kvm-pit.ts";
@@ -110,6 +110,7 @@ async function connect(host: LauncherHost, { vmId, channel }: Arguments<"connect
   const paths = vmPaths(host.config, vmId);
   const isFile = place.kind === "written" || place.kind === "loaded";
   const directory = isFile ? paths.saved : host.jailer.channelsIn(paths, vmId);
+  if (place.kind === "written") await syncDisk(paths.overlay); // no memory leaves that knows more than its disk (SNP-09)
   const boots = channel === "api" && host.jailer.hasKernelTimer && placedPits(host.cgroups, vmId).length === 0;
   const tookTurn = boots && (await host.bootTurn.take(vmId));
   try {

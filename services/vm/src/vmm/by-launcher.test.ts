@@ -18,7 +18,7 @@ const start = {
 };
 const options = { onUnresponsive: () => {}, onEnded: () => {} };
 
-test("a launcher that runs Firecracker has its machines made over the API", async () => {
+test("a launcher that runs Firecracker has its machines made, saved and loaded over the API", async () => {
   const host = createStubHost();
   const vmm = openVmmByLauncher(host, options);
   await vmm.prepare(preparation);
@@ -27,6 +27,13 @@ test("a launcher that runs Firecracker has its machines made over the API", asyn
   const next = openVmmByLauncher(host, options);
   vmm.close();
   await next.attachRunning();
+  const sink = new PassThrough();
+  const [, state] = await Promise.all([next.save(vmId, sink), buffer(sink)]);
+  await next.stop(vmId);
+  await next.load({ ...start, generation: 2 }, Readable.from([state]));
+  assert.equal(host.stub(vmId).machine.state, "Paused");
+  await next.resume(vmId);
+  assert.equal(host.stub(vmId).machine.state, "Running");
   await next.remove(vmId);
   assert.deepEqual([await next.list(), host.leftovers()], [[], []]);
   next.close();

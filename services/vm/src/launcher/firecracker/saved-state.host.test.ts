@@ -249,6 +249,19 @@ suite("the files of a saved state, with stubs for Firecracker and its jailer", {
     }
   }
 
+  test("no memory goes out of a guest whose disk cannot be made durable", async () => {
+    await booted();
+    await verbs.makeRoom({ vmId });
+    await create();
+    const { overlay } = vmPaths(testHost.config, vmId);
+    renameSync(overlay, `${overlay}-moved`);
+    execFileSync("mkfifo", [overlay]); // which no sync takes
+    for (const channel of ["state", "memory"] as const)
+      await assert.rejects(verbs.connect({ vmId, channel }), { code: "EINVAL" });
+    renameSync(`${overlay}-moved`, overlay);
+    assert.equal((await readOut("state")).toString(), "state of the stub");
+  });
+
   test("a directory on the way that is a link is refused", async () => {
     await booted();
     await verbs.makeRoom({ vmId });

@@ -209,6 +209,19 @@ suite("saved states of Firecracker", () => {
     }
   });
 
+  test("what a sink fails with is told as it is, whatever it is", async () => {
+    for (const reason of ["UNAVAILABLE", "NOT_FOUND", "WRONG_STATE"] as const) {
+      const failure = vmmFail(reason, "the store of sealed states");
+      const failing = new Writable({ write: (_piece, _encoding, done) => done(failure) });
+      await assert.rejects(vmm.save(vmId, failing), (error) => error === failure, reason);
+      assertRuns(reason);
+      const destroyed = new PassThrough();
+      destroyed.destroy(failure);
+      await assert.rejects(vmm.save(vmId, destroyed), (error) => error === failure, `${reason} before`);
+      assertRuns(`${reason} before`);
+    }
+  });
+
   const ends: readonly (readonly [string, () => void])[] = [
     ["as it pauses", () => faulty(die("PATCH /vm"))],
     ["as it saves", () => faulty(die("PUT /snapshot/create"))],

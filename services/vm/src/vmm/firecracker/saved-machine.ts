@@ -1,10 +1,10 @@
-import type { Readable, Writable } from "node:stream";
+import type { Duplex, Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { release } from "@lobsterd/chassis/release.ts";
 import { type VmmDescription, type VmStart, vmmFail } from "../port.ts";
 import { corrupt, frameState, openReader, unframeState } from "../saved-state.ts";
-import { arriving, mapFailures, noteFailure, openFlow, portFailure } from "../state-flow.ts";
+import { arriving, noteFailure, openFlow, portFailure } from "../state-flow.ts";
 import type { FirecrackerApi } from "./api-client.ts";
 import type { FirecrackerHost } from "./host.ts";
 import { openChannel } from "./machine.ts";
@@ -40,45 +40,63 @@ export async function saveMachine(
   const { state } = await api.getInstance();
   if (state !== "Running") throw vmmFail("WRONG_STATE", `it does not run: ${state}`);
   try {
-    const { memoryMib } = await host.makeRoom(saving.vmId);
-    await api.pause();
-    await api.createSnapshot(snapshotCreation);
-    return await sendFiles(host, sink, { ...saving, api, description, memoryMib });
+    const written = await write(host, api, saving).catch((error: unknown) => {
+      throw endedOf(error);
+    });
+    return await send(written, sink, { api, description, stallMs: saving.stallMs });
   } catch (error) {
     await goOnAfter(host, saving, error);
-    throw endedOf(error);
+    throw error;
   }
 }
 
-interface Sending extends SavedMachineOptions {
-  readonly vmId: string;
-  readonly api: FirecrackerApi;
-  readonly description: VmmDescription;
-  readonly memoryMib: number;
+/** What the VMM of a paused guest wrote. */
+interface Written {
+  readonly state: readonly Buffer[];
+  readonly memory: Duplex;
+  readonly memoryBytes: number;
 }
 
-async function sendFiles(
-  host: FirecrackerHost,
-  sink: Writable,
-  { vmId, api, description, memoryMib, stallMs }: Sending,
-): Promise<{ readonly bytes: number }> {
+async function write(host: FirecrackerHost, api: FirecrackerApi, { vmId, stallMs }: Saving): Promise<Written> {
+  const { memoryMib } = await host.makeRoom(vmId);
+  await api.pause();
+  await api.createSnapshot(snapshotCreation);
   const state = await readState(host, vmId, stallMs);
-  const memory = await openChannel(host, vmId, "memory");
+  return { state, memory: await openChannel(host, vmId, "memory"), memoryBytes: memoryMib * mib };
+}
+
+interface Sending extends SavedMachineOptions {
+  readonly api: FirecrackerApi;
+  readonly description: VmmDescription;
+}
+
+/** Throws what the sink fails with as it is. */
+async function send(
+  { state, memory, memoryBytes }: Written,
+  sink: Writable,
+  { api, description, stallMs }: Sending,
+): Promise<{ readonly bytes: number }> {
   memory.on("error", () => {}); // whoever reads it is told
   const flow = openFlow(Number.POSITIVE_INFINITY, stallMs);
   const contents = async function* () {
     yield lengthOf(state);
     yield* state;
-    yield* exactly(arriving(memory), memoryMib * mib);
+    yield* exactly(arriving(memory), memoryBytes);
   };
   // A launcher that was killed ends its streams as if they were whole. This connection, which it carries too, would not answer then.
   const complete = async () => {
     const { state: now } = await api.getInstance();
     if (now !== "Paused") throw vmmFail("VMM_FAILED", `the VM is ${now} though it was paused to be saved`);
   };
+  const frames = async function* () {
+    try {
+      yield* frameState(description, contents(), complete);
+    } catch (error) {
+      throw endedOf(portFailure(error));
+    }
+  };
   try {
-    const frames = mapFailures(frameState(description, contents(), complete));
-    await pipeline(flow.watch(frames, memory), sink, { signal: flow.signal });
+    await pipeline(flow.watch(frames(), memory), sink, { signal: flow.signal });
     return { bytes: flow.bytes() };
   } catch (error) {
     throw flow.cause(error);

@@ -92,6 +92,14 @@ suite("the files of a saved state, with stubs for Firecracker and its jailer", {
     const [answer] = await Promise.all([buffer(stream), pipeline(Readable.from(pieces), stream, { end: true })]);
     return answer.toString();
   };
+  /** The channel does not open; one that does is closed, or the tmpfs could not be taken away afterwards. */
+  const refused = (channel: Channel, expected: object) => {
+    const opening = verbs.connect({ vmId, channel }).then(async (stream) => {
+      stream.destroy();
+      await once(stream, "close");
+    });
+    return assert.rejects(opening, expected, channel);
+  };
   const left = () => readdirSync(saved);
   /** What the VM's cgroup is charged with. */
   const chargedBytes = () => {
@@ -116,8 +124,7 @@ suite("the files of a saved state, with stubs for Firecracker and its jailer", {
     assert.equal((await readOut("state")).toString(), "state of the stub");
     assert.ok((await readOut("memory")).equals(stubMemory));
     assert.deepEqual(left(), []);
-    for (const channel of ["state", "memory"] as const)
-      await assert.rejects(verbs.connect({ vmId, channel }), { reason: "HOST_UNSAFE" }, "once");
+    for (const channel of ["state", "memory"] as const) await refused(channel, { reason: "HOST_UNSAFE" });
   });
 
   test("go in byte for byte, and have no name once the VM is placed, though the VMM has its memory open", async () => {
@@ -164,10 +171,11 @@ suite("the files of a saved state, with stubs for Firecracker and its jailer", {
     }
     const stream = await verbs.connect({ vmId, channel: "incomingMemory" });
     stream.on("error", () => {}).write(stubMemory.subarray(0, mib));
-    assert.deepEqual([lstatSync(`${saved}/memory`).uid, lstatSync(`${saved}/memory`).mode & 0o777], [0, 0o600]);
-    await assert.rejects(verbs.connect({ vmId, channel: "incomingMemory" }), { reason: "CHANNEL_BUSY" });
-    stream.destroy();
+    const { uid, mode } = lstatSync(`${saved}/memory`);
+    const busy = refused("incomingMemory", { reason: "CHANNEL_BUSY" });
+    await busy.finally(() => stream.destroy());
     await once(stream, "close");
+    assert.deepEqual([uid, mode & 0o777], [0, 0o600]);
     assert.deepEqual(left(), []);
     assert.match(await load(), /^400/);
   });
@@ -182,7 +190,7 @@ suite("the files of a saved state, with stubs for Firecracker and its jailer", {
       assert.deepEqual(left(), []);
     }
     for (const channel of ["state", "memory", "incoming", "incomingMemory"] as const)
-      await assert.rejects(verbs.connect({ vmId, channel }), { reason: "NOT_FOUND" });
+      await refused(channel, { reason: "NOT_FOUND" });
     for (const verb of [verbs.makeRoom, verbs.clearRoom])
       await assert.rejects(verb({ vmId: "0f".repeat(16) }), { reason: "NOT_FOUND" });
   });
@@ -190,7 +198,7 @@ suite("the files of a saved state, with stubs for Firecracker and its jailer", {
   test("a tmpfs without room for the memory is told before anything is made", async () => {
     await booted(512);
     await assert.rejects(verbs.makeRoom({ vmId }), { reason: "VMM_FAILED", message: /no room: \d+ bytes are free/ });
-    await assert.rejects(verbs.connect({ vmId, channel: "incomingMemory" }), { reason: "VMM_FAILED" });
+    await refused("incomingMemory", { reason: "VMM_FAILED" });
     assert.deepEqual(left(), []);
     assert.match(await askVmm(verbs, vmId, "GET", "/"), /^200/);
   });
@@ -217,8 +225,7 @@ suite("the files of a saved state, with stubs for Firecracker and its jailer", {
     // What is its own it can make longer or shorter, and is not asked for it then.
     await askVmm(verbs, vmId, "PUT", "/grow", `saved/memory ${memoryBytes - 1}`);
     await askVmm(verbs, vmId, "PUT", "/grow", `saved/state ${16 * mib + 1}`);
-    for (const channel of ["memory", "state"] as const)
-      await assert.rejects(verbs.connect({ vmId, channel }), { reason: "HOST_UNSAFE" });
+    for (const channel of ["memory", "state"] as const) await refused(channel, { reason: "HOST_UNSAFE" });
   });
 
   /** What the VMM cannot do itself, root does here in its place: the launcher must not depend on the VMM being unable to. */
@@ -229,16 +236,16 @@ suite("the files of a saved state, with stubs for Firecracker and its jailer", {
         await verbs.makeRoom({ vmId });
         await create();
         plant(kind, `${saved}/${name}`);
-        await assert.rejects(verbs.connect({ vmId, channel: name }), { reason: "HOST_UNSAFE" });
+        await refused(name, { reason: "HOST_UNSAFE" });
         await verbs.makeRoom({ vmId });
         const made = lstatSync(`${saved}/${name}`);
         assert.deepEqual([made.isFile(), made.nlink, made.uid], [true, 1, testHost.config.uidBase]);
         plant(kind, `${saved}/${name}`);
         const stream = await verbs.connect({ vmId, channel: name === "memory" ? "incomingMemory" : "incoming" });
         const taken = lstatSync(`${saved}/${name}`);
-        assert.deepEqual([taken.isFile(), taken.nlink, taken.uid], [true, 1, 0]);
         stream.destroy();
         await once(stream, "close");
+        assert.deepEqual([taken.isFile(), taken.nlink, taken.uid], [true, 1, 0]);
         plant(kind, `${saved}/${name}`);
         await verbs.clearRoom({ vmId });
         assert.deepEqual(
@@ -256,8 +263,7 @@ suite("the files of a saved state, with stubs for Firecracker and its jailer", {
     const { overlay } = vmPaths(testHost.config, vmId);
     renameSync(overlay, `${overlay}-moved`);
     execFileSync("mkfifo", [overlay]); // which no sync takes
-    for (const channel of ["state", "memory"] as const)
-      await assert.rejects(verbs.connect({ vmId, channel }), { code: "EINVAL" });
+    for (const channel of ["state", "memory"] as const) await refused(channel, { code: "EINVAL" });
     renameSync(`${overlay}-moved`, overlay);
     assert.equal((await readOut("state")).toString(), "state of the stub");
   });
@@ -269,7 +275,7 @@ suite("the files of a saved state, with stubs for Firecracker and its jailer", {
     renameSync(saved, `${saved}-moved`);
     symlinkSync(`${saved}-moved`, saved);
     for (const channel of ["state", "memory", "incoming", "incomingMemory"] as const)
-      await assert.rejects(verbs.connect({ vmId, channel }), { reason: "HOST_UNSAFE" }, channel);
+      await refused(channel, { reason: "HOST_UNSAFE" });
     await assert.rejects(verbs.makeRoom({ vmId }), { reason: "HOST_UNSAFE" });
     assert.deepEqual(readdirSync(`${saved}-moved`).sort(), ["memory", "state"]);
   });

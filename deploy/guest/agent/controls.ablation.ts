@@ -129,6 +129,14 @@ const controls: readonly Control[] = [
     test: ["identity-renewal.test.ts", "whatever is wrong with a new identity, the guest keeps the one it has"],
   },
   {
+    control: "the key that waits for its certificate, before an earlier generation's",
+    removal: { file: "identity-renewal.ts", find: "this.#pending?.generation ?? 0", replace: "0" },
+    test: [
+      "identity-renewal.test.ts",
+      "a key of a later generation that waits for its certificate is not replaced by one of an earlier",
+    ],
+  },
+  {
     control: "the end of a terminal's session with its command",
     removal: {
       file: "terminal-command.ts",

@@ -91,6 +91,17 @@ test("a later generation is taken, an earlier one is not", async () => {
   );
 });
 
+test("a key of a later generation that waits for its certificate is not replaced by one of an earlier", async () => {
+  const { current, renewal } = subject();
+  const { publicKey } = renewal.createKey(2);
+  assert.equal(
+    refusal(() => renewal.createKey(1)),
+    "INVALID_FIELD",
+  );
+  renewal.install(request(await certificate(publicKey, uriOf(2)), { generation: 2 }));
+  assert.equal(current.value.generation, 2);
+});
+
 test("whatever is wrong with a new identity, the guest keeps the one it has", async () => {
   const { current, renewal } = subject();
   assert.equal(

@@ -24,10 +24,14 @@ export class IdentityRenewal {
     this.#current = current;
   }
 
-  /** Makes the key for `generation`, which is this one or a later one. The key made before is forgotten. */
+  /**
+   * Makes the key for `generation`, which is neither before this guest's nor before that of a key that waits for its certificate: who still asks for an
+   * earlier one, as a renewal does that began before a wake, must not end that wake. The key made before is forgotten.
+   */
   createKey(generation: number): Pick<CreateIdentityKeyResponse, "publicKey" | "proof"> {
     const identity = this.#current.value;
-    if (generation < identity.generation)
+    const earliest = Math.max(identity.generation, this.#pending?.generation ?? 0);
+    if (generation < earliest)
       throw fail("INVALID_FIELD", "generation: older than this guest", { field: "generation" });
     const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
     const spki = publicKey.export({ type: "spki", format: "der" });

@@ -207,7 +207,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     signal: scope.signal,
     logger,
   });
-  every(config.renewalIntervalMs, "renew identities", () => renewals.run(tenants.all(), scope.signal), {
+  every(config.renewalIntervalMs, "renew identities", () => renewals.run(life, scope.signal), {
     signal: scope.signal,
     logger,
   });

@@ -151,6 +151,26 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     "services/vm/src/guest/agent.test.ts",
   ],
   [
+    "the turn of a renewal",
+    {
+      file: "services/vm/src/guest/renewals.ts",
+      find: "turns.take(vmId, async",
+      replace: "(async (_: string, work: (signal: AbortSignal) => Promise<void>) => work(signal))(vmId, async",
+    },
+    "a renewal takes its tenant's turn",
+    "services/vm/src/guest/renewals.test.ts",
+  ],
+  [
+    "the second look of a renewal",
+    {
+      file: "services/vm/src/guest/renewals.ts",
+      find: "tenants.findByVm(vmId)",
+      replace: "listed as TenantRecord | undefined",
+    },
+    "what became of a tenant since a run began",
+    "services/vm/src/guest/renewals.test.ts",
+  ],
+  [
     "the bound of what waits to be written",
     {
       file: "services/vm/src/sealing/seal-set.ts",

@@ -37,6 +37,13 @@ test("what has passed while the tenant was awake is not owed, what has passed ju
   assert.equal(wakeIn(at(-dayMs, 60_000), { ...justResumed, servedThroughMs: nowMs }), 45_000, "the next one is");
 });
 
+test("a wake under a clock that was ahead has served nothing", () => {
+  const justServed = { servedThroughMs: nowMs + 15 * second };
+  assert.equal(wakeIn(at(15 * second), justServed), undefined, "as far as a wake of just now serves");
+  assert.equal(wakeIn(at(dayMs), { servedThroughMs: nowMs + 15 * second + 1 }), dayMs - 15 * second);
+  assert.equal(wakeIn(at(dayMs), { servedThroughMs: nowMs + 30 * dayMs }), dayMs - 15 * second);
+});
+
 test("a run is due from shortly before it until the workload must have seen it, also one that was slept through", () => {
   const due = (aheadMs: number, change: Partial<typeof moment> = {}) => isRunDue(at(aheadMs), { ...moment, ...change });
   assert.deepEqual(

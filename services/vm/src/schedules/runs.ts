@@ -42,14 +42,16 @@ export function toScheduledRuns(messages: readonly RunMessage[]): readonly Sched
 
 /**
  * When a tenant that is suspended now has to be resumed. What has passed is run once: it is owed a wake unless it has had one, or unless the
- * tenant has been awake for long enough since.
+ * tenant has been awake for long enough since. No wake that has been serves more than `leadMs` from now: one that says so had a clock that was ahead,
+ * and what it says is worth nothing.
  */
 export function nextWake(
   runs: readonly ScheduledRun[],
   { nowMs, runTimeMs, servedThroughMs, leadMs }: ScheduleMoment,
 ): number | undefined {
   const isFreshlyAwake = nowMs - runTimeMs < graceMs;
-  const owed = runs.filter(({ timeMs }) => timeMs > servedThroughMs && (isFreshlyAwake || timeMs > nowMs - graceMs));
+  const servedMs = servedThroughMs > nowMs + leadMs ? 0 : servedThroughMs;
+  const owed = runs.filter(({ timeMs }) => timeMs > servedMs && (isFreshlyAwake || timeMs > nowMs - graceMs));
   if (owed.length === 0) return undefined;
   const firstMs = Math.min(...owed.map(({ timeMs }) => timeMs));
   return Math.round(Math.min(nowMs + latestWakeMs, Math.max(nowMs + earliestWakeMs, firstMs - leadMs)));

@@ -22,9 +22,25 @@ const controls: readonly (readonly [what: string, removal: Removal, tests: strin
   ],
   [
     "the note of what has had its wake",
-    { file: store, find: "served_through_ms = max(served_through_ms, ?)", replace: "served_through_ms = min(0, ?)" },
+    {
+      file: store,
+      find: "served_through_ms = coalesce(nullif(?, 0), ",
+      replace: "served_through_ms = min(0, nullif(?, 0), ",
+    },
     onSchedules,
     "a run that has passed and stays",
+  ],
+  [
+    "the doubt of a wake that serves more than it can",
+    { file: runs, find: "servedThroughMs > nowMs + leadMs ? 0 : servedThroughMs", replace: "servedThroughMs" },
+    onSchedules,
+    "a wake under a clock that was a month ahead",
+  ],
+  [
+    "the end of what a clock that was ahead has noted",
+    { file: store, find: "coalesce(nullif(?, 0), served_through_ms)", replace: "max(served_through_ms, ?)" },
+    onSchedules,
+    "a wake under a clock that was a month ahead",
   ],
   [
     "the end of a wake when its tenant runs",

@@ -122,6 +122,23 @@ test("a clock that jumps a month ahead wakes once, and one that jumps back loses
   assert.deepEqual([phaseOf("back"), wakes().length], ["running", 2]);
 });
 
+test("a wake under a clock that was a month ahead keeps no later one from its tenant, and repeats none", async () => {
+  const { asleep, pass, wakes, operations, host, clock } = over();
+  const vmId = await asleep("demo", 5 * minuteMs);
+  await pass(30 * dayMs);
+  assert.equal(wakes().length, 1);
+  clock.nowMs -= 30 * dayMs;
+  const runIn = (ms: number) =>
+    create(ScheduledRunSchema, { kind: ScheduleKind.CRON, time: timestampFromMs(clock.nowMs + ms) });
+  host.claims.set(vmId, { nextRuns: [runIn(5 * minuteMs)] });
+  await operations.suspend(randomUUID(), "demo");
+  await pass(5 * minuteMs);
+  assert.equal(wakes().length, 2);
+  await operations.suspend(randomUUID(), "demo");
+  await pass(dayMs);
+  assert.equal(wakes().length, 2, "a run that stays in the schedule has had its wake");
+});
+
 test("a run that has passed and stays in the schedule wakes its tenant once and never again", async () => {
   const { asleep, pass, phaseOf, wakes, operations } = over();
   await asleep("demo", -1000);

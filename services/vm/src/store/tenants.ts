@@ -126,9 +126,10 @@ export function openTenantStore(database: DatabaseSync): TenantStore {
   const wakeTime = database.prepare("UPDATE tenant SET wake_time_ms = ? WHERE vm_id = ?");
   const count = database.prepare("UPDATE tenant SET seal_counter = seal_counter + 1 WHERE vm_id = ? RETURNING *");
   const suspended = database.prepare("UPDATE tenant SET state = 'suspended' WHERE vm_id = ? RETURNING *");
+  // The last wake's word counts, not the latest time: the clock may have been ahead at an earlier one.
   const resuming = database.prepare(
     `UPDATE tenant SET state = 'resuming', generation = generation + 1, sleep_request_id = coalesce(?, sleep_request_id),
-       sleep_cause = coalesce(?, sleep_cause), served_through_ms = max(served_through_ms, ?)
+       sleep_cause = coalesce(?, sleep_cause), served_through_ms = coalesce(nullif(?, 0), served_through_ms)
      WHERE vm_id = ? RETURNING *`,
   );
   const settle = database.prepare("UPDATE tenant SET settled_generation = generation WHERE vm_id = ?");

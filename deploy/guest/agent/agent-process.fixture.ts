@@ -56,7 +56,7 @@ function serve({ identity, limits }: Start): void {
         workload,
       ),
       activity: { traffic: new Traffic(), holds: new Holds(), jobs: new JobsFile(undefined) },
-      sleep: { isAsleep: false, prepare: async () => undefined, complete: async () => undefined },
+      sleep: { isAsleep: false, isEmptied: false, prepare: async () => undefined, complete: async () => undefined },
       quiesce: async () => undefined,
       powerOff: () => undefined,
     }),

@@ -45,7 +45,7 @@ export type AgentParts = {
   readonly secrets: InjectedSecrets;
   readonly tracer: Tracer;
   readonly activity: ActivityParts;
-  readonly sleep: Pick<Sleep, "isAsleep" | "prepare" | "complete">;
+  readonly sleep: Pick<Sleep, "isAsleep" | "isEmptied" | "prepare" | "complete">;
   /** Stops the workload and writes the disk. */
   readonly quiesce: () => Promise<void>;
   /** Ends the machine once the answer has left it. */
@@ -124,6 +124,8 @@ function checkedTarget({ target }: InjectedSecret, value: Uint8Array): Injected[
 export function agentHandlers(parts: AgentParts): ServiceImpl<typeof AgentService> {
   const { current, workload, tracer } = parts;
   const takeSecrets = async (secrets: readonly Injected[], parent: SpanContext | undefined): Promise<void> => {
+    // They would be in the memory that is about to be saved.
+    if (parts.sleep.isEmptied) throw fail("ASLEEP", "this generation's secrets were taken away for a suspend");
     const effect = await parts.secrets.replace(secrets).catch((error: unknown) => {
       if (error instanceof PointerError) throw invalid("secrets.configuration_pointer", error.message);
       throw error;

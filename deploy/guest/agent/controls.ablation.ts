@@ -137,6 +137,20 @@ const controls: readonly Control[] = [
     ],
   },
   {
+    control: "no secrets in a guest that is about to be saved",
+    removal: { file: "agent-service.ts", find: "if (parts.sleep.isEmptied)", replace: "if (false)" },
+    test: ["inject-secrets.test.ts", "what a suspend has taken away comes back with the next generation"],
+  },
+  {
+    control: "secrets of the next generation for a guest that is woken",
+    removal: {
+      file: "sleep.ts",
+      find: " && this.#parts.current.value.generation <= this.#emptied",
+      replace: "",
+    },
+    test: ["inject-secrets.test.ts", "what a suspend has taken away comes back with the next generation"],
+  },
+  {
     control: "the end of a terminal's session with its command",
     removal: {
       file: "terminal-command.ts",

@@ -18,6 +18,7 @@ const reasons = {
   TOO_MANY_HOLDS: Code.ResourceExhausted,
   SHUTTING_DOWN: Code.Unavailable,
   SUSPEND_REFUSED: Code.FailedPrecondition,
+  ASLEEP: Code.FailedPrecondition,
   WRONG_GENERATION: Code.FailedPrecondition,
   WORKLOAD_NOT_STARTED: Code.FailedPrecondition,
 } as const;

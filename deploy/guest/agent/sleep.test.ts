@@ -67,6 +67,21 @@ test("the port answers again once the new generation's identity is here, and not
   assert.deepEqual(done, ["resume workload", "release front", "release front"]);
 });
 
+test("from a suspend on no secrets come back before the next generation's, and for a copy of the disk they stay", async () => {
+  const { current, sleep } = subject();
+  await sleep.prepare({ diskOnly: true });
+  assert.equal(sleep.isEmptied, false);
+  await sleep.prepare();
+  assert.equal(sleep.isEmptied, true);
+  current.replace({ ...current.value, certificatePem: "renewed" });
+  assert.equal(sleep.isEmptied, true);
+  current.replace({ ...current.value, generation: 2 });
+  assert.equal(sleep.isEmptied, false);
+  await sleep.complete(2);
+  await sleep.prepare();
+  assert.equal(sleep.isEmptied, true);
+});
+
 test("a workload that fails to resume does not keep the port closed", async () => {
   const { sleep, done } = subject({ resume: failing });
   await sleep.prepare();

@@ -24,6 +24,8 @@ const frontGraceMs = 1_000;
 export class Sleep {
   readonly #parts: SleepParts;
   #isAsleep = false;
+  /** The generation whose secrets were taken away. */
+  #emptied: number | undefined;
 
   constructor(parts: SleepParts) {
     this.#parts = parts;
@@ -33,12 +35,17 @@ export class Sleep {
     return this.#isAsleep;
   }
 
+  /** Whether secrets were taken away for a suspend and none are to come back yet: the next generation's are the first that do. */
+  get isEmptied(): boolean {
+    return this.#emptied !== undefined && this.#parts.current.value.generation <= this.#emptied;
+  }
+
   /**
    * Leaves the guest as it may be saved: the workload has agreed, nobody is connected to it, secrets that come again at the resume are gone, and
    * the disk holds what was written. With `diskOnly` connections and secrets stay. Throws SUSPEND_REFUSED.
    */
   async prepare({ diskOnly = false } = {}): Promise<void> {
-    const { gate, secrets, suspendWorkload, syncFileSystems } = this.#parts;
+    const { current, gate, secrets, suspendWorkload, syncFileSystems } = this.#parts;
     if (!this.#isAsleep) {
       try {
         await suspendWorkload();
@@ -49,6 +56,7 @@ export class Sleep {
     }
     this.#isAsleep = true;
     if (!diskOnly) {
+      this.#emptied = current.value.generation;
       await gate.hold(frontGraceMs);
       await secrets.forget();
     }
@@ -65,6 +73,7 @@ export class Sleep {
       await resumeWorkload().catch((error: unknown) => log("workload failed to resume", { error: messageOf(error) }));
     }
     this.#isAsleep = false;
+    this.#emptied = undefined;
     await gate.release();
   }
 }

@@ -1014,7 +1014,8 @@ export const AgentService: GenService<{
   },
   /**
    * Replaces the set of injected secrets and starts the workload if it waits for them. A running workload sees new files in place; it
-   * is restarted when a value in its environment or its configuration has changed.
+   * is restarted when a value in its environment or its configuration has changed. FAILED_PRECONDITION from the moment that a suspend takes the
+   * secrets away until the identity of a later generation is installed.
    *
    * @generated from rpc lobsterd.agent.v1.AgentService.InjectSecrets
    */

@@ -22,8 +22,9 @@ type Certify = (key: GuestKey) => Promise<Certified>;
 
 export interface GuestSleep {
   /**
-   * Has the guest quiesce, and closes every connection to it: what is saved then holds no session key of this channel. Throws SUSPEND_REFUSED when the
-   * workload does not agree, GUEST_MISBEHAVED or GUEST_UNREACHABLE. Returns what the workload has scheduled.
+   * Has the guest quiesce, closes every connection to it and, whatever came of it, opens no other for this generation: what is saved then holds no
+   * session key of this channel. Throws SUSPEND_REFUSED when the workload does not agree, GUEST_MISBEHAVED or GUEST_UNREACHABLE. Returns what the
+   * workload has scheduled.
    */
   prepareSuspend(tenant: TenantRecord, signal: AbortSignal): Promise<readonly ScheduledRun[]>;
   /**
@@ -55,9 +56,19 @@ export interface SleepChannel {
   setClock(guest: GuestAgentClient, signal: AbortSignal): Promise<void>;
   readonly activity: GuestLook["activity"];
   forget(vmId: string): void;
+  /** Closes the connection to a guest, and has `clientOf` refuse its generation until the VM is forgotten. */
+  dismiss(tenant: TenantRecord): void;
 }
 
-export function openSleepCalls({ guestOf, clientOf, renew, setClock, activity, forget }: SleepChannel): GuestSleep {
+export function openSleepCalls({
+  guestOf,
+  clientOf,
+  renew,
+  setClock,
+  activity,
+  forget,
+  dismiss,
+}: SleepChannel): GuestSleep {
   /** A guest that has just been let go on may be slow to answer: it is asked until the time is over. */
   async function firstProved(
     tenant: TenantRecord,
@@ -116,7 +127,7 @@ export function openSleepCalls({ guestOf, clientOf, renew, setClock, activity, f
         const { nextRuns } = schedule ?? (await activity(tenant, scheduleLimitMs, signal));
         return toScheduledRuns(nextRuns);
       } finally {
-        forget(tenant.vmId);
+        dismiss(tenant);
       }
     },
     quiesceDisk: async (tenant, signal) => void (await prepare(tenant, true, signal)),

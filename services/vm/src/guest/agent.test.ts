@@ -291,6 +291,23 @@ test("a guest is quiesced over a connection that is closed before the call retur
   await closed.promise;
 });
 
+test("nobody dials a guest that was quiesced, until its wake or its end begins and it is forgotten", async () => {
+  const guest = tenant("asleep", "127.0.3.78");
+  const calls: string[] = [];
+  await start(guest, (stream, { method }) => {
+    calls.push(method);
+    answerWith(stream, method === "Health" ? healthOf(guest) : encode(PrepareSuspendResponseSchema, { schedule: {} }));
+  });
+  const guests = opened();
+  assert.equal(await guests.workloadState(guest, signal), WorkloadState.HEALTHY);
+  await guests.prepareSuspend(guest, signal);
+  assert.equal(await guests.workloadState(guest, signal), undefined);
+  assert.equal(await reasonFrom(guests.activity(guest, limitMs, signal)), "GUEST_UNREACHABLE");
+  assert.deepEqual(calls, ["Health", "PrepareSuspend"]);
+  guests.forget(guest.vmId);
+  assert.equal(await guests.workloadState(guest, signal), WorkloadState.HEALTHY);
+});
+
 test("a guest tells its schedule when its workload has agreed; one of before it was asked so is asked, and has to say", async () => {
   const guest = tenant("scheduled", "127.0.3.79");
   const nextRuns = [{ kind: ScheduleKind.CRON, time: timestampFromMs(7000) }];
@@ -305,9 +322,11 @@ test("a guest tells its schedule when its workload has agreed; one of before it 
   const told = [{ kind: "cron", timeMs: 7000 }];
   assert.deepEqual(await guests.prepareSuspend(guest, signal), told);
   prepared = encode(PrepareSuspendResponseSchema, {});
+  guests.forget(guest.vmId);
   assert.deepEqual(await guests.prepareSuspend(guest, signal), told);
   assert.deepEqual(calls, ["PrepareSuspend", "PrepareSuspend", "GetActivity"]);
   activity = Buffer.from("no message");
+  guests.forget(guest.vmId);
   await assert.rejects(guests.prepareSuspend(guest, signal));
 });
 
@@ -381,6 +400,7 @@ test("a schedule outside the contract is that guest's fault, and no other guest'
       await reasonFrom(guests.activity(guest, limitMs, signal)),
       await reasonFrom(guests.prepareSuspend(guest, signal)),
     ];
+    guests.forget(guest.vmId);
     return [...new Set(reasons)].join();
   };
   for (const [what, runs] of [

@@ -116,7 +116,8 @@ export interface GuestAgentSettings {
 
 export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
   const { trustDomain, tokens, port = 7443, ...files } = settings;
-  const clients = new Map<string, { readonly generation: number; readonly client: GuestAgentClient }>();
+  /** Without a client: the guest of that generation is about to be saved. */
+  const clients = new Map<string, { readonly generation: number; readonly client: GuestAgentClient | undefined }>();
 
   const uriOf = (tenant: TenantRecord) =>
     `spiffe://${trustDomain}/guest/${tenant.name}/${tenant.vmId}/${tenant.generation}`;
@@ -131,14 +132,14 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
 
   /**
    * Of the latest generation that was asked for: whoever still asks for an earlier one, as a check that began before a resume does, is told that it is gone
-   * and leaves nothing that a later call would meet.
+   * and leaves nothing that a later call would meet. So is who asks for one that was dismissed.
    */
   function clientOf(tenant: TenantRecord): GuestAgentClient {
     const { vmId, generation } = tenant;
     const known = clients.get(vmId);
-    if (known?.generation === generation) return known.client;
-    if (known !== undefined && known.generation > generation)
-      throw fail("GUEST_UNREACHABLE", "the guest has taken a later generation");
+    if (known?.generation === generation && known.client !== undefined) return known.client;
+    if (known !== undefined && known.generation >= generation)
+      throw fail("GUEST_UNREACHABLE", "the guest is put to sleep, or has taken a later generation");
     forget(vmId);
     const client = createGuestAgentClient(guestOf(tenant));
     clients.set(vmId, { generation, client });
@@ -146,8 +147,13 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
   }
 
   function forget(vmId: string): void {
-    clients.get(vmId)?.client.close();
+    clients.get(vmId)?.client?.close();
     clients.delete(vmId);
+  }
+
+  function dismiss({ vmId, generation }: TenantRecord): void {
+    forget(vmId);
+    clients.set(vmId, { generation, client: undefined });
   }
 
   async function health(
@@ -249,7 +255,7 @@ export function openGuestAgents(settings: GuestAgentSettings): GuestAgents {
     exec: (tenant, start, input, signal) =>
       streamOf((ended) => clientOf(tenant).client.exec(execRequests(start, input), { signal: ended }), signal),
     ...look,
-    ...openSleepCalls({ guestOf, clientOf, renew, setClock, forget, ...look }),
+    ...openSleepCalls({ guestOf, clientOf, renew, setClock, forget, dismiss, ...look }),
     tokenDigest: (tenant) => tokens.digestFor(uriOf(tenant)),
     forget,
     close: () => {

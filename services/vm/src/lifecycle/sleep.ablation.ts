@@ -144,10 +144,16 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     "the generation of a client that is kept",
     {
       file: "services/vm/src/guest/agent.ts",
-      find: "if (known?.generation === generation) return known.client;",
-      replace: "if (known !== undefined) return known.client;",
+      find: "if (known?.generation === generation && known.client !== undefined)",
+      replace: "if (known?.client !== undefined)",
     },
     "who asks for an earlier generation is in nobody's way",
+    "services/vm/src/guest/agent.test.ts",
+  ],
+  [
+    "the refusal to dial a guest that is about to be saved",
+    { file: "services/vm/src/guest/agent-sleep.ts", find: "dismiss(tenant);", replace: "forget(tenant.vmId);" },
+    "nobody dials a guest that was quiesced",
     "services/vm/src/guest/agent.test.ts",
   ],
   [

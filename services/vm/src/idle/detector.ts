@@ -9,6 +9,7 @@
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import type { Logger } from "@lobsterd/chassis/logger.ts";
 import { fail } from "../errors.ts";
+import { retryPauseMs } from "../lifecycle/retry-pause.ts";
 import type { TenantRecord } from "../store/tenant-record.ts";
 import type { TenantStore } from "../store/tenants.ts";
 import type { Evidence } from "./evidence.ts";
@@ -49,8 +50,6 @@ interface Watched {
 const concurrentLooks = 16;
 /** A guest that hangs takes the place of others for as long as a look may last: it is asked again later than they are. */
 const unknownPauseMs = 10_000;
-const firstPauseMs = 30_000;
-const longestPauseMs = 3_600_000;
 
 export function createIdleDetector(parts: IdleParts): IdleDetector {
   const { now, logger } = parts;
@@ -114,7 +113,7 @@ export function createIdleDetector(parts: IdleParts): IdleDetector {
         state.lastActiveMs = now();
         if (reasonOf(error) === "TENANT_NOT_IDLE") return;
         state.failures += 1;
-        const pauseMs = Math.min(longestPauseMs, firstPauseMs * 2 ** (state.failures - 1));
+        const pauseMs = retryPauseMs(state.failures);
         state.notBeforeMs = now() + pauseMs;
         logger.warn({ err: error, tenant: tenant.name, vmId, pauseMs }, "an idle tenant could not be suspended");
       })

@@ -30,8 +30,13 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
   ],
   [
     "the word of a suspend that failed",
-    { file, find: "if (!passing.has(reason)) failures.set(vmId, reason);", replace: "" },
+    { file, find: "if (!passing.has(reason)) fails(vmId, reason);", replace: "" },
     "a tenant that refuses to sleep is told",
+  ],
+  [
+    "the pause after a suspend that failed",
+    { file, find: "notBeforeMs: steadyNow() + retryPauseMs(count)", replace: "notBeforeMs: 0" },
+    "a tenant that cannot be suspended is left alone",
   ],
   [
     "the rest of FAILED tenants",

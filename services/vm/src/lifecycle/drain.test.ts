@@ -77,25 +77,52 @@ test("a drain outlives vm, with its start", async () => {
   assert.equal(next.drain.begin(kept).startTimeMs, startTimeMs);
 });
 
-test("a tenant that refuses to sleep is told, holds up nobody, and is tried again", async () => {
-  const { host, run, phases } = await running();
-  const { prepareSuspend } = host.parts.guests;
-  let isRefusing = true;
-  Object.assign(host.parts.guests, {
+/** Has tenant `b` fail in the middle of each suspend; counts how often. */
+async function failing() {
+  const subject = await running();
+  const { prepareSuspend } = subject.host.parts.guests;
+  const state = { isFailing: true, tries: 0 };
+  Object.assign(subject.host.parts.guests, {
     prepareSuspend: async (...given: Parameters<typeof prepareSuspend>) => {
-      if (isRefusing && given[0].name === "b") throw new Error("busy");
+      if (given[0].name !== "b") return await prepareSuspend(...given);
+      state.tries++;
+      if (state.isFailing) throw new Error("busy");
       return await prepareSuspend(...given);
     },
   });
+  return { ...subject, state };
+}
+
+test("a tenant that refuses to sleep is told, holds up nobody, and is tried again", async () => {
+  const { run, phases, state } = await failing();
   run.drain.begin(suspended);
   await run.drain.run();
   assert.deepEqual(phases(), ["a suspended", "b running", "c suspended"]);
   assert.partialDeepStrictEqual(run.drain.progress(), {
     ...{ isDone: false, activeCount: 1, failures: [{ tenant: "b", reason: "INTERNAL" }] },
   });
-  isRefusing = false;
+  state.isFailing = false;
+  run.clock.steadyMs += 30_000;
   await run.drain.run();
   assert.partialDeepStrictEqual(run.drain.progress(), { isDone: true, failures: [] });
+});
+
+test("a tenant that cannot be suspended is left alone for longer and longer, until a drain is asked for again", async () => {
+  const { run, state } = await failing();
+  run.drain.begin(suspended);
+  /** Tries until `ms` have passed, in steps of the reconciler. */
+  const pass = async (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 10_000) {
+      await run.drain.run();
+      run.clock.steadyMs += 10_000;
+    }
+    return state.tries;
+  };
+  assert.deepEqual([await pass(30_000), await pass(60_000), await pass(120_000)], [1, 2, 3]);
+  assert.equal(await pass(3 * 3_600_000), 9, "at 0, 4, 12, 28, 60 and 120 minutes");
+  run.drain.begin(suspended);
+  assert.partialDeepStrictEqual(run.drain.progress(), { failures: [{ tenant: "b", reason: "INTERNAL" }] });
+  assert.deepEqual([await pass(30_000), await pass(60_000)], [10, 11]);
 });
 
 /** Holds every operation at `step`. */

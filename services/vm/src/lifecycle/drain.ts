@@ -3,7 +3,7 @@
  *
  * 1. A drain is a row: it outlives `vm`, and nothing is admitted from the moment that it is there.
  * 2. It is a wish, not an operation: whoever runs while it is in force is suspended by the next run, so no spawn that was under way escapes it.
- * 3. A tenant that cannot be suspended goes on and is tried again; none is evicted.
+ * 3. A tenant that cannot be suspended goes on and is tried again later and later, since each try may cut it off for a moment; none is evicted.
  */
 import { randomUUID } from "node:crypto";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
@@ -11,6 +11,7 @@ import { fail } from "../errors.ts";
 import type { DrainRecord, DrainStore } from "../store/host-drain.ts";
 import type { TenantPhase } from "../store/tenant-record.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { retryPauseMs } from "./retry-pause.ts";
 import { suspendTenant } from "./suspend.ts";
 
 /** How far a drain is. */
@@ -22,11 +23,11 @@ export interface DrainProgress extends DrainRecord {
 }
 
 export interface HostDrain {
-  /** Puts a drain in force, or changes the one that is; its work goes on when this returns. */
+  /** Puts a drain in force, or changes the one that is, and has all be tried by the next run; its work goes on when this returns. */
   begin(wish: Pick<DrainRecord, "tenants" | "reason">): DrainProgress;
   end(): void;
   progress(): DrainProgress | undefined;
-  /** Tries once to suspend every tenant that runs, if a drain wants that; a run that is under way is shared. */
+  /** Tries once to suspend every tenant that runs and has no pause after a failure, if a drain wants that; a run that is under way is shared. */
   run(): Promise<void>;
 }
 
@@ -53,10 +54,17 @@ function draining({ reason }: DrainRecord) {
   return fail("HOST_DRAINING", `this host is drained${reason === "" ? "" : `: ${reason}`}`, { metadata: { reason } });
 }
 
-export function createHostDrain(life: Lifecycle): HostDrain {
+interface Failure {
+  readonly reason: string;
+  readonly count: number;
+  readonly notBeforeMs: number;
+}
+
+/** `steadyNow` are milliseconds of a clock that is never set. */
+export function createHostDrain(life: Lifecycle, steadyNow: () => number): HostDrain {
   const { drains, tenants, events } = life;
-  /** Reasons by VM id. */
-  const failures = new Map<string, string>();
+  /** By VM id. */
+  const failures = new Map<string, Failure>();
   let running: Promise<void> | undefined;
 
   function progress(): DrainProgress | undefined {
@@ -65,7 +73,7 @@ export function createHostDrain(life: Lifecycle): HostDrain {
     const all = tenants.all();
     const activeCount = all.filter(({ phase }) => active.has(phase)).length;
     const failed = all.flatMap(({ name, vmId, phase }) => {
-      const reason = phase === "running" ? failures.get(vmId) : undefined;
+      const reason = phase === "running" ? failures.get(vmId)?.reason : undefined;
       return reason === undefined ? [] : [{ tenant: name, reason }];
     });
     return {
@@ -79,10 +87,15 @@ export function createHostDrain(life: Lifecycle): HostDrain {
 
   const isSuspending = () => drains.find()?.tenants === "suspend";
 
+  function fails(vmId: string, reason: string): void {
+    const count = (failures.get(vmId)?.count ?? 0) + 1;
+    failures.set(vmId, { reason, count, notBeforeMs: steadyNow() + retryPauseMs(count) });
+  }
+
   async function suspendAll(): Promise<void> {
     const waiting = tenants
       .all()
-      .filter(({ phase }) => phase === "running")
+      .filter(({ phase, vmId }) => phase === "running" && steadyNow() >= (failures.get(vmId)?.notBeforeMs ?? 0))
       .values();
     const worker = async () => {
       for (const { name, vmId } of waiting) {
@@ -92,7 +105,7 @@ export function createHostDrain(life: Lifecycle): HostDrain {
           failures.delete(vmId);
         } catch (error) {
           const reason = reasonOf(error) ?? "INTERNAL";
-          if (!passing.has(reason)) failures.set(vmId, reason);
+          if (!passing.has(reason)) fails(vmId, reason);
         }
       }
     };
@@ -104,6 +117,7 @@ export function createHostDrain(life: Lifecycle): HostDrain {
       const before = drains.find();
       const drain = drains.put({ ...wish, startTimeMs: life.now() });
       if (before === undefined) failures.clear();
+      for (const [vmId, { reason }] of failures) failures.set(vmId, { reason, count: 0, notBeforeMs: 0 });
       events.hostDraining(drain);
       return progress() ?? { ...drain, activeCount: 0, suspendedCount: 0, isDone: true, failures: [] };
     },

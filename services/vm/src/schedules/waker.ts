@@ -6,6 +6,7 @@
  * 3. A wake that fails is tried again later and later, and holds up no other.
  */
 import type { Logger } from "@lobsterd/chassis/logger.ts";
+import { retryPauseMs } from "../lifecycle/retry-pause.ts";
 import type { TenantRecord } from "../store/tenant-record.ts";
 import type { TenantStore } from "../store/tenants.ts";
 
@@ -29,9 +30,6 @@ export interface Waker {
   wakeDue(): void;
 }
 
-const firstPauseMs = 30_000;
-const longestPauseMs = 3_600_000;
-
 export function createWaker(parts: WakerParts): Waker {
   const { tenants, now, steadyNow, logger } = parts;
   const waking = new Set<string>();
@@ -45,7 +43,7 @@ export function createWaker(parts: WakerParts): Waker {
       failed.delete(vmId);
     } catch (error) {
       const failures = (failed.get(vmId)?.failures ?? 0) + 1;
-      const pauseMs = Math.min(longestPauseMs, firstPauseMs * 2 ** (failures - 1));
+      const pauseMs = retryPauseMs(failures);
       failed.set(vmId, { failures, notBeforeMs: steadyNow() + pauseMs });
       logger.warn({ err: error, tenant: name, vmId, pauseMs }, "a tenant could not be woken for its schedule");
     } finally {

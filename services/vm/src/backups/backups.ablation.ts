@@ -41,6 +41,22 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     creating,
   ],
   [
+    "the word to a guest that did not hear it",
+    { file: "services/vm/src/backups/copy-disk.ts", find: "if (!isLast) throw error;", replace: "" },
+    "a guest that does not hear that the copy is made",
+    creating,
+  ],
+  [
+    "the bound of that",
+    {
+      file: "services/vm/src/backups/settle-backup.ts",
+      find: "life.now() - operation.startTimeMs > releaseAgainMs",
+      replace: "false",
+    },
+    "a guest that does not hear it for four minutes",
+    creating,
+  ],
+  [
     "the row of the request that died before its answer",
     { file: "services/vm/src/backups/create-backup.ts", find: "if (made !== undefined) return made;", replace: "" },
     "the same request is the same backup",

@@ -91,6 +91,16 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     creating,
   ],
   [
+    "zeros that nobody can give back",
+    {
+      file: "services/vm/src/backups/open-backup.ts",
+      find: "Buffer.alloc(chunkBytes + 1).subarray(0, chunkBytes)",
+      replace: "Buffer.alloc(chunkBytes)",
+    },
+    "no two pieces of a disk are the same memory",
+    restoring,
+  ],
+  [
     "the digest of the header",
     { file: "services/vm/src/backups/open-backup.ts", find: "backupIdOf(header) !== backup.backupId || ", replace: "" },
     "another backup of the tenant in the place",

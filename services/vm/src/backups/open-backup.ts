@@ -12,7 +12,8 @@ import { backupIdOf, diskMibOf } from "./header.ts";
 import type { WorkUnderWay } from "./work.ts";
 
 const bufferedBytes = 1024 * 1024;
-const zeros = Buffer.alloc(chunkBytes);
+/** A part of its memory only, so that whoever takes the pieces cannot give that back (`release`). */
+const zeros = Buffer.alloc(chunkBytes + 1).subarray(0, chunkBytes);
 
 /** Where a backup's disk goes. */
 export interface DiskTarget {

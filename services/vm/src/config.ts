@@ -58,7 +58,12 @@ export const configSchema = commonConfigSchema.extend({
     .min(0)
     .default(1024)
     .describe("memory of the host that no tenant is given: the services and the kernel need it"),
-  reservedDiskMib: z.number().int().min(0).default(1024).describe("disk below the overlays that no tenant is given"),
+  reservedDiskMib: z
+    .number()
+    .int()
+    .min(0)
+    .default(1024)
+    .describe("disk below overlays and sealed memories that no tenant is given"),
   maxVcpuCount: z.number().int().min(1).max(32).default(2).describe("most vCPUs a tenant may ask for"),
   maxMemoryMib: z.number().int().min(128).default(4096).describe("most memory a tenant may ask for"),
   defaultDiskMib: z.number().int().min(64).default(1024).describe("writable disk of a tenant that names no size"),

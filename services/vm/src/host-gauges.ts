@@ -1,4 +1,4 @@
-import { amountsOf, measureCapacity } from "./lifecycle/capacity.ts";
+import { amountsOf, type MeasuredHost, measureCapacity } from "./lifecycle/capacity.ts";
 import { vmMetrics } from "./metrics.ts";
 import type { PostureReport } from "./posture/report.ts";
 import type { VmContext } from "./service.ts";
@@ -11,16 +11,16 @@ export function showHost({
   tenants,
   bootQueue,
   parts,
+  files,
   config,
   posture,
-}: Pick<VmContext, "tenants" | "bootQueue" | "config" | "posture"> & {
-  readonly parts: Parameters<typeof measureCapacity>[0];
-}): readonly Disposable[] {
+}: Pick<VmContext, "tenants" | "bootQueue" | "files" | "config" | "posture"> &
+  Pick<MeasuredHost, "parts">): readonly Disposable[] {
   return [
     vmMetrics.tenants.observe(countStates(tenants)),
     vmMetrics.bootsWaiting.observe(() => bootQueue.waiting),
     vmMetrics.capacity.observe(async () => {
-      const capacity = await measureCapacity(parts, config);
+      const capacity = await measureCapacity({ parts, files, config });
       const held = amountsOf(tenants.resources(), capacity);
       const rows = [
         ["vcpus", capacity.vcpus, held.vcpus],

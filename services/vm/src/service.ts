@@ -47,7 +47,7 @@ import { createLifecycle } from "./lifecycle/lifecycle.ts";
 import { readHostFacts } from "./lifecycle/machine-facts.ts";
 import { measured, measuredJournal, measuredOperations } from "./lifecycle/measured.ts";
 import { createTenantOperations, type TenantOperations } from "./lifecycle/operations.ts";
-import { openSleepFiles, requireTmpfs } from "./lifecycle/sleep-files.ts";
+import { openSleepFiles, requireTmpfs, type SleepFiles } from "./lifecycle/sleep-files.ts";
 import { tenantOwnership } from "./ownership.ts";
 import { openPosture } from "./posture/open-posture.ts";
 import type { HostPosture } from "./posture/posture.ts";
@@ -78,6 +78,7 @@ export interface VmContext {
   readonly bootQueue: BootQueue;
   readonly images: ImageCatalogue;
   readonly vmm: VmmPort;
+  readonly files: Pick<SleepFiles, "sealedBytes">;
   readonly guests: GuestAgents;
   readonly posture: HostPosture;
   readonly holds: Holds;
@@ -185,6 +186,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     bootQueue,
     images,
     vmm: parts.vmm,
+    files,
     guests: parts.guests,
     posture,
     ...{ holds, idle },

@@ -248,7 +248,7 @@ test("a deleted backup is gone, and only the request that deleted it may be repe
 });
 
 test("a host without room refuses a backup before anything is done, and so does one whose backups have what they may", async () => {
-  const full = createFakeHost({ description: { overlayCapacityMib: 1024 + 64 + 100 } });
+  const full = createFakeHost({ description: { overlayCapacityMib: 1024 + 64 + 267 + 100 } });
   const subject = await openSubject({}, full);
   await assert.rejects(create(subject.run), withReason("HOST_FULL"));
   requireRunning(full, subject.run, subject.vmId);

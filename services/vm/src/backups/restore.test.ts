@@ -387,7 +387,7 @@ test("an eviction takes the backups with it", async () => {
 });
 
 test("a host without room for a second disk refuses a restore in a tenant's place", async () => {
-  const host = createFakeHost({ description: { overlayCapacityMib: 1024 + 64 + 150 } });
+  const host = createFakeHost({ description: { overlayCapacityMib: 1024 + 64 + 150 + 2 * 267 } });
   const { run, vmId } = await openSubject({}, host);
   const { backupId } = await create(run);
   host.vmm.writeDiskText(vmId, changed);

@@ -11,10 +11,11 @@ export const sealedMibOf = (diskMib: number) => Math.ceil(diskMib * 1.0005) + 1;
  * taken. Throws HOST_FULL with resource `disk_mib` or `backups_mib`.
  */
 export async function holdRoom(
-  { parts, config, tenants, backups }: Lifecycle,
+  life: Lifecycle,
   wanted: { readonly diskMib: number; readonly sealedMib: number },
 ): Promise<Disposable> {
-  const capacity = await measureCapacity(parts, config);
+  const { config, tenants, backups } = life;
+  const capacity = await measureCapacity(life);
   const { held, store } = backups;
   const promised = amountsOf(tenants.resources(), capacity).diskMib;
   const diskLeft = Math.max(0, capacity.diskMib - promised - held.diskMib);

@@ -11,7 +11,7 @@ import { memoryLimitBytes } from "../launcher/cgroup.ts";
 import { migrations } from "../store/schema.ts";
 import type { Resources } from "../store/tenant-record.ts";
 import type { VmmDescription } from "../vmm/port.ts";
-import { amountsOf, capacityOf, readConnectionMax, requireRoom } from "./capacity.ts";
+import { amountsOf, capacityOf, measureCapacity, readConnectionMax, requireRoom } from "./capacity.ts";
 import { createFakeHost } from "./fake-host.ts";
 import { startRun, wish } from "./fake-run.ts";
 
@@ -23,7 +23,8 @@ const description: VmmDescription = {
   templates: { offered: false, count: 0 },
 };
 const limits = { vcpuOvercommit: 2, reservedMemoryMib: 1024, reservedDiskMib: 1024 };
-const capacity = capacityOf(description, limits, 44_032);
+const measured = { sealedBytes: 0, connectionMax: 44_032 };
+const capacity = capacityOf(description, limits, measured);
 const tenant: Resources = { vcpuCount: 1, memoryMib: 256, diskMib: 1024 };
 const of = (count: number, resources: Partial<Resources> = {}) =>
   Array.from({ length: count }, () => ({ ...tenant, ...resources }));
@@ -33,10 +34,17 @@ const cases: readonly (readonly [string, readonly Resources[], Partial<Resources
   ["an empty host takes a tenant", [], {}, ""],
   ["the last vCPU is given", of(7, { memoryMib: 64, diskMib: 64 }), {}, ""],
   ["a vCPU more is not", of(7, { memoryMib: 64, diskMib: 64 }), { vcpuCount: 2 }, "vcpus 2 1"],
-  ["the last MiB of memory is given", of(2, { memoryMib: 2560 }), { memoryMib: 512 }, ""],
-  ["a MiB more is not", of(2, { memoryMib: 2560 }), { memoryMib: 513 }, "memory_mib 1026 1024"],
-  ["the last MiB of disk is given", of(4, { diskMib: 2000 }), { diskMib: 192 }, ""],
-  ["a MiB more is not", of(4, { diskMib: 2000 }), { diskMib: 193 }, "disk_mib 193 192"],
+  ["the last MiB of memory is given", of(2, { memoryMib: 2560, diskMib: 64 }), { memoryMib: 512 }, ""],
+  ["a MiB more is not", of(2, { memoryMib: 2560, diskMib: 64 }), { memoryMib: 513 }, "memory_mib 1026 1024"],
+  // 1 % and 8 MiB more than the memory, for when it is sealed.
+  ["the last MiB of disk is given", of(4, { diskMib: 1900 - 267 }), { diskMib: 592 - 267 }, ""],
+  ["a MiB more is not", of(4, { diskMib: 1900 - 267 }), { diskMib: 593 - 267 }, "disk_mib 593 592"],
+  [
+    "nor is a disk without room for its tenant's memory",
+    of(4, { diskMib: 1633 }),
+    { diskMib: 592 },
+    "disk_mib 859 592",
+  ],
 ];
 for (const [name, held, wanted, refusal] of cases) {
   test(`${name}${refusal && `: ${refusal}`}`, () => {
@@ -55,7 +63,7 @@ test("tracked connections bound the tenants as HOST-05 has it, and not where non
   const small = { vcpuCount: 1, memoryMib: 1, diskMib: 1 };
   const wide = { ...description, cores: 1e6, memoryMib: 1e9, overlayCapacityMib: 1e9 };
   const takes = (max: number | undefined, tenants: number) => {
-    const host = capacityOf(wide, limits, max);
+    const host = capacityOf(wide, limits, { sealedBytes: 0, connectionMax: max });
     try {
       requireRoom(
         host,
@@ -75,8 +83,35 @@ test("tracked connections bound the tenants as HOST-05 has it, and not where non
 });
 
 test("a reserve larger than the host leaves nothing, not less", () => {
-  const none = capacityOf({ ...description, memoryMib: 512, overlayCapacityMib: 0 }, limits, 0);
+  const none = capacityOf({ ...description, memoryMib: 512, overlayCapacityMib: 0 }, limits, {
+    ...{ sealedBytes: 0, connectionMax: 0 },
+  });
   assert.deepEqual([none.memoryMib, none.diskMib, none.connections], [0, 0, 0]);
+});
+
+test("room that sealed memories have taken is not lost: it is theirs", async () => {
+  const asked: string[] = [];
+  const mib = 1024 ** 2;
+  const describe = async () => {
+    asked.push("free");
+    return description;
+  };
+  const { diskMib } = await measureCapacity({
+    config: limits,
+    files: {
+      sealedBytes: async () => {
+        await new Promise(setImmediate);
+        asked.push("sealed");
+        return 300 * mib + 1;
+      },
+    },
+    parts: {
+      vmm: { ...createFakeHost().parts.vmm, describe },
+      readConnectionMax: async () => undefined,
+    },
+  });
+  assert.equal(diskMib, capacity.diskMib + 300);
+  assert.deepEqual(asked, ["sealed", "free"], "what is sealed in between is counted once at most");
 });
 
 test("memory is counted as the cgroup's limit has it", () => {
@@ -106,7 +141,7 @@ test("the kernel's limit is read as a number, its absence as none, and anything 
 const scarce: Record<string, Parameters<typeof createFakeHost>[0]> = {
   vcpus: { description: { cores: 0.2 } },
   memory_mib: { description: { memoryMib: 1024 + 639 } },
-  disk_mib: { description: { overlayCapacityMib: 1024 + 1023 } },
+  disk_mib: { description: { overlayCapacityMib: 1024 + 1024 + 266 } },
   connections: { connectionMax: 20_000 },
   jail_uids: { description: { slotCount: 0 } },
 };
@@ -182,7 +217,7 @@ test("however many spawns and evictions run at once, no more is given than there
     const limit = capacityOf(
       { ...description, ...room },
       { ...limits, vcpuOvercommit: 4 },
-      await host.parts.readConnectionMax(),
+      { sealedBytes: 0, connectionMax: await host.parts.readConnectionMax() },
     );
     const fits = () => {
       const held = amountsOf(run.tenants.resources(), limit);

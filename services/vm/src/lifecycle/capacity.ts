@@ -10,6 +10,9 @@ import { fail } from "../errors.ts";
 import type { Resources } from "../store/tenant-record.ts";
 import type { VmmDescription } from "../vmm/port.ts";
 import type { HostParts } from "./host-parts.ts";
+import type { SleepFiles } from "./sleep-files.ts";
+
+const mib = 1024 * 1024;
 
 /** What `net` lets one tenant have tracked, out and in, and what the host keeps for itself (control HOST-05). */
 const connectionsPerTenant = 2 * 1024;
@@ -22,6 +25,7 @@ export interface Amounts {
   readonly vcpus: number;
   /** Memory limits of the cgroups: guests and their VMMs. */
   readonly memoryMib: number;
+  /** Writable disks, and the sealed memories of those who sleep: whoever runs has room to be suspended. */
   readonly diskMib: number;
   /** Tracked connections; not limited where the kernel tracks none. */
   readonly connections: number;
@@ -36,17 +40,24 @@ export interface HostCapacity extends Amounts {
 
 type CapacityConfig = Pick<Config, "vcpuOvercommit" | "reservedMemoryMib" | "reservedDiskMib">;
 
-/** `connectionMax` is the kernel's `nf_conntrack_max`; undefined where it tracks no connections. */
+/** What was measured of the host beside the launcher's description. */
+export interface Measured {
+  /** What sealed memories have taken of the room that overlays have, too. */
+  readonly sealedBytes: number;
+  /** The kernel's `nf_conntrack_max`; undefined where it tracks no connections. */
+  readonly connectionMax?: number | undefined;
+}
+
 export function capacityOf(
   description: VmmDescription,
   config: CapacityConfig,
-  connectionMax: number | undefined,
+  { sealedBytes, connectionMax }: Measured,
 ): HostCapacity {
   const atLeastNone = (amount: number) => Math.max(0, Math.floor(amount));
   return {
     vcpus: atLeastNone(description.cores * config.vcpuOvercommit),
     memoryMib: atLeastNone(description.memoryMib - config.reservedMemoryMib),
-    diskMib: atLeastNone(description.overlayCapacityMib - config.reservedDiskMib),
+    diskMib: atLeastNone(description.overlayCapacityMib + sealedBytes / mib - config.reservedDiskMib),
     connections:
       connectionMax === undefined
         ? Number.POSITIVE_INFINITY
@@ -56,13 +67,19 @@ export function capacityOf(
   };
 }
 
+/**
+ * What a memory of this size takes at most when it is sealed. Its VMM writes 8 bytes with each page, sealing 21 with each 64 KiB, together less than a
+ * hundredth; the devices are a few MiB at most.
+ */
+const sealedMemoryMib = (memoryMib: number) => Math.ceil(memoryMib * 1.01) + 8;
+
 /** What tenants with these resources hold together. */
 export function amountsOf(tenants: Iterable<Resources>, { memoryLimit }: Pick<HostCapacity, "memoryLimit">): Amounts {
   const sum = { vcpus: 0, memoryMib: 0, diskMib: 0, connections: 0 };
   for (const { vcpuCount, memoryMib, diskMib } of tenants) {
     sum.vcpus += vcpuCount;
     sum.memoryMib += Math.ceil(memoryMib * memoryLimit.perGuestMib + memoryLimit.besideMib);
-    sum.diskMib += diskMib;
+    sum.diskMib += diskMib + sealedMemoryMib(memoryMib);
     sum.connections += connectionsPerTenant;
   }
   return sum;
@@ -92,13 +109,19 @@ export function hostFull(resource: string, wanted: number, left: number) {
   });
 }
 
+/** Who can be asked how much a host has. */
+export interface MeasuredHost {
+  readonly parts: Pick<HostParts, "vmm" | "readConnectionMax">;
+  readonly files: Pick<SleepFiles, "sealedBytes">;
+  readonly config: CapacityConfig;
+}
+
 /** Measures the host now. One question to the launcher; fails as that does. */
-export async function measureCapacity(
-  { vmm, readConnectionMax }: Pick<HostParts, "vmm" | "readConnectionMax">,
-  config: CapacityConfig,
-): Promise<HostCapacity> {
-  const [description, connectionMax] = await Promise.all([vmm.describe(), readConnectionMax()]);
-  return capacityOf(description, config, connectionMax);
+export async function measureCapacity({ parts, files, config }: MeasuredHost): Promise<HostCapacity> {
+  // Before what is free is known: of a memory that is sealed meanwhile too little is counted, and not too much.
+  const sealedBytes = await files.sealedBytes();
+  const [description, connectionMax] = await Promise.all([parts.vmm.describe(), parts.readConnectionMax()]);
+  return capacityOf(description, config, { sealedBytes, connectionMax });
 }
 
 /** The kernel's `nf_conntrack_max`; undefined when there is no such file. Throws when it holds no number. */

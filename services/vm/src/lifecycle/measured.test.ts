@@ -17,7 +17,7 @@ const tenantName = "a-name-that-nothing-else-has";
 function ground() {
   const host = createFakeHost();
   const run = startRun(host, openDatabase(":memory:", migrations), { wrapJournal: measuredJournal });
-  const gauges = showHost({ ...run, config, parts: host.parts });
+  const gauges = showHost({ ...run, config, parts: host.parts, files: host.files });
   return {
     ...run,
     host,

@@ -23,6 +23,17 @@ test("directories and spool files are this service's alone, and a spool that was
   assert.deepEqual(readdirSync(spoolDir), []);
 });
 
+test("what sealed files take is counted, those that are being written included, and a spool is not", async () => {
+  assert.equal(await files.sealedBytes(), 0);
+  const page = 4096;
+  writeFileSync(join(sealedDir, `${one}-1.sealed`), Buffer.alloc(10 * page));
+  writeFileSync(join(sealedDir, `${one}-2.sealed.partial`), Buffer.alloc(5 * page));
+  await finished(files.writeSpool(one, signal).end(Buffer.alloc(page)));
+  assert.equal(await files.sealedBytes(), 15 * page);
+  await files.remove(one);
+  assert.equal(await files.sealedBytes(), 0);
+});
+
 test("one microVM's files are removed and another's stay, and a sweep leaves what is wanted", async () => {
   for (const name of [`${one}-1.sealed`, `${one}-2.sealed.partial`, `${other}-1.sealed`, "stray"])
     writeFileSync(join(sealedDir, name), "x");

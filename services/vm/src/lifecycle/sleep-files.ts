@@ -1,7 +1,8 @@
 import { createReadStream, createWriteStream, mkdirSync, statfsSync } from "node:fs";
-import { open, readdir, rm } from "node:fs/promises";
+import { lstat, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable, Writable } from "node:stream";
+import { isAbsence } from "@lobsterd/chassis/absence.ts";
 import { type SealedState, sealedFileName } from "../store/sealed-states.ts";
 
 /** Where memories are: sealed on disk, and as plain text only in the spool, which is a tmpfs. */
@@ -11,6 +12,8 @@ export interface SleepFiles {
   writeSpool(vmId: string, signal: AbortSignal): Writable;
   readSpool(vmId: string): Readable;
   dropSpool(vmId: string): Promise<void>;
+  /** What all sealed files have taken of their disk, those that are being written included. */
+  sealedBytes(): Promise<number>;
   /** Removes whatever a microVM has here. Safe to repeat. */
   remove(vmId: string): Promise<void>;
   /** Removes every file that `isWanted` does not know. */
@@ -33,6 +36,10 @@ export function openSleepFiles(sealedDir: string, spoolDir: string): SleepFiles 
       createWriteStream(spoolPath(vmId), { flags: "w", mode: 0o600, highWaterMark: spoolBufferBytes, signal }),
     readSpool: (vmId) => createReadStream(spoolPath(vmId), { highWaterMark: spoolBufferBytes }),
     dropSpool: (vmId) => rm(spoolPath(vmId), { force: true }),
+    async sealedBytes() {
+      const sizes = (await filesOf(sealedDir)).map(({ name }) => takenBytes(join(sealedDir, name)));
+      return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
+    },
     async remove(vmId) {
       let isChanged = false;
       for (const file of await everyFile()) {
@@ -48,6 +55,15 @@ export function openSleepFiles(sealedDir: string, spoolDir: string): SleepFiles 
       }
     },
   };
+}
+
+async function takenBytes(path: string): Promise<number> {
+  try {
+    return (await lstat(path)).blocks * 512;
+  } catch (error) {
+    if (isAbsence(error)) return 0; // it was used up meanwhile
+    throw error;
+  }
 }
 
 async function syncDirectory(path: string): Promise<void> {

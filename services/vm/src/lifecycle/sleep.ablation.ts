@@ -157,6 +157,26 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     "services/vm/src/guest/agent.test.ts",
   ],
   [
+    "the room of a memory that is to be sealed",
+    {
+      file: "services/vm/src/lifecycle/capacity.ts",
+      find: "diskMib + sealedMemoryMib(memoryMib)",
+      replace: "diskMib",
+    },
+    "nor is a disk without room for its tenant's memory",
+    "services/vm/src/lifecycle/capacity.test.ts",
+  ],
+  [
+    "the room that sealed memories have taken",
+    {
+      file: "services/vm/src/lifecycle/capacity.ts",
+      find: "description.overlayCapacityMib + sealedBytes / mib",
+      replace: "description.overlayCapacityMib",
+    },
+    "room that sealed memories have taken is not lost",
+    "services/vm/src/lifecycle/capacity.test.ts",
+  ],
+  [
     "the turn of a renewal",
     {
       file: "services/vm/src/guest/renewals.ts",

@@ -34,7 +34,7 @@ export async function spawnTenant(
 ): Promise<TenantRecord> {
   await life.posture.admitSpawn();
   const resources = await planResources(wish, life.images, life.config);
-  const capacity = await measureCapacity(life.parts, life.config);
+  const capacity = await measureCapacity(life);
   const planned = life.journal.beginSpawn(() => {
     admitSpawn(life.drains);
     refuseTakenName(life, wish);

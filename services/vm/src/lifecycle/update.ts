@@ -34,7 +34,7 @@ export async function updateTenant(life: Lifecycle, name: string, update: Tenant
   return await life.turns.take(vmId, async (evicted) => {
     const before = requireSettled(life.tenants.findByVm(vmId), name);
     const resources = update.resources && (await planNext(life, before, update.resources));
-    const capacity = resources && (await measureCapacity(life.parts, life.config));
+    const capacity = resources && (await measureCapacity(life));
     evicted.throwIfAborted();
     life.journal.recordUpdate(() => {
       if (resources !== undefined && capacity !== undefined)

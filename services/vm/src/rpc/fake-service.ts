@@ -15,11 +15,12 @@ export function serveRun(
   run: ReturnType<typeof startRun>,
   spool?: ReturnType<typeof fakeAuditSink>,
 ) {
-  const { vmm, guests } = host.parts;
+  const { files, parts } = host;
+  const { vmm, guests } = parts;
   const shared = { config, requests: openRequestLog(database), changes: openTenantChanges(database) };
   const records = fakeAuditSink();
   const harness = testHarness({
-    ...{ service: "vm", access, routes: createRoutes({ ...run, ...shared, vmm, guests }) },
+    ...{ service: "vm", access, routes: createRoutes({ ...run, ...shared, files, vmm, guests }) },
     audit: createAuditPolicy(records, spool ?? records),
   });
   return { harness, records };

@@ -28,7 +28,7 @@ test("a host says why its VMM runs, what it admits, and what tenants hold", asyn
   assert.partialDeepStrictEqual((await hosts.getHost({})).host, { ...expected, ...none });
   const resources = { vcpuCount: 2, memoryMib: 301, diskMib: 100 };
   await tenants.spawnTenant({ requestId: randomUUID(), name: "demo", resources });
-  const held = { vcpusCommitted: 2, memoryCommittedMib: 708, diskCommittedMib: 100 };
+  const held = { vcpusCommitted: 2, memoryCommittedMib: 708, diskCommittedMib: 100 + 313 };
   assert.partialDeepStrictEqual((await hosts.getHost({})).host, { ...expected, ...held });
 });
 
@@ -41,7 +41,7 @@ test("a caller is told which resource ran out", async () => {
     (error: unknown) => error,
   );
   assert.ok(refusal instanceof Error);
-  assert.match(refusal.message, /disk_mib: 2000 wanted, 1072 left/);
+  assert.match(refusal.message, /disk_mib: 2267 wanted, 805 left/);
   assert.equal(reasonOf(refusal), "HOST_FULL");
   assert.equal((await hosts.getHost({})).host?.tenantCount, 1);
 });

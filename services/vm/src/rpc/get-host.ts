@@ -7,14 +7,15 @@ import type { VmContext } from "../service.ts";
 
 const version = "0.1.0";
 
-export function getHost({ config, tenants, bootQueue, images, vmm, posture, drain }: VmContext) {
+export function getHost({ config, tenants, bootQueue, images, vmm, files, posture, drain }: VmContext) {
   return async (): Promise<GetHostResponse> => {
+    const sealedBytes = await files.sealedBytes();
     const [description, imageNames] = await Promise.all([vmm.describe(), images.names()]);
     // A tenant keeps its slot until nothing of it is left, so there are as many slots in use as tenants.
     const tenantCount = tenants.count();
     const report = posture.latest();
     const progress = drain.progress();
-    const capacity = capacityOf(description, config, undefined);
+    const capacity = capacityOf(description, config, { sealedBytes });
     const committed = amountsOf(tenants.resources(), capacity);
     return create(GetHostResponseSchema, {
       host: {

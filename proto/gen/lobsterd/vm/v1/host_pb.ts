@@ -325,7 +325,7 @@ export type Host = Message<"lobsterd.vm.v1.Host"> & {
   memoryCommittedMib: number;
 
   /**
-   * Writable disks at their full sizes.
+   * Writable disks at their full sizes, and room for each tenant's memory once it is suspended.
    *
    * @generated from field: uint32 disk_capacity_mib = 27;
    */

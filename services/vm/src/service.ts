@@ -168,7 +168,7 @@ export async function startVm(config: Config, scope: ServiceScope, overrides: Ov
     ...{ tenants, wakes, sink, record, logger, concurrentWakes: config.concurrentWakes },
     ...{ now: Date.now, steadyNow: () => performance.now() },
   });
-  const drain = createHostDrain(life, () => performance.now());
+  const drain = createHostDrain(life);
   const watchdog = createWatchdog(life, { ...config, spreadMs: config.watchdogIntervalMs / 2 });
   const requests = openRequestLog(database);
   const context: VmContext = {

@@ -60,9 +60,8 @@ interface Failure {
   readonly notBeforeMs: number;
 }
 
-/** `steadyNow` are milliseconds of a clock that is never set. */
-export function createHostDrain(life: Lifecycle, steadyNow: () => number): HostDrain {
-  const { drains, tenants, events } = life;
+export function createHostDrain(life: Lifecycle): HostDrain {
+  const { drains, tenants, events, steadyNow } = life;
   /** By VM id. */
   const failures = new Map<string, Failure>();
   let running: Promise<void> | undefined;

@@ -135,7 +135,7 @@ export function startRun(host: FakeHost, database: DatabaseSync, options: RunOpt
     told,
     posture,
     life,
-    drain: createHostDrain(life, () => clock.steadyMs),
+    drain: createHostDrain(life),
     backups: createBackupOperations(life, operations.spawn),
     backupParts: backups,
     wakes,

@@ -44,6 +44,15 @@ test("calls wait for one another and each gets its own answer", async () => {
   assert.deepEqual(await Promise.all([api.pause(), api.getVersion(), api.resume()]), [undefined, "1.16.1", undefined]);
 });
 
+test("a connection that ended before it was handed over fails its first call at once", async () => {
+  const stream = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+  stream.destroy();
+  await new Promise((resolve) => stream.once("close", resolve));
+  const api = createFirecrackerApi(openHttpConnection(stream), { callMs: 60_000, snapshotMs: 60_000 });
+  const late = new Promise((resolve) => setTimeout(resolve, 10_000, "late").unref());
+  await assert.rejects(Promise.race([api.getVersion(), late]), { reason: "UNAVAILABLE" });
+});
+
 test("a refusal says what the VMM said, made printable", async () => {
   const { api } = vmmThatAnswers(() => [json(400, JSON.stringify({ fault_message: "no\n\u001b[31m drive" }))]);
   await assert.rejects(api.pause(), {

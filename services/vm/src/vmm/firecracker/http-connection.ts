@@ -60,6 +60,8 @@ export function openHttpConnection(stream: Duplex): HttpConnection {
   const ended = (cause?: unknown) => fail(vmmFail("UNAVAILABLE", "the VMM's API connection ended", { cause }));
   stream.on("data", receive).on("error", ended);
   for (const event of ["end", "close"]) stream.once(event, () => ended());
+  // It may have ended while it was handed over; nothing would be told of it any more.
+  if (stream.destroyed) ended();
 
   const begin = async (request: HttpRequest): Promise<HttpAnswer> => {
     if (fault !== undefined) throw fault;

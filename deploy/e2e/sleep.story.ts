@@ -5,7 +5,6 @@ import { after, afterEach, before, test } from "node:test";
 import { reasonOf } from "@lobsterd/chassis/errors.ts";
 import { RouteState } from "@lobsterd/proto/lobsterd/proxy/v1/proxy_pb.ts";
 import { TenantState } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
-import { filesBelow, Marker } from "./canary/search.ts";
 import { clearFault, faultReached, setFault } from "./faults/control.ts";
 import { killAt, processesOfSlot, runDir, type Sleeper, sealedDir, spawnSleeper, spoolDir } from "./sleep/sleeper.ts";
 import { copyDiskOf, openDisk } from "./sleep/tenant-disk.ts";
@@ -29,16 +28,10 @@ after(async () => {
   await evict(name);
 });
 
-/** Files of a directory in which the marker is. */
-function filesWithMarker(directory: string): readonly string[] {
-  const search = new Marker(sleeper.marker);
-  return filesBelow(directory).filter((path) => search.isInFile(path));
-}
-
 test("what a tenant wrote is in no file of the state directory, though its disk is", async () => {
   const opened = await openDisk(copyDiskOf(sleeper.tenant));
   assert.ok(opened.includes(sleeper.marker), "what is looked for is not on the disk");
-  assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
+  assert.deepEqual(sleeper.filesWithMarker(env.LOBSTERD_STATE_DIR), []);
 });
 
 test("a state is sealed as it leaves the VMM: the marker is in no file", async () => {
@@ -49,7 +42,7 @@ test("a state is sealed as it leaves the VMM: the marker is in no file", async (
   await faultReached(runDir);
   assert.equal(readdirSync(sealedDir).length, 1);
   assert.deepEqual(readdirSync(spoolDir), []);
-  assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
+  assert.deepEqual(sleeper.filesWithMarker(env.LOBSTERD_STATE_DIR), []);
   clearFault(runDir);
   assert.equal((await suspending).state, TenantState.SUSPENDED);
 });
@@ -58,7 +51,7 @@ test("a suspended tenant is one sealed file: no plain text, no process, and a ro
   const { vmId, slot } = sleeper.tenant;
   assert.deepEqual(readdirSync(sealedDir), [`${vmId}-1.sealed`]);
   assert.deepEqual(readdirSync(spoolDir), []);
-  assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
+  assert.deepEqual(sleeper.filesWithMarker(env.LOBSTERD_STATE_DIR), []);
   assert.deepEqual(processesOfSlot(slot), []);
   const { route } = await clients.routes.getRoute({ tenant: name });
   assert.deepEqual([route?.state, route?.guestAddress], [RouteState.ASLEEP, ""]);
@@ -71,8 +64,8 @@ test("resumed it has its memory, the next generation, its secrets and the host's
   const resuming = sleeper.resume();
   await faultReached(runDir);
   // What is looked for is there to be found: this is the memory as it was saved.
-  assert.deepEqual(filesWithMarker(spoolDir), [join(spoolDir, `${sleeper.tenant.vmId}.state`)]);
-  assert.deepEqual(filesWithMarker(env.LOBSTERD_STATE_DIR), []);
+  assert.deepEqual(sleeper.filesWithMarker(spoolDir), [join(spoolDir, `${sleeper.tenant.vmId}.state`)]);
+  assert.deepEqual(sleeper.filesWithMarker(env.LOBSTERD_STATE_DIR), []);
   clearFault(runDir);
   const { state, generation, vmId } = await resuming;
   assert.deepEqual([state, generation, vmId], [TenantState.RUNNING, 2, sleeper.tenant.vmId]);

@@ -8,6 +8,7 @@ import type { Step } from "@lobsterd/vm/lifecycle/journal.ts";
 import { describeInstance } from "../../dev/instance.ts";
 import type { ProcessName } from "../../dev/processes.ts";
 import { openStack } from "../../dev/stack.ts";
+import { filesBelow, Marker } from "../canary/search.ts";
 import { clearFault, type Fault, faultReached, setFault } from "../faults/control.ts";
 import { killAndReplace } from "../faults/kill.ts";
 import { ask, clients, env, eventually, instance, spawn } from "../subject.ts";
@@ -30,6 +31,8 @@ export interface Sleeper {
   /** The state in which it has come to rest. A call that a death cut off is repeated by its client, so it may be a step further. */
   settled(): Promise<TenantState>;
   post<T>(path: string, parameters: unknown): Promise<T>;
+  /** Files of a directory in which the marker is as it was written. */
+  filesWithMarker(directory: string): readonly string[];
 }
 
 /** Spawns it with the image `probe`. */
@@ -49,6 +52,10 @@ export async function spawnSleeper(name: string): Promise<Sleeper> {
 
   return {
     ...{ name, tenant, marker, post },
+    filesWithMarker: (directory) => {
+      const search = new Marker(marker);
+      return filesBelow(directory).filter((path) => search.isInFile(path));
+    },
     suspend: async () => required((await clients.tenants.suspendTenant({ requestId: randomUUID(), name })).tenant),
     resume: async () => required((await clients.tenants.resumeTenant({ requestId: randomUUID(), name })).tenant),
     requireMemory: async () => {

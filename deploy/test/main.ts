@@ -2,12 +2,13 @@
  * Runs tiers of tests and prints one closing line for all of them: `N passed, N failed, N skipped`. A skipped test is listed
  * by name with its reason; a tier that ran no test fails.
  */
-import { globSync } from "node:fs";
-import { resolve } from "node:path";
+import { cpSync, globSync, rmSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { parseArgs } from "node:util";
-import { withTestStack } from "./stack.ts";
+import { describeInstance } from "../dev/instance.ts";
+import { testInstance, withTestStack } from "./stack.ts";
 import { addCounts, countEvents, type TierCounts } from "./tier-counts.ts";
 
 interface Tier {
@@ -59,6 +60,8 @@ const usage = `usage: main.ts [--only TEXT] [--name PATTERN] <tier>...
 tiers: ${Object.keys(tiers).join(" ")}
   --only TEXT     files whose path has TEXT in it
   --name PATTERN  of those, tests whose name matches the regular expression
+
+When a test with a stack fails, the logs of that stack are kept in .cache/failed-TIER.
 `;
 
 interface Choice {
@@ -89,6 +92,18 @@ async function runFiles(
   return await counts;
 }
 
+/** The stack's logs go with it; those of a run in which something failed say why. */
+async function keepingLogs(name: string, inTier: () => Promise<TierCounts>): Promise<TierCounts> {
+  const counts = await inTier();
+  if (counts.failed > 0) {
+    const kept = resolve(".cache", `failed-${name}`);
+    rmSync(kept, { recursive: true, force: true });
+    cpSync(join(describeInstance(testInstance).runDir, "log"), kept, { recursive: true });
+    process.stdout.write(`the stack's logs are kept in ${kept}\n`);
+  }
+  return counts;
+}
+
 async function main(parameters: readonly string[]): Promise<number> {
   const { positionals: names, values } = parseArgs({
     args: [...parameters],
@@ -111,7 +126,7 @@ async function main(parameters: readonly string[]): Promise<number> {
     const tier = tiers[name];
     if (tier === undefined) continue;
     const inTier = () => runTier(name, tier, choice);
-    results.set(name, tier.needsStack ? await withTestStack(inTier) : await inTier());
+    results.set(name, tier.needsStack ? await withTestStack(() => keepingLogs(name, inTier)) : await inTier());
   }
   const total = { passed: 0, failed: 0, skipped: 0 };
   process.stdout.write("\n");

@@ -110,11 +110,12 @@ async function connect(host: LauncherHost, { vmId, channel }: Arguments<"connect
   const paths = vmPaths(host.config, vmId);
   const isFile = place.kind === "written" || place.kind === "loaded";
   const directory = isFile ? paths.saved : host.jailer.channelsIn(paths, vmId);
+  const memoryBytes = isFile ? memoryBytesOf(host, vmId) : 0;
   if (place.kind === "written") await syncDisk(paths.overlay); // no memory leaves that knows more than its disk (SNP-09)
   const boots = channel === "api" && host.jailer.hasKernelTimer && placedPits(host.cgroups, vmId).length === 0;
   const tookTurn = boots && (await host.bootTurn.take(vmId));
   try {
-    return await host.openChannel(vmId, directory, place, host.config.uidBase + slot, memoryBytesOf(host, vmId));
+    return await host.openChannel(vmId, directory, place, host.config.uidBase + slot, memoryBytes);
   } catch (error) {
     if (tookTurn) host.bootTurn.end(vmId);
     throw error;

@@ -16,7 +16,7 @@ import {
   verbResults,
 } from "../launcher/protocol.ts";
 import { type VmmHost, type VmStart, type VmStartReport, vmmFail } from "./port.ts";
-import { writesTo } from "./state-flow.ts";
+import { noteFailure, writesTo } from "./state-flow.ts";
 
 /** The launcher takes 64 exchanges at a time and drops the next one; others may use it beside this process. */
 const maxInFlight = 12;
@@ -177,21 +177,13 @@ const isStream = (verb: Verb) => (streamVerbs as readonly Verb[]).includes(verb)
 
 /** Sends a file and returns the line that comes back when all of it is there; ends the stream whatever happens. */
 async function exchangeFile(stream: Duplex, bytes: AsyncIterable<Uint8Array>): Promise<string> {
-  let failure: unknown;
-  const noted = async function* () {
-    try {
-      yield* bytes;
-    } catch (error) {
-      failure = error;
-      throw error;
-    }
-  };
+  const source = noteFailure(bytes);
   try {
-    const sending = pipeline(noted, writesTo(stream)).then(() => void stream.end());
+    const sending = pipeline(source.read(), writesTo(stream)).then(() => void stream.end());
     const [answer] = await Promise.all([readLine(stream), sending]);
     return answer;
   } catch (cause) {
-    if (failure !== undefined) throw failure;
+    if (source.failure() !== undefined) throw source.failure();
     if (cause instanceof ServiceError) throw cause;
     throw vmmFail("UNAVAILABLE", "the launcher did not take the file", { cause });
   } finally {

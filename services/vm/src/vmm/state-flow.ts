@@ -1,5 +1,5 @@
 import { on } from "node:events";
-import { type Duplex, type Readable, Writable } from "node:stream";
+import { type Duplex, Readable, Writable } from "node:stream";
 import { ServiceError } from "@lobsterd/chassis/errors.ts";
 import { vmmFail } from "./port.ts";
 
@@ -78,15 +78,16 @@ export async function* mapFailures(state: AsyncIterable<Buffer>): AsyncGenerator
   }
 }
 
-/** Reads a stream of the caller's, whose own failure is told as it is. */
-export function noteFailure(state: Readable) {
+/** Reads what the caller gives, whose own failure is told as it is. */
+export function noteFailure<Piece extends Uint8Array>(given: Readable | AsyncIterable<Piece>) {
   let failure: unknown;
-  state.on("error", () => {}); // it may fail before it is read, which then tells it
+  // A stream may fail before it is read, which then tells it.
+  if (given instanceof Readable) given.on("error", () => {});
   return {
     failure: () => failure,
-    async *read(): AsyncGenerator<Buffer> {
+    async *read(): AsyncGenerator<Piece> {
       try {
-        yield* state as AsyncIterable<Buffer>;
+        yield* given as AsyncIterable<Piece>;
       } catch (error) {
         failure = error;
         throw error;

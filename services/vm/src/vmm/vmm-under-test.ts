@@ -12,8 +12,7 @@ export interface VmmUnderTest {
   exit(vmId: string): Promise<void> | void;
   /** The first bytes of the identity drive as the guest would read them. */
   readIdentityDrive(vmId: string): Uint8Array;
-  /** Absent where saved states are not offered; the suite then says so. */
-  readonly guest?: GuestUnderTest;
+  readonly guest: GuestUnderTest;
   close(): Promise<void> | void;
 }
 

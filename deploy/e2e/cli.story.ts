@@ -75,6 +75,8 @@ test("exec in a terminal is a shell: its size follows, Ctrl-C is the command's, 
   await type("sh -c 'echo ready; exec sleep 1000'");
   await shown(/^ready$/m);
   await tmux("send-keys", "C-c");
+  // What is typed before the prompt is shown twice, once on the prompt's line.
+  await shown(/^\$ ?$/m);
   await type("echo code=$?; exit 3");
   await shown(/^code=130$/m);
   await shown(/^status=3\nrestored$/m);

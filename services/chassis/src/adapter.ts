@@ -162,13 +162,12 @@ function endWithHeaders(response: NodeResponse, entries: ReadonlyArray<readonly 
 }
 
 /**
- * Ends the request once it is answered. A caller that was refused before its body was read may go on sending for ever, and
+ * Ends the request some time after it is answered. A caller that was refused before its body was read may go on sending for ever, and
  * neither Node's HTTP/2 nor its HTTP/1.1 server stops it.
  */
 function stopReading(request: NodeRequest): void {
   if ("stream" in request) {
-    // NO_ERROR after a complete answer asks the client to stop sending without failing the call (RFC 9113, section 8.1).
-    if (!request.stream.readableEnded) request.stream.close(http2.constants.NGHTTP2_NO_ERROR);
+    if (!request.stream.readableEnded) resetOnceAnswered(request.stream);
     return;
   }
   if (request.complete) return;
@@ -176,6 +175,16 @@ function stopReading(request: NodeRequest): void {
   // Half-closed first: a reset would overtake the answer.
   socket.end();
   setTimeout(() => socket.destroy(), lingerMs).unref();
+}
+
+/** A stream is "finished" when its messages are with the session. Its trailers are not there yet, and a reset would drop them, and with them the status of the call. */
+function resetOnceAnswered(stream: http2.ServerHttp2Stream): void {
+  const { NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL, NGHTTP2_NO_ERROR } = http2.constants;
+  const timer = setInterval(() => {
+    // NO_ERROR after a complete answer asks the client to stop sending without failing the call (RFC 9113, section 8.1).
+    if (stream.state.state === NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL) stream.close(NGHTTP2_NO_ERROR);
+  }, lingerMs).unref();
+  stream.once("close", () => clearInterval(timer));
 }
 
 function socketOf(request: NodeRequest): PeerSocket {

@@ -5,7 +5,7 @@ import { ErrorInfoSchema } from "@lobsterd/proto/google/rpc/error_details_pb.ts"
 import { AuditService } from "@lobsterd/proto/lobsterd/audit/v1/audit_pb.ts";
 import { type AccessTable, allow } from "./access.ts";
 import { callerName, callerOf } from "./caller.ts";
-import { reasonOf } from "./errors.ts";
+import { defineErrors, reasonOf } from "./errors.ts";
 import { defineRoutes, type Handlers, unimplemented } from "./routes.ts";
 import { accessTable, idleHandlers } from "./server-fixture.ts";
 import { type TestCaller, testHarness } from "./testing.ts";
@@ -118,6 +118,18 @@ test("a handler's failure is hidden from the caller and kept in the log", async 
   const failures = calls.logs.filter(({ message }) => message === "call failed");
   assert.equal(failures.length, 2);
   assert.match(JSON.stringify(failures[0]), /hunter2/);
+});
+
+test("what a part that is away failed with is kept in the log", async () => {
+  const fail = defineErrors("audit.lobsterd", { STORE_AWAY: Code.Unavailable });
+  const queryRecords = () => {
+    throw fail("STORE_AWAY", "the store is away", { cause: new Error("connect ECONNREFUSED /run/store.sock") });
+  };
+  const calls = harness({ queryRecords });
+  const error = await failureOf(calls.as("service:vm", AuditService).queryRecords({}));
+  assert.deepEqual([reasonOf(error), error.rawMessage], ["STORE_AWAY", "the store is away"]);
+  const [failure] = calls.logs.filter(({ message }) => message === "call failed");
+  assert.match(JSON.stringify(failure), /ECONNREFUSED/);
 });
 
 test("what is not built says so, as a stream too", async () => {

@@ -110,5 +110,11 @@ function logCall(logger: Logger, request: Request, durationMs: number, error: un
   const answer = { ...fields, code: codeName(wire.code), reason: reasonOf(wire) ?? "" };
   const isOurs = wire.code === Code.Internal || wire.code === Code.Unknown || wire.code === Code.DataLoss;
   if (isOurs) logger.error({ ...answer, err: wire.cause ?? wire }, "call failed");
-  else logger.warn({ ...answer, detail: wire.rawMessage }, "call failed");
+  else logger.warn({ ...answer, detail: wire.rawMessage, ...failedPart(wire) }, "call failed");
+}
+
+/** What was not there, or ended, and of what: no caller is told, and whoever looks for it has nothing else. */
+function failedPart({ code, cause }: ConnectError): { readonly err?: unknown } {
+  const err = code === Code.Unavailable && cause instanceof Error ? cause.cause : undefined;
+  return err === undefined ? {} : { err };
 }

@@ -1,6 +1,6 @@
 import type { Duplex, Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { reasonOf } from "@lobsterd/chassis/errors.ts";
+import { reasonOf, ServiceError } from "@lobsterd/chassis/errors.ts";
 import { waitFor } from "@lobsterd/chassis/lifecycle.ts";
 import { release } from "@lobsterd/chassis/release.ts";
 import { z } from "zod";
@@ -104,11 +104,12 @@ async function save(
   stallMs?: number,
 ): Promise<{ readonly bytes: number }> {
   sink.on("error", () => {}); // it may fail before it is written to, which then tells it
-  const [description, { cgroup }] = await Promise.all([host.describe(), host.inspect(vmId)]);
-  // A state cannot be longer than all that the VMM may have in memory.
-  const limitBytes = Number(cgroup["memory.max"] ?? cgroup["memory.limit_in_bytes"]);
+  const facts = Promise.all([host.describe(), host.inspect(vmId)]);
+  facts.catch(() => {}); // the monitor may fail first
   return withMonitor(host, vmId, async (monitor) => {
-    const status = await statusOf(monitor);
+    const [status, [description, { cgroup }]] = await Promise.all([statusOf(monitor), facts]);
+    // A state cannot be longer than all that the VMM may have in memory.
+    const limitBytes = Number(cgroup["memory.max"] ?? cgroup["memory.limit_in_bytes"]);
     if (status !== "running") throw vmmFail("WRONG_STATE", `it does not run: ${JSON.stringify(status)}`);
     const flow = openFlow(limitBytes, stallMs);
     // A pipeline tells of it only when its source brings something.
@@ -167,7 +168,7 @@ async function migrationEnds(monitor: Monitor): Promise<void> {
     if (failedMigrations.has(status)) throw vmmFail("VMM_FAILED", `QEMU did not send the whole state: ${status}`);
     return status === "completed" || undefined;
   };
-  await waitFor("the end of the state", ended, settlesWithin);
+  await settles("the end of the state", ended);
 }
 
 /** The guest runs again after a save that failed, whose state is worth nothing. */
@@ -175,7 +176,7 @@ async function goOnAfter(host: QemuHost, vmId: string, monitor: Monitor, failure
   const goOn = async (conversation: Monitor) => {
     await conversation.execute("migrate_cancel", anything);
     const settled = async () => !movingMigrations.has(await migrationOf(conversation)) || undefined;
-    await waitFor("the end of the migration", settled, settlesWithin);
+    await settles("the end of the migration", settled);
     if ((await statusOf(conversation)) !== "running") await letRun(conversation);
   };
   try {
@@ -227,8 +228,15 @@ async function requireLoaded(monitor: Monitor): Promise<void> {
     const status = await statusOf(monitor);
     return status === "inmigrate" ? undefined : status;
   };
-  const status = await waitFor("the load", loaded, settlesWithin);
+  const status = await settles("the load", loaded);
   if (status !== "paused") throw vmmFail("VMM_FAILED", `the loaded VM is ${JSON.stringify(status)}`);
+}
+
+/** Waits for what QEMU does by itself. Errors: TIMED_OUT, and those of `probe`. */
+async function settles<T>(what: string, probe: () => Promise<T | undefined>): Promise<T> {
+  return await waitFor(what, probe, settlesWithin).catch((cause: Error) => {
+    throw cause instanceof ServiceError ? cause : vmmFail("TIMED_OUT", `QEMU: ${cause.message}`, { cause });
+  });
 }
 
 async function withMonitor<T>(host: QemuHost, vmId: string, work: (monitor: Monitor) => Promise<T>): Promise<T> {

@@ -50,6 +50,8 @@ test("a source that fails before it is read ends nothing but its load, and is to
   await assert.rejects(source.read().next(), broken);
   assert.equal(source.failure(), broken);
   assert.equal((portFailure(broken) as { reason?: string }).reason, "VMM_FAILED");
+  const cut = portFailure(Object.assign(new Error("write EPIPE"), { code: "EPIPE" }));
+  assert.match((cut as Error).message, /\(EPIPE\)$/);
 });
 
 test("what arrives comes in its own pieces, to its end, and a channel that is closed before is a failure", async () => {

@@ -67,7 +67,9 @@ export async function* arriving(channel: Readable): AsyncGenerator<Buffer> {
 /** What a VMM's channel fails with as a failure of the port: it is gone. */
 export function portFailure(error: unknown): unknown {
   if (error instanceof ServiceError) return error;
-  return vmmFail("VMM_FAILED", "the VMM ended, or cut the state off", { cause: error });
+  const { code } = error as NodeJS.ErrnoException;
+  const message = "the VMM ended, or cut the state off";
+  return vmmFail("VMM_FAILED", code === undefined ? message : `${message} (${code})`, { cause: error });
 }
 
 export async function* mapFailures(state: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {

@@ -55,18 +55,26 @@ const clockSet = encode(SetClockResponseSchema, { guestTime: timestampFromMs(1) 
 const healthOf = ({ vmId, generation }: TenantRecord, change: MessageInitShape<typeof HealthResponseSchema> = {}) =>
   encode(HealthResponseSchema, { vmId, generation, workloadState: WorkloadState.HEALTHY, ...change });
 
+interface AgentOptions {
+  readonly days?: number;
+  readonly authority?: typeof guestCa;
+  /** Calls `taken` when it has taken the clock; at once by default. */
+  readonly takeClock?: (taken: () => void) => void;
+}
+
 /** Starts a guest's agent that takes the clock and answers everything else as `answer` does. */
 async function start(
   guest: TenantRecord,
   answer: Answer,
-  { days, authority = guestCa }: { days?: number; authority?: typeof guestCa } = {},
+  { days, authority = guestCa, takeClock = (taken) => taken() }: AgentOptions = {},
 ): Promise<void> {
   const leaf = authority.issue(`leaf-${guest.name}`, [uriOf(guest)], days === undefined ? {} : { days });
   const agent = await hostileAgent(
     guest.guestAddress,
     first[0]?.port ?? 0,
     { leaf, platformCaPath: platform.caPath },
-    (stream, call) => (call.method === "SetClock" ? answerWith(stream, clockSet) : answer(stream, call)),
+    (stream, call) =>
+      call.method === "SetClock" ? takeClock(() => answerWith(stream, clockSet)) : answer(stream, call),
   );
   first.push(agent);
   agents.push(agent);
@@ -213,6 +221,32 @@ test("a guest whose certificate has expired is renewed, and called for nothing e
     signal,
   );
   assert.deepEqual(seen, [key.publicKey]);
+});
+
+test("a guest that was long in taking the clock is told the time again, at boot and in a wake", async () => {
+  for (const { name, address, slow } of [
+    { name: "prompt", address: "127.0.3.65", slow: false },
+    { name: "late", address: "127.0.3.66", slow: true },
+  ]) {
+    const guest = tenant(name, address);
+    const takesMs = slow ? [600] : []; // once: what is done for the first time takes longer
+    let told = 0;
+    const takeClock = (taken: () => void) => {
+      told += 1;
+      setTimeout(taken, takesMs.shift() ?? 0);
+    };
+    const answer: Answer = (stream, call) => {
+      if (call.method === "Health") answerWith(stream, healthOf(guest));
+      else setTimeout(() => renewing(stream, call), (call.method === "CreateIdentityKey" && takesMs.shift()) || 0);
+    };
+    await start(guest, answer, { takeClock });
+    const guests = opened();
+    await guests.awaitAgent(guest, limitMs, signal);
+    assert.equal(told, slow ? 2 : 1, `${name}: at boot`);
+    if (slow) takesMs.push(600);
+    await guests.renewIdentity(guest, async () => certified, signal);
+    assert.equal(told, slow ? 3 : 1, `${name}: in a wake`);
+  }
 });
 
 test("an expired certificate that the guest authority did not sign, or of another guest, is renewed by nobody", async () => {

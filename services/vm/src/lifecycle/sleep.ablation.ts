@@ -157,6 +157,22 @@ const controls: readonly (readonly [what: string, removal: Removal, name: string
     "services/vm/src/guest/agent.test.ts",
   ],
   [
+    "the time told again to a guest that was long in taking it",
+    { file: "services/vm/src/guest/agent.ts", find: "isLate ? call", replace: "false ? call" },
+    "a guest that was long in taking the clock is told the time again",
+    "services/vm/src/guest/agent.test.ts",
+  ],
+  [
+    "the same at a boot",
+    {
+      file: "services/vm/src/guest/agent.ts",
+      find: "if (performance.now() - beganMs <= clockUnderwayMs) return;",
+      replace: "return;",
+    },
+    "a guest that was long in taking the clock is told the time again",
+    "services/vm/src/guest/agent.test.ts",
+  ],
+  [
     "the room of a memory that is to be sealed",
     {
       file: "services/vm/src/lifecycle/capacity.ts",

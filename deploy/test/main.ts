@@ -44,7 +44,7 @@ const tiers: Readonly<Record<string, Tier>> = {
     exclude: inDependencies,
     concurrency: 1,
     needsStack: true,
-    limitMs: 3_600_000, // 200 sleeps take 8 to 14 minutes
+    limitMs: 3_600_000, // 200 sleeps take 8 to 18 minutes
   },
   ablation: {
     patterns: ["{services,deploy}/**/*.ablation.ts"],

@@ -4,9 +4,9 @@
  */
 import { type Ablation, ablate } from "./testing-control-removal.ts";
 
-const removal = (replace: string) => ({
+const removal = (replace: string, find = "resetOnceAnswered(request.stream);") => ({
   file: "services/chassis/src/adapter.ts",
-  find: "resetOnceAnswered(request.stream);",
+  find,
   replace,
 });
 const test = (name: string) => ({ file: "services/chassis/src/adapter.host.test.ts", name });
@@ -21,6 +21,11 @@ export const ablations: readonly Ablation[] = [
     control: "a caller is stopped after its answer",
     removals: [removal(";")],
     noticedBy: test("a caller that does not end is stopped after its answer"),
+  },
+  {
+    control: "a stream whose body was not read to the end is let go",
+    removals: [removal("", "    stream.destroy();\n")],
+    noticedBy: test("getTenant: callers whose message was refused leave no connection behind"),
   },
 ];
 

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import * as http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { Code, ConnectError, createClient, createConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { TenantService } from "@lobsterd/proto/lobsterd/vm/v1/tenant_pb.ts";
@@ -15,12 +16,13 @@ const handlers: Partial<ServiceImpl<typeof TenantService>> = {
       if (message.case === "start") return yield { message: { case: "exitCode", value: 3 } };
   },
 };
+const readMaxBytes = 64 * 1024;
 let server: http2.Http2Server;
 let baseUrl: string;
 
 before(async () => {
   const listen = nodeListener({
-    handlers: createConnectRouter().service(TenantService, handlers).handlers,
+    handlers: createConnectRouter({ readMaxBytes }).service(TenantService, handlers).handlers,
     peerOf: () => ({ verified: false, reason: "CERTIFICATE_REQUIRED", detail: "" }),
     unknownPath: () => new ConnectError("no such method", Code.Unimplemented),
     onError: () => undefined,
@@ -62,3 +64,29 @@ test("a caller that does not end is stopped after its answer", { timeout: 10_000
   await once(stream, "close");
   assert.equal(stream.rstCode, http2.constants.NGHTTP2_NO_ERROR);
 });
+
+for (const method of ["getTenant", "execTenant"] as const) {
+  test(`${method}: callers whose message was refused leave no connection behind`, { timeout: 20_000 }, async () => {
+    const connections = () =>
+      new Promise<number>((resolve, reject) =>
+        server.getConnections((error, count) => (error === null ? resolve(count) : reject(error))),
+      );
+    // Refused at its prefix. What follows is smaller than a window, so that all of it is on the server's side, unread.
+    const message = Buffer.alloc(60_000);
+    message.writeUInt32BE(readMaxBytes + 1, 1);
+    for (let call = 0; call < 10; call++) {
+      const session = http2.connect(baseUrl);
+      const stream = session.request({
+        ":method": "POST",
+        ":path": `/${TenantService.typeName}/${TenantService.method[method].name}`,
+        "content-type": "application/grpc",
+      });
+      stream.on("error", () => undefined); // the session goes while it is open
+      stream.end(message);
+      const [headers] = await once(stream, "response");
+      assert.equal(headers["grpc-status"], String(Code.ResourceExhausted));
+      session.destroy();
+    }
+    while ((await connections()) > 0) await delay(100);
+  });
+}

@@ -177,12 +177,17 @@ function stopReading(request: NodeRequest): void {
   setTimeout(() => socket.destroy(), lingerMs).unref();
 }
 
-/** A stream is "finished" when its messages are with the session. Its trailers are not there yet, and a reset would drop them, and with them the status of the call. */
+/**
+ * A stream is "finished" when its messages are with the session. Its trailers are not there yet, and a reset would drop them, and with them the status of the call.
+ * Node keeps a stream until its body was read to the end, even if both sides have closed it, and its session and socket with it.
+ */
 function resetOnceAnswered(stream: http2.ServerHttp2Stream): void {
   const { NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL, NGHTTP2_NO_ERROR } = http2.constants;
   const timer = setInterval(() => {
+    if (!stream.closed && stream.state.state !== NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL) return;
     // NO_ERROR after a complete answer asks the client to stop sending without failing the call (RFC 9113, section 8.1).
-    if (stream.state.state === NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL) stream.close(NGHTTP2_NO_ERROR);
+    stream.close(NGHTTP2_NO_ERROR);
+    stream.destroy();
   }, lingerMs).unref();
   stream.once("close", () => clearInterval(timer));
 }

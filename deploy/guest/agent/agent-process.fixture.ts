@@ -1,7 +1,7 @@
 /**
  * The agent's port in a process of its own, so that its memory can be measured: everything from the TLS server to the handlers is the
  * agent's; only what is around it (clock, workload, paths) is not a guest's. Takes one identity by IPC, tells its port, and
- * answers "memory" with its resident memory in bytes.
+ * answers each message after it with what the agent takes.
  */
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -29,6 +29,9 @@ export type Start = {
   };
   readonly limits: { readonly callMs: number; readonly answeredMs: number };
 };
+
+/** What the agent's process takes: resident memory, and connections at its port. */
+export type Usage = { readonly residentBytes: number; readonly connections: number };
 
 function serve({ identity, limits }: Start): void {
   const { digests, ...rest } = identity;
@@ -62,11 +65,13 @@ function serve({ identity, limits }: Start): void {
     }),
     { ...grpcLimits, ...limits },
   );
+  process.on("message", () =>
+    server.getConnections((_error, connections) =>
+      process.send?.({ residentBytes: process.memoryUsage().rss, connections } satisfies Usage),
+    ),
+  );
   server.listen(0, guestAddress, () => process.send?.(portOf(server)));
 }
 
-process.once("message", (start) => {
-  serve(start as Start);
-  process.on("message", () => process.send?.(process.memoryUsage().rss));
-});
+process.once("message", (start) => serve(start as Start));
 process.on("disconnect", () => process.exit(0));

@@ -7,7 +7,7 @@ import { connect as connectTcp, createServer, type Socket } from "node:net";
 import { after, before, type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Leaf } from "../image/boot-authority.ts";
-import type { Start } from "./agent-process.fixture.ts";
+import type { Start, Usage } from "./agent-process.fixture.ts";
 import { connectionStart, framed, healthOf, healthPath, malformedHttp2 } from "./hostile-bytes.ts";
 import {
   clientOf,
@@ -24,19 +24,23 @@ import {
 const mebibyte = 1024 * 1024;
 /** The most that the agent may grow under any of these attacks. */
 const maximumGrowthBytes = 32 * mebibyte;
+/** The longest that a connection may stay whose caller has gone. The agent's own idle limit is 10 s. */
+const lingerMs = 5_000;
 
 let guest: TestGuest;
 let vm: Leaf;
 let agent: ChildProcess;
 let port = 0;
+/** Rejects with how the agent ended and what it said last. */
+let ended: Promise<never>;
 
 async function ask<T>(message: unknown): Promise<T> {
   const answer = once(agent, "message");
-  agent.send(message as object);
-  return ((await answer) as [T])[0];
+  agent.send(message as object, () => undefined); // that it has ended is known below
+  return ((await Promise.race([answer, ended])) as [T])[0];
 }
 
-const memory = () => ask<number>("memory");
+const usage = () => ask<Usage>("usage");
 
 async function goodCall(): Promise<string> {
   const { client, close } = clientOf(guest, port, { leaf: vm, token: guest.tokens.vm });
@@ -58,8 +62,16 @@ before(async () => {
   vm = await guest.platform.issue({ uri: serviceUri("vm") });
   agent = fork(new URL("./agent-process.fixture.ts", import.meta.url), {
     execArgv: await agentFlags(),
-    stdio: ["ignore", "ignore", "ignore", "ipc"],
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
   });
+  let lastWords = "";
+  agent.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    lastWords = (lastWords + text).slice(-4_096);
+  });
+  ended = once(agent, "close").then(([code, signal]) =>
+    assert.fail(`the agent ended with ${signal ?? code}: ${lastWords}`),
+  );
+  ended.catch(() => undefined); // seen by whoever asks next
   const { hostNames: _names, tokenDigests, seed: _seed, ...identity } = guest.identity;
   const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
   const start: Start = {
@@ -72,9 +84,9 @@ before(async () => {
 });
 after(() => agent.kill("SIGKILL"));
 
-/** Runs `attack` while good calls go on; each must be answered, and the agent must stay within its bound. */
+/** Runs `attack` while good calls go on; each must be answered, the agent must stay within its bound, and no connection may be left. */
 async function withstand(t: TestContext, attack: (signal: AbortSignal) => Promise<void>): Promise<void> {
-  const beforeBytes = await memory();
+  const beforeBytes = (await usage()).residentBytes;
   const stop = new AbortController();
   let largestBytes = beforeBytes;
   const running = attack(stop.signal).finally(() => stop.abort());
@@ -82,7 +94,7 @@ async function withstand(t: TestContext, attack: (signal: AbortSignal) => Promis
   running.catch(() => undefined); // awaited below
   while (!stop.signal.aborted || outcomes.length < 5) {
     outcomes.push(await goodCall());
-    largestBytes = Math.max(largestBytes, await memory());
+    largestBytes = Math.max(largestBytes, (await usage()).residentBytes);
   }
   await running;
   assert.deepEqual(
@@ -93,6 +105,11 @@ async function withstand(t: TestContext, attack: (signal: AbortSignal) => Promis
   const grown = largestBytes - beforeBytes;
   t.diagnostic(`grew by ${(grown / mebibyte).toFixed(1)} MiB during ${outcomes.length} good calls`);
   assert.ok(grown < maximumGrowthBytes, `grew by ${(grown / mebibyte).toFixed(1)} MiB`);
+  const endMs = Date.now() + lingerMs;
+  while ((await usage()).connections > 0) {
+    assert.ok(Date.now() < endMs, "connections are left whose callers have gone");
+    await delay(100);
+  }
 }
 
 function rawConnection(): Socket {
@@ -221,6 +238,18 @@ test("deep nesting, JSON and unknown fields are refused", { timeout: 60_000 }, a
         assert.equal((await rawCall(session, framed(unknownField))).grpcStatus, invalidArgument);
       });
     }
+  });
+});
+
+test("an authority that is no host name is refused", { timeout: 60_000 }, async (t) => {
+  await withstand(t, async () => {
+    await withSession(async (session) => {
+      for (const authority of ["[", "a:b", "demo.guest.internal:70000"])
+        assert.equal(
+          (await rawCall(session, framed(Buffer.alloc(0)), { ":authority": authority })).grpcStatus,
+          invalidArgument,
+        );
+    });
   });
 });
 

@@ -84,6 +84,16 @@ const controls: readonly Control[] = [
     test: [attacks, "deep nesting, JSON and unknown fields are refused"],
   },
   {
+    control: "the end of a stream whose body was not read to the end",
+    removal: { file: "grpc-server.ts", find: "    stream.destroy();\n", replace: "" },
+    test: [attacks, "a message is counted in bytes, before it is decoded"],
+  },
+  {
+    control: "the refusal of an authority that is no host name",
+    removal: { file: "grpc-server.ts", find: "if (!URL.canParse(", replace: "if (false && !URL.canParse(" },
+    test: [attacks, "an authority that is no host name is refused"],
+  },
+  {
     control: "the bound of messages",
     removal: { file: "grpc-server.ts", find: "readMaxBytes: maximumMessageBytes,", replace: "" },
     test: [attacks, "a message is counted in bytes, before it is decoded"],

@@ -6,6 +6,7 @@ const reasons = {
   NOT_IMPLEMENTED: Code.Unimplemented,
   INVALID_FIELD: Code.InvalidArgument,
   HEADERS_TOO_LARGE: Code.ResourceExhausted,
+  INVALID_AUTHORITY: Code.InvalidArgument,
   UNKNOWN_FIELD: Code.InvalidArgument,
   CERTIFICATE_EXPIRED: Code.Unauthenticated,
   CLOCK_BEHIND: Code.Unauthenticated,

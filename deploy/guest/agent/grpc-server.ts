@@ -58,7 +58,7 @@ const maximumHeaderBytes = 8192;
 const maximumDepth = 32;
 const encodings: ReadonlySet<string> = new Set(["application/grpc", "application/grpc+proto"]);
 
-type Refusal = Exclude<Decision, "allowed"> | "unknown-encoding" | "large-headers";
+type Refusal = Exclude<Decision, "allowed"> | "unknown-encoding" | "large-headers" | "invalid-authority";
 
 const refusals: Readonly<Record<Refusal, () => ConnectError>> = {
   expired: () => fail("CERTIFICATE_EXPIRED", "the caller's certificate has expired"),
@@ -67,6 +67,7 @@ const refusals: Readonly<Record<Refusal, () => ConnectError>> = {
   "wrong-token": () => fail("TOKEN_REFUSED", "the caller's token for this guest and generation is needed"),
   "unknown-method": () => fail("NOT_IMPLEMENTED", "no such RPC"),
   "large-headers": () => fail("HEADERS_TOO_LARGE", "headers are at most 8 KiB"),
+  "invalid-authority": () => fail("INVALID_AUTHORITY", ":authority is a host name, with a port or without"),
   "unknown-encoding": () => fail("NOT_IMPLEMENTED", "only gRPC with binary messages is spoken here"),
 };
 
@@ -192,7 +193,11 @@ function isStream(path: string): boolean {
 
 /** The time of a call is over at `callMs`, or soon after its answer has left: what is still sent then is read by nobody. */
 function boundCall(stream: ServerHttp2Stream, callMs: number, answeredMs: number): void {
-  const cut = () => stream.close();
+  const cut = () => {
+    stream.close();
+    // Node keeps a closed stream until its body was read to the end, and with it the connection, which is one of few.
+    stream.destroy();
+  };
   let timer = setTimeout(cut, callMs);
   stream.once("finish", () => {
     clearTimeout(timer);
@@ -210,6 +215,8 @@ function decide(request: Http2ServerRequest, peer: Peer, current: CurrentIdentit
   // What the settings say about it is advice to the caller.
   if (headerBytes(request.rawHeaders) > maximumHeaderBytes) return "large-headers";
   if (!encodings.has(request.headers["content-type"] ?? "")) return "unknown-encoding";
+  // The RPC library makes a URL of it, and what it throws then would end the agent.
+  if (!URL.canParse(`https://${request.authority}`)) return "invalid-authority";
   return decideAccess({
     path: request.url,
     service: peer.service,

@@ -134,7 +134,7 @@ test: images ## run every test: unit, host, e2e
 
 .PHONY: test-nightly
 test-nightly: images image-openclaw ## everything in `test`, and the slow tiers
-	$(RUN) node deploy/test/main.ts unit host e2e nightly
+	$(RUN) node deploy/test/main.ts unit host e2e nightly device
 
 .PHONY: ablation
 ablation: images ## switch each control off and show the test that turns red

@@ -46,6 +46,13 @@ const tiers: Readonly<Record<string, Tier>> = {
     needsStack: true,
     limitMs: 3_600_000, // 200 sleeps take 8 to 18 minutes
   },
+  device: {
+    patterns: ["deploy/e2e/*.device.ts"],
+    exclude: inDependencies,
+    concurrency: 1,
+    needsStack: false, // each brings one up on a device
+    limitMs: 3_600_000,
+  },
   ablation: {
     patterns: ["{services,deploy}/**/*.ablation.ts"],
     exclude: inDependencies,

@@ -12,6 +12,7 @@ import { filesBelow, Marker } from "../canary/search.ts";
 import { clearFault, type Fault, faultReached, setFault } from "../faults/control.ts";
 import { killAndReplace } from "../faults/kill.ts";
 import { ask, clients, env, eventually, instance, spawn } from "../subject.ts";
+import { markerStart } from "./marker.ts";
 
 export const runDir = env.LOBSTERD_RUN_DIR;
 export const sealedDir = join(env.LOBSTERD_STATE_DIR, "vm", "sealed");
@@ -37,7 +38,7 @@ export interface Sleeper {
 
 /** Spawns it with the image `probe`. */
 export async function spawnSleeper(name: string): Promise<Sleeper> {
-  const marker = `sleep-canary-${randomBytes(16).toString("hex")}`;
+  const marker = `${markerStart}${randomBytes(16).toString("hex")}`;
   const tenant = await spawn(name, "probe");
 
   async function post<T>(path: string, parameters: unknown): Promise<T> {

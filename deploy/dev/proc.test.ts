@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { listeningPorts } from "./health.ts";
 import { mountsBelow } from "./mounts.ts";
-import { capabilitiesOf, identifyProcess, isAlive, parseStatus } from "./proc.ts";
+import { capabilitiesOf, identifyProcess, isAlive, parseStat, parseStatus } from "./proc.ts";
 
 const status = `Name:\tnode
 State:\tS (sleeping)
@@ -38,6 +38,16 @@ test("a process is known by its start as well as its pid", () => {
   const self = identifyProcess(process.pid);
   assert.ok(self !== undefined && isAlive(self));
   assert.equal(isAlive({ pid: process.pid, startTicks: "1" }), false);
+});
+
+test("a killed process has ended when its last thread has, not when its first one is a zombie", () => {
+  const stat = (state: string, threads: number) =>
+    `4242 (a) (b) ${state} 1 4242 4242 0 -1 4194560 9 0 0 0 1 2 0 0 20 0 ${threads} 0 777 0 0`;
+  const found = { pid: 4242, startTicks: "777" };
+  assert.deepEqual(parseStat(4242, stat("S", 1)), found);
+  assert.deepEqual(parseStat(4242, stat("Z", 2)), found);
+  assert.equal(parseStat(4242, stat("Z", 1)), undefined);
+  assert.equal(parseStat(4242, stat("X", 1)), undefined);
 });
 
 test("mounts are found below a directory and not beside it", () => {

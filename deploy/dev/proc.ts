@@ -34,11 +34,16 @@ const capabilityNames = [
 /** The process with that pid now, or `undefined`. A zombie counts as ended. */
 export function identifyProcess(pid: number): ProcessIdentity | undefined {
   const stat = read(`/proc/${pid}/stat`);
-  if (stat === undefined) return undefined;
+  return stat === undefined ? undefined : parseStat(pid, stat);
+}
+
+/** The process of `/proc/<pid>/stat`. One that was killed is a zombie as soon as its first thread has ended, and has its sockets until the last one has. */
+export function parseStat(pid: number, stat: string): ProcessIdentity | undefined {
   // The name, in parentheses, may itself hold blanks and parentheses.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const [state, startTicks] = [fields[0], fields[19]];
-  return state === "Z" || state === "X" || startTicks === undefined ? undefined : { pid, startTicks };
+  const [state, threads, startTicks] = [fields[0], fields[17], fields[19]];
+  const hasEnded = state === "X" || (state === "Z" && Number(threads) <= 1);
+  return hasEnded || startTicks === undefined ? undefined : { pid, startTicks };
 }
 
 export function isAlive(identity: ProcessIdentity): boolean {

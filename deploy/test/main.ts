@@ -16,7 +16,7 @@ interface Tier {
   readonly exclude: RegExp;
   /** Files at once: tests that share the machine's cores with guests run one after the other. */
   readonly concurrency: number;
-  /** Files that run beside the others, one after the other: they look at nothing that is the whole machine's, and of two cores a guest keeps one busy. */
+  /** Files that run beside the others, one after the other: they start no guest and look at nothing that is the whole machine's. */
   readonly beside?: RegExp;
   readonly needsStack: boolean;
   /** Of one test, in ms. */
@@ -35,7 +35,7 @@ const tiers: Readonly<Record<string, Tier>> = {
     patterns: ["{services,deploy}/**/*.host.test.ts"],
     exclude: inDependencies,
     concurrency: 1,
-    beside: /^(services\/(audit|chassis|proxy|secrets)|deploy\/guest\/image)\//,
+    beside: /^services\/(audit|chassis|proxy|secrets)\//,
     needsStack: false,
   },
   e2e: { patterns: ["deploy/e2e/*.story.ts"], exclude: inDependencies, concurrency: 1, needsStack: true },

@@ -31,7 +31,7 @@ const capabilityNames = [
   "CHECKPOINT_RESTORE",
 ];
 
-/** The process with that pid now, or `undefined`. A zombie counts as ended. */
+/** The process with that pid now, or `undefined`. A zombie counts as ended once its last thread has. */
 export function identifyProcess(pid: number): ProcessIdentity | undefined {
   const stat = read(`/proc/${pid}/stat`);
   return stat === undefined ? undefined : parseStat(pid, stat);
